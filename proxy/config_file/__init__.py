@@ -1,0 +1,1 @@
+"""Floor 1: reading the settings file: interpolation, positions, errors."""

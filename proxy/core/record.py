@@ -1,0 +1,63 @@
+"""The record: one per generation, what the ledger keeps and what bills are made from."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from proxy.core.lifecycle import Cause, Outcome, Phase
+
+
+class UsageSource(StrEnum):
+    """Where the token counts of a record come from, from exact to unknown."""
+
+    UPSTREAM = "upstream"
+    UPSTREAM_RUNNING = "upstream_running"
+    TOKENIZER = "tokenizer"
+    ESTIMATE = "estimate"
+    NONE = "none"
+
+
+@dataclass(slots=True)
+class Record:
+    """One generation as it is billed. Unknown is None, never 0.
+
+    `uid` is the record's own key: task ids may be used again after their generation ended, and two callers may use
+    the same one. `identity` is the full name of the owner (`key_id` is what people are shown of it).
+    Times are seconds since the epoch, UTC.
+    """
+
+    uid: str
+    identity: str
+    task_id: str
+    message_id: str
+    dialect: str
+    route: str
+    upstream: str
+    started_at: float
+    key_id: str
+    replica: str
+    model: str | None = None
+    user: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    upstream_id: str | None = None
+    upstream_model: str | None = None
+    first_token_at: float | None = None
+    ended_at: float | None = None
+    outcome: Outcome = Outcome.RUNNING
+    cause: Cause | None = None
+    cancelled_by: str | None = None
+    reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    usage_source: UsageSource = UsageSource.NONE
+    cost: Decimal | None = None
+    currency: str | None = None
+    characters: int | None = None
+    text: str | None = None
+    text_clipped: bool = False
+    error_kind: str | None = None
+    phase: Phase = Phase.QUEUED
+    elapsed_seconds: float | None = None
+    upstream_closed_ms: float | None = None

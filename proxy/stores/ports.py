@@ -1,0 +1,109 @@
+"""The ports: what the engine asks of a store. Each has one contract test suite, run over every implementation."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from proxy.core.record import Record
+
+UsageGroup = Literal["model", "key", "user", "day", "outcome"]
+
+
+class LedgerUnavailableError(Exception):
+    """The ledger can't take a write; new work must be refused, running work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records a list shows; None means any."""
+
+    identity: str | None = None
+    user: str | None = None
+    key_id: str | None = None
+    route: str | None = None
+    model: str | None = None
+    tag: tuple[str, str] | None = None
+    state: Literal["live", "ended"] | None = None
+    started_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of records, newest first; `next_cursor` is None on the last one."""
+
+    records: list[Record]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Sums over the records of one group since a point in time."""
+
+    group: str
+    generations: int
+    prompt_tokens: int
+    completion_tokens: int
+    unknown: int
+    """How many of the generations have no token count at all."""
+
+
+class Ledger(Protocol):
+    """Billing truth. Writes are queued at once and grouped into transactions; a future is the proof of durability."""
+
+    @property
+    def pending(self) -> int:
+        """How many writes wait for the disk."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """False after a START failed or was late, until a write succeeds again."""
+        ...
+
+    def begin(self, record: Record) -> "asyncio.Future[None]":
+        """Queue the START of a generation; the future is done when it is on disk.
+
+        Raises:
+            LedgerUnavailableError: the queue is full or the ledger is closed (the future may fail with it too).
+        """
+        ...
+
+    def append(self, uid: str, text: str) -> None:
+        """Queue the next piece of a running generation's partial text, in order; never waits."""
+        ...
+
+    def end(self, record: Record) -> "asyncio.Future[None]":
+        """Queue the END: every field of the record, once. A second END for the same uid changes nothing."""
+        ...
+
+    async def find(self, identity: str | None, any_id: str) -> Record | None:
+        """The newest record that `any_id` names: by task id first, then message id or upstream id.
+
+        `identity` None looks at everybody's (the operator). Text of a running or interrupted record is joined from
+        its pieces.
+        """
+        ...
+
+    async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
+        """A page of records, newest first.
+
+        Raises:
+            ValueError: the cursor is not one that this ledger gave out.
+        """
+        ...
+
+    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
+        """Sums since `since` (seconds since the epoch), largest group first."""
+        ...
+
+    async def wipe_text(self, uid: str) -> None:
+        """Delete the text of one record; the numbers stay."""
+        ...
+
+    async def purge(self, now: float) -> tuple[int, int]:
+        """Delete what retention has passed; gives (texts wiped, records deleted)."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued, then close."""
+        ...

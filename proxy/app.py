@@ -1,0 +1,214 @@
+"""The composition root: builds the parts, wires them in order, unwinds them in reverse. Concrete ones meet only here."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+from aiohttp import web
+
+from proxy.core.settings import Address, Settings, UpstreamSettings, not_built_yet
+from proxy.dialects import DIALECTS
+from proxy.edge.admin import make_admin_runner
+from proxy.edge.admin_token import admin_token
+from proxy.edge.gateway import Gateway
+from proxy.edge.runtime import Runtime
+from proxy.edge.server import make_runner
+from proxy.engine.counting import Counter
+from proxy.engine.engine import Engine
+from proxy.engine.metrics import Metrics
+from proxy.engine.tasks import Tasks
+from proxy.engine.upstream import Upstream
+from proxy.stores.ledger_sqlite import open_ledger
+from proxy.stores.ports import Ledger
+
+log = structlog.get_logger()
+
+Reload = Callable[[], Settings]
+
+RETIRE_SECONDS = 5.0
+GOODBYE_SECONDS = 5.0
+"""How long readers that lag may go on reading after everything has ended."""
+
+NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "workers", "observability")
+
+
+class StartError(Exception):
+    """The proxy can't start; the message says why and what to do."""
+
+
+class ReloadError(Exception):
+    """The new settings can't be taken; the old ones stay. Carries one line per problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class App:
+    """A running proxy."""
+
+    def __init__(self, settings: Settings, reread: Reload | None) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._stack = AsyncExitStack()
+        self.tasks = Tasks()
+        self._draining = False
+        self.port = 0
+        self.admin_port = 0
+        self.engine: Engine
+        self.gateway: Gateway
+
+    async def start(self, ledger: Ledger | None = None) -> None:
+        """Open everything and listen.
+
+        Args:
+            ledger: instead of the one that the settings name.
+
+        Raises:
+            StartError: a port is in use, or something is not served by this version.
+            LedgerOpenError: the ledger can't be opened.
+        """
+        settings = self._settings
+        _check_built(settings)
+        try:
+            await self._open(settings, ledger)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
+        replica = socket.gethostname() if settings.replica == "auto" else settings.replica
+        if ledger is None:
+            kept = settings.ledger
+            ledger = await open_ledger(
+                kept.url, text=kept.text, keep=kept.keep, text_keep=kept.text_keep, now=time.time(), replica=replica
+            )
+        self._stack.push_async_callback(ledger.close)
+        counter = Counter()
+        self._stack.push_async_callback(counter.aclose)
+        metrics = Metrics(settings.observability.metrics.max_series)
+        engine = self.engine = Engine(ledger, counter, metrics, replica)
+        self._stack.callback(engine.close)
+        runtime = self._runtime(settings, {})
+        self._stack.push_async_callback(self._close_upstreams)
+        self.gateway = Gateway(engine, runtime)
+        self._stack.push_async_callback(self.tasks.cancel)
+        self.tasks.start(counter.warm(), "warm the tokenizer")
+        self.tasks.start(engine.sweep_forever(settings.ledger.flush), "sweep")
+        runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        self.port = await self._listen(runner, settings.listen, "listen")
+        token = admin_token(settings)
+        admin = make_admin_runner(
+            engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
+        )
+        self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
+
+    async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, address.host, address.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            message = f"can't listen on {address} ({why.lower()}). Stop what uses it, or set another address: {key}"
+            raise StartError(message) from error
+        return int(runner.addresses[0][1])
+
+    def _runtime(self, settings: Settings, old: Mapping[str, Upstream]) -> Runtime:
+        upstreams = {name: _upstream(name, up, old.get(name)) for name, up in settings.upstreams.items()}
+        models = {route.model for route in settings.routes if route.model}
+        self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
+        return Runtime(settings, upstreams, DIALECTS)
+
+    async def _close_upstreams(self) -> None:
+        for upstream in self.gateway.runtime.upstreams.values():
+            await upstream.close()
+
+    def _ready(self) -> dict[str, bool]:
+        return {"config": True, "ledger": self.engine.ledger.healthy, "not_draining": not self._draining}
+
+    async def reload(self) -> list[str]:
+        """Take new settings as a whole or not at all; what runs keeps its old route. Gives what needs a restart.
+
+        Raises:
+            ReloadError: there is something wrong with the new settings, the old ones stay.
+        """
+        metrics = self.engine.metrics
+        try:
+            settings = self._read_again()
+            old = self.gateway.runtime
+            self.gateway.runtime = self._runtime(settings, old.upstreams)
+        except ReloadError as error:
+            metrics.reload_success.set(0)
+            log.warning("config.rejected", problems=error.problems)
+            raise
+        kept = set(self.gateway.runtime.upstreams.values())
+        for upstream in set(old.upstreams.values()) - kept:
+            self.tasks.start(self._retire(upstream), f"retire {upstream.name}")
+        metrics.reload_success.set(1)
+        waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != getattr(self._settings, key)]
+        log.info("config.reloaded", needs_restart=waiting)
+        return waiting
+
+    def _read_again(self) -> Settings:
+        if self._reread is None:
+            raise ReloadError(["started without a config file, so there is nothing to reload"])
+        settings = self._reread()
+        if missing := not_built_yet(settings):
+            raise ReloadError(missing)
+        return settings
+
+    async def _retire(self, upstream: Upstream) -> None:
+        """Close an upstream that the settings no longer have, once nothing uses it."""
+        while upstream.calls or any(relay.upstream is upstream for relay in self.engine.registry):
+            await asyncio.sleep(RETIRE_SECONDS)  # noqa: ASYNC110 nobody waits for this, so an event would be idle wiring
+        await upstream.close()
+
+    async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> None:
+        """End: not ready at once, after `ready_delay` no new work, after `drain.timeout` what runs is stopped.
+
+        Args:
+            drain: give running work its time; else it is stopped at once.
+            hurry: when set, stop waiting; the ledger is flushed all the same.
+        """
+        self._draining = True
+        rules = self.gateway.runtime.settings.drain
+        if drain:
+            await _unless(hurry, rules.ready_delay)
+        self.engine.draining = True
+        if drain:
+            await self._drain(rules.timeout, hurry)
+        self.engine.stop_all()
+        await self.engine.settle_all()
+        await self._stack.aclose()
+
+    async def _drain(self, seconds: float, hurry: asyncio.Event | None) -> None:
+        ended = self.tasks.start(self.engine.settle_all(), "wait for generations")
+        hurried = self.tasks.start(_unless(hurry, seconds), "wait for hurry")
+        await asyncio.wait({ended, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, hurried):
+            task.cancel()
+
+
+async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
+    """Wait for `seconds`, or until somebody is in a hurry."""
+    try:
+        async with asyncio.timeout(seconds):
+            await (hurry or asyncio.Event()).wait()
+    except TimeoutError:
+        return
+
+
+def _check_built(settings: Settings) -> None:
+    if missing := not_built_yet(settings):
+        raise StartError("\n".join(missing))
+
+
+def _upstream(name: str, settings: UpstreamSettings, old: Upstream | None) -> Upstream:
+    """The upstream of these settings; one that did not change keeps its connections and its slots."""
+    return old if old is not None and old.settings == settings else Upstream(name, settings)

@@ -1,0 +1,77 @@
+"""`quell check`: is this config file valid, and which route takes a request? Nothing is started or called."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from proxy.cli.explain import Explanation, explain
+from proxy.config_file import Loaded, Problem, load, render
+from proxy.core.settings import Settings, not_built_yet
+
+
+def _request_line(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    method, _, path = value.strip().partition(" ")
+    path = path.strip().partition("?")[0]
+    if not method.isalpha() or not path.startswith("/") or " " in path:
+        raise click.BadParameter("expected a method and a path, such as 'POST /v1/chat/completions'")
+    return method.upper(), path
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--explain", "request", metavar="'METHOD PATH'", callback=_request_line, help="Say where a request goes.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.pass_context
+def check(ctx: click.Context, file: Path, request: tuple[str, str] | None, form: Literal["text", "json"]) -> None:
+    """Validate the config FILE offline: every error at once. Exit code 0: valid, 1: invalid."""
+    loaded = load(file, os.environ)
+    refusals = not_built_yet(loaded.settings) if loaded.settings else []
+    explanation = explain(loaded.settings, loaded.positions, *request) if loaded.settings and request else None
+    if form == "json":
+        click.echo(json.dumps(_as_json(loaded, refusals, explanation), indent=2, ensure_ascii=False))
+    else:
+        _print(file, loaded, refusals, explanation)
+    ctx.exit(0 if loaded.settings else 1)
+
+
+def _as_json(loaded: Loaded, refusals: list[str], explanation: Explanation | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "valid": loaded.settings is not None,
+        "problems": [asdict(problem) for problem in loaded.problems],
+        "warnings": [asdict(warning) for warning in loaded.warnings],
+        "serve_will_refuse": refusals,
+    }
+    return {**answer, "explain": asdict(explanation)} if explanation else answer
+
+
+def _print(file: Path, loaded: Loaded, refusals: list[str], explanation: Explanation | None) -> None:
+    for line in render(loaded.problems):
+        click.echo(line)
+    if loaded.settings is None:
+        return
+    for warning in loaded.warnings:
+        click.echo(_warning(warning))
+    for refusal in refusals:
+        click.echo(f"{file}: warning: serve will refuse: {refusal}")
+    lines = explanation.lines() if explanation else [f"{file}: valid", *_summary(loaded.settings)]
+    for line in lines:
+        click.echo(line)
+
+
+def _warning(warning: Problem) -> str:
+    return f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.message}"
+
+
+def _summary(settings: Settings) -> list[str]:
+    lines = [f"  listen  {settings.listen}", f"  admin   {settings.admin.listen}"]
+    for route in settings.routes:
+        target = settings.upstreams[route.upstream].base_url
+        lines.append(f"  route   {route.path} ({', '.join(route.dialects)}) -> {route.upstream} ({target})")
+    keys = f"{len(settings.keys)} ({', '.join(key.id for key in settings.keys)})" if settings.keys else "none"
+    return [*lines, f"  keys    {keys}"]

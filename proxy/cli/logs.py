@@ -1,0 +1,33 @@
+"""The log: JSON lines, or readable ones on a terminal. Credentials and texts are never given to it."""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+from proxy.core.settings import LogSettings
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Configure structlog for the process; `stream` is standard output by default."""
+    out = stream or sys.stdout
+    pretty = settings.format == "pretty" or (settings.format == "auto" and out.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if pretty:
+        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+    else:
+        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.CRITICAL)  # libraries say nothing that we do not say better

@@ -1,0 +1,130 @@
+"""Running the proxy as a process: event loop, signals, banner, exit."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from proxy import __version__
+from proxy.app import App, Reload, ReloadError, StartError
+from proxy.core.settings import Address, Settings
+from proxy.demo.calls import DemoCall
+from proxy.demo.upstream import DemoUpstream, start_demo_upstream
+from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
+
+TRY_IT = """\
+  try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json' \\
+              -H 'X-Task-Id: try-1' \\
+              -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
+  stop it:  curl -X POST {base}/generations/try-1/cancel
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: the settings, how to read them again, and whether a demo upstream belongs to it."""
+
+    settings: Settings
+    reread: Reload | None = None
+    demo: Address | None = None
+    model: str = "gpt-4o-mini"
+
+
+def run(job: Job) -> None:
+    """Run until a signal ends it; leaves the process with an exit code."""
+    try:
+        factory = _loop_factory()
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_serve(job))
+    except (StartError, LedgerOpenError, LedgerLockedError) as error:
+        for line in str(error).splitlines():
+            click.echo(f"quell: {line}", err=True)
+        sys.exit(1)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 not there on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(job: Job) -> None:
+    demo = await _start_demo(job.demo)
+    try:
+        app = App(job.settings, job.reread)
+        await app.start()
+        click.echo(_banner(app, job, demo), err=True)
+        await _until_told(app)
+    finally:
+        if demo is not None:
+            await demo.stop()
+
+
+async def _start_demo(address: Address | None) -> DemoUpstream | None:
+    if address is None:
+        return None
+    try:
+        return await start_demo_upstream(address.host, address.port, _report_close)
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        message = f"the demo upstream can't listen on {address} ({why}). Stop what uses it, or use quell run"
+        raise StartError(message) from error
+
+
+def _report_close(call: DemoCall) -> None:
+    click.echo(f"  {call}", err=True)
+
+
+async def _until_told(app: App) -> None:
+    """Wait for a signal: SIGHUP reloads, the first SIGTERM or SIGINT drains, the second ends at once."""
+    loop = asyncio.get_running_loop()
+    told, hurry = asyncio.Event(), asyncio.Event()
+    reloads: asyncio.Queue[None] = asyncio.Queue()
+
+    def tell() -> None:
+        (hurry if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    loop.add_signal_handler(signal.SIGHUP, reloads.put_nowait, None)
+    reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
+    await told.wait()
+    reloader.cancel()
+    await app.stop(drain=True, hurry=hurry)
+
+
+async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
+    while True:
+        await reloads.get()
+        try:
+            waiting = await app.reload()
+        except ReloadError as error:
+            click.echo(f"quell: the new settings are not taken, the old ones stay:\n{error}", err=True)
+        else:
+            rest = f"; a restart is needed for: {', '.join(waiting)}" if waiting else ""
+            click.echo(f"quell: the settings were reloaded{rest}", err=True)
+
+
+def _banner(app: App, job: Job, demo: DemoUpstream | None) -> str:
+    settings = app.gateway.runtime.settings
+    host = _reachable(settings.listen.host)
+    base = f"http://{host}:{app.port}{settings.routes[0].path.rstrip('/')}"
+    lines = [f"quell {__version__}"]
+    if demo is not None:
+        lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
+    lines.append(f"  proxy     {base}   <- the base_url of your client")
+    lines.append(f"  operator  http://{_reachable(settings.admin.listen.host)}:{app.admin_port}/metrics")
+    return "\n".join(lines) + "\n" + TRY_IT.format(base=base, model=job.model)
+
+
+def _reachable(host: str) -> str:
+    """The host part of an address that works from here."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 nothing is bound here
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

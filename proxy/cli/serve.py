@@ -1,0 +1,68 @@
+"""`quell serve`, `quell run`, `quell demo`: the three ways to start the proxy."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from proxy.app import ReloadError
+from proxy.cli.logs import set_up_log
+from proxy.cli.running import Job, run
+from proxy.config_file.loader import EnvironmentSettingsError, Loaded, load, load_env
+from proxy.core.settings import Address, LogSettings, Settings
+
+DEMO = Address("127.0.0.1", 8486)
+
+
+def _read(path: Path) -> Loaded:
+    return load(path, os.environ)
+
+
+def _settings(loaded: Loaded) -> Settings:
+    """The settings of a valid file.
+
+    Raises:
+        ReloadError: one line per problem.
+    """
+    if loaded.settings is None or loaded.problems:
+        raise ReloadError([str(problem) for problem in loaded.problems])
+    return loaded.settings
+
+
+@click.command()
+@click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="The config file.")
+def serve(path: Path) -> None:
+    """Run the proxy that a config file describes."""
+    loaded = _read(path)
+    try:
+        settings = _settings(loaded)
+    except ReloadError as error:
+        for line in error.problems:
+            click.echo(line, err=True)
+        sys.exit(1)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    set_up_log(settings.observability.log)
+    run(Job(settings, reread=lambda: _settings(_read(path))))
+
+
+@click.command(name="run")
+def run_command() -> None:
+    """Run the proxy in front of OPENAI_BASE_URL, with OPENAI_API_KEY; no file needed."""
+    try:
+        settings = load_env(os.environ)
+    except EnvironmentSettingsError as error:
+        click.echo(f"quell: {error}", err=True)
+        sys.exit(1)
+    set_up_log(LogSettings())
+    run(Job(settings))
+
+
+@click.command()
+def demo() -> None:
+    """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
+    environ = {**os.environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"}
+    settings = load_env(environ)
+    set_up_log(LogSettings())
+    run(Job(settings, demo=DEMO, model="demo"))

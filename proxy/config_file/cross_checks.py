@@ -1,0 +1,158 @@
+"""What can only be seen across sections.
+
+The errors are looked for in the plain values, so that they are found together with all others; the warnings in valid
+settings only.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from proxy.config_file.problems import Loc, did_you_mean
+from proxy.config_file.values import Findings
+from proxy.core.settings import Address, RouteSettings, Settings
+from proxy.core.settings_urls import check_route_path
+
+_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}")
+_PORTS = {"http": 80, "https": 443}
+_EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+
+
+def find_errors(raw: dict[str, Any], findings: Findings) -> None:
+    """Errors between sections: names that don't exist, the same thing claimed twice."""
+    _upstream_names(raw, findings)
+    _same_paths(raw, findings)
+    _same_ids(raw, findings)
+    _templates(raw, findings)
+    workers, bus = raw.get("workers"), raw.get("bus")
+    if isinstance(workers, int) and workers > 1 and not (isinstance(bus, dict) and bus.get("url")):
+        findings.error(
+            ("workers",), "more than one worker needs a bus, so that a stop reaches the right one; set bus.url"
+        )
+
+
+def find_late_errors(settings: Settings, findings: Findings) -> None:
+    """Errors between values that must be valid themselves."""
+    seen: dict[str, str] = {}
+    for index, key in enumerate(settings.keys):
+        for digest in key.hashes:
+            if digest in seen:
+                message = f"the same key belongs to {seen[digest]} already; one key names one caller"
+                findings.error(("keys", index, "hash"), message)
+            seen[digest] = key.id
+    if settings.admin.listen == settings.listen and settings.listen.port:
+        findings.error(("admin", "listen"), "the same address as listen; the admin listener needs its own")
+    for name, upstream in settings.upstreams.items():
+        if _calls_itself(upstream.base_url, settings.listen):
+            findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
+
+
+def find_warnings(settings: Settings, findings: Findings) -> None:
+    """What is valid but probably not meant."""
+    if not settings.keys and not settings.listen.is_loopback:
+        message = (
+            "others can reach this listener, and there are no keys: callers that send no credential are one identity, "
+            "anonymous, and may stop each other's generations; add keys, or listen on 127.0.0.1"
+        )
+        findings.warn(("listen",), message)
+    used = {route.upstream for route in settings.routes}
+    for name, upstream in settings.upstreams.items():
+        loc: Loc = ("upstreams", name)
+        if upstream.on_stop == "close" and upstream.bills_after_close == "yes":
+            message = "yes, with on_stop: close: a stop saves nothing here; on_stop: drain reads on for the usage"
+            findings.warn((*loc, "bills_after_close"), message)
+        if name not in used:
+            findings.warn(loc, "no route uses this upstream")
+    for index, route in enumerate(settings.routes):
+        for key, message in _route_warnings(settings, route):
+            findings.warn(("routes", index, key), message)
+
+
+def _route_warnings(settings: Settings, route: RouteSettings) -> Iterator[tuple[str, str]]:
+    has_key = settings.upstreams[route.upstream].api_key is not None
+    if has_key and settings.keys and not route.only:
+        message = (
+            "every upstream path can be called with the upstream's api_key (files, fine-tuning, …); "
+            "list the paths that are meant in only, such as only: [/chat/completions, /models]"
+        )
+        yield "path", message
+    if has_key and not settings.keys and "*" in route.cors.origins:
+        yield "cors", "any web page may spend the upstream's api_key; name the origins, or add keys"
+    if "dify" not in route.dialects:
+        for key in ("system", "prompt", "inputs"):
+            if getattr(route, key) is not None:
+                yield key, "has no effect: only the dialect dify uses it"
+
+
+def _items(raw: dict[str, Any], section: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    listed = raw.get(section)
+    for index, item in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(item, dict):
+            yield index, item
+
+
+def _upstream_names(raw: dict[str, Any], findings: Findings) -> None:
+    upstreams = raw.get("upstreams")
+    if not isinstance(upstreams, dict) or not upstreams:
+        return
+    for index, route in _items(raw, "routes"):
+        name = route.get("upstream")
+        if isinstance(name, str) and name not in upstreams:
+            message = f"no upstream is named '{name}'{did_you_mean(name, list(upstreams))}"
+            findings.error(("routes", index, "upstream"), message)
+
+
+def _same_paths(raw: dict[str, Any], findings: Findings) -> None:
+    seen: dict[str, int] = {}
+    for index, route in _items(raw, "routes"):
+        try:
+            path = check_route_path(str(route.get("path")))
+        except ValueError:
+            continue
+        if path in seen:
+            line = findings.at(("routes", seen[path], "path")).line
+            message = (
+                f"{path} is the path of routes[{seen[path]}] already (line {line}); "
+                "to serve several dialects there, give one route a list: dialect: [a, b]"
+            )
+            findings.error(("routes", index, "path"), message)
+        seen.setdefault(path, index)
+
+
+def _same_ids(raw: dict[str, Any], findings: Findings) -> None:
+    seen: dict[str, int] = {}
+    for index, key in _items(raw, "keys"):
+        name = key.get("id")
+        if isinstance(name, str) and name in seen:
+            line = findings.at(("keys", seen[name])).line
+            findings.error(("keys", index, "id"), f"'{name}' is the id of another key already (line {line})")
+        elif isinstance(name, str):
+            seen[name] = index
+
+
+def _templates(raw: dict[str, Any], findings: Findings) -> None:
+    """Every variable of a template is declared, when any are, and nothing else is in double braces."""
+    for index, route in _items(raw, "routes"):
+        declared = route.get("inputs")
+        for key in ("system", "prompt"):
+            text = route.get(key)
+            if not isinstance(text, str):
+                continue
+            if "{{" in _VARIABLE.sub("", text):
+                findings.error(("routes", index, key), "expected variables as {{name}}, each closed by }}")
+            if not isinstance(declared, dict):
+                continue
+            for name in dict.fromkeys(_VARIABLE.findall(text)):
+                if name not in declared:
+                    message = f"{{{{{name}}}}} is not declared in inputs{did_you_mean(name, list(declared))}"
+                    findings.error(("routes", index, key), message)
+
+
+def _calls_itself(base_url: str, listen: Address) -> bool:
+    url = urlsplit(base_url)
+    if (url.port or _PORTS[url.scheme]) != listen.port:
+        return False
+    host = url.hostname or ""
+    here = Address(host, listen.port).is_loopback
+    return host == listen.host or (here and (listen.is_loopback or listen.host in _EVERY_INTERFACE))

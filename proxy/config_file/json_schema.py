@@ -1,0 +1,66 @@
+"""The JSON Schema of the config file, for editors: draft-07, made from the types that check the file."""
+
+from typing import Any
+
+from proxy.core.settings import Settings
+from proxy.core.settings_types import BYTES, DURATION_PATTERN, SECONDS, SIZE_PATTERN
+
+_UNITS: dict[str, dict[str, float]] = {
+    DURATION_PATTERN: SECONDS,
+    SIZE_PATTERN: {unit: BYTES[unit] for unit in ("B", "KiB", "MiB", "GiB")},
+}
+_NOT_TEXT = frozenset({"integer", "boolean"})
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+
+
+def config_schema() -> dict[str, Any]:
+    """The schema as JSON-ready values."""
+    schema = _converted(Settings.model_json_schema(by_alias=True))
+    described = {
+        "title": "Quell's config file",
+        "description": "Unknown keys are errors; durations and sizes have units.",
+    }
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, **described}
+
+
+def _converted(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_converted(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _reference(part)
+    changed = {("definitions" if key == "$defs" else key): _converted(value) for key, value in part.items()}
+    changed.pop("format", None)  # pydantic's own words (path, password): editors complain about formats unknown to them
+    if isinstance(changed.get("title"), str):
+        del changed["title"]
+    if "default" in changed:
+        changed["default"] = _default(changed)
+    if "patternProperties" in changed:
+        changed["additionalProperties"] = False
+    return _or_variable(changed) if changed.get("type") in _NOT_TEXT else changed
+
+
+def _reference(part: dict[str, Any]) -> dict[str, Any]:
+    """Draft-07 ignores what stands beside a `$ref`."""
+    target = {"$ref": part["$ref"].replace("#/$defs/", "#/definitions/")}
+    beside = {key: value for key, value in part.items() if key not in {"$ref", "default", "title"}}
+    return {**beside, "allOf": [target]} if beside else target
+
+
+def _default(part: dict[str, Any]) -> Any:
+    """A default as one writes it: with its unit, and no object for an address."""
+    value = part["default"]
+    units = _UNITS.get(part.get("pattern", ""))
+    if units is not None and isinstance(value, (int, float)):
+        fitting = [unit for unit in units if (value / units[unit]).is_integer()] or [next(iter(units))]
+        return f"{value / units[fitting[-1]]:g}{fitting[-1]}"
+    if isinstance(value, dict) and value.keys() == {"host", "port"}:
+        return f"{value['host']}:{value['port']}"
+    return value
+
+
+def _or_variable(part: dict[str, Any]) -> dict[str, Any]:
+    """A number or boolean may also come from a variable."""
+    outside: dict[str, Any] = {key: part.pop(key) for key in ("description", "default") if key in part}
+    return {**outside, "anyOf": [part, dict(_VARIABLE)]}

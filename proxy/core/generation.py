@@ -1,0 +1,171 @@
+"""One admitted model call: its ids, its facts, where it is, how it ended.
+
+Pure: the caller passes the time in. `now` is monotonic seconds, `wall` seconds since the epoch.
+"""
+
+from dataclasses import dataclass, field
+
+from proxy.core.lifecycle import ASKED_FOR, OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
+from proxy.core.partial import Partial
+from proxy.core.record import Record, UsageSource
+from proxy.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls: `name` is the whole truth (ownership), `shown` what people see of it (`key_id`)."""
+
+    name: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a generation when it is admitted and never changes."""
+
+    uid: str
+    task_id: str
+    message_id: str
+    identity: Identity
+    dialect: str
+    route: str
+    upstream: str
+    model: str | None
+    user: str | None
+    tags: dict[str, str]
+    replica: str
+    started_wall: float
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A request to stop: who stands behind it, as whom, and why."""
+
+    cause: Cause
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Counted:
+    """Token counts of an ended generation, with their source."""
+
+    usage: Usage = field(default_factory=Usage)
+    source: UsageSource = UsageSource.NONE
+
+
+class Generation:
+    """The state of one model call. The first stop and the first outcome win; later ones change nothing."""
+
+    __slots__ = (
+        "closed_ms",
+        "counted",
+        "ended",
+        "error_kind",
+        "facts",
+        "first_token",
+        "outcome",
+        "partial",
+        "phase",
+        "stop",
+        "stop_phase",
+        "stopped_at",
+    )
+
+    def __init__(self, facts: Facts, partial: Partial) -> None:
+        self.facts = facts
+        self.partial = partial
+        self.phase = Phase.QUEUED
+        self.outcome = Outcome.RUNNING
+        self.stop: Stop | None = None
+        self.stop_phase: Phase | None = None
+        self.stopped_at: float | None = None
+        self.closed_ms: float | None = None
+        self.first_token: float | None = None
+        self.ended: float | None = None
+        self.error_kind: str | None = None
+        self.counted = Counted()
+
+    def advance(self, phase: Phase) -> None:
+        """Go on to `phase` where the table allows it; otherwise nothing happens (the end stays the end)."""
+        if phase in PHASE_AFTER[self.phase]:
+            self.phase = phase
+
+    def request_stop(self, stop: Stop, now: float) -> bool:
+        """Note the first stop. True if this one took effect."""
+        if self.stop is not None or self.outcome is not Outcome.RUNNING:
+            return False
+        self.stop, self.stop_phase, self.stopped_at = stop, self.phase, now
+        return True
+
+    def upstream_closed(self, now: float) -> None:
+        """Note when the upstream was closed after a stop."""
+        if self.stopped_at is not None and self.closed_ms is None:
+            self.closed_ms = round((now - self.stopped_at) * 1000, 3)
+
+    def end(self, outcome: Outcome, now: float, error_kind: str | None = None) -> bool:
+        """Write the outcome, once. True if this call wrote it."""
+        if self.outcome is not Outcome.RUNNING:
+            return False
+        self.outcome, self.ended, self.error_kind = outcome, now, error_kind
+        self.phase = Phase.FINISHED
+        return True
+
+    def end_stopped(self, now: float) -> bool:
+        """End as the noted stop says; a generation that was complete before the stop is `completed`."""
+        if self.stop is None:
+            raise RuntimeError("end_stopped without a stop")
+        if self.partial.complete(eof_clean=False):
+            return self.end(Outcome.COMPLETED, now)
+        return self.end(OUTCOME_OF[self.stop.cause], now)
+
+    def record(self, now: float) -> Record:
+        """The record as of `now`; final once the outcome is written."""
+        facts, partial, usage = self.facts, self.partial, self.counted.usage
+        stop = self.stop if self.outcome in (Outcome.RUNNING, *OUTCOME_OF.values()) else None
+        ended = self.ended
+        elapsed = (now if ended is None else ended) - facts.started
+        return Record(
+            uid=facts.uid,
+            identity=facts.identity.name,
+            key_id=facts.identity.shown,
+            task_id=facts.task_id,
+            message_id=facts.message_id,
+            dialect=facts.dialect,
+            route=facts.route,
+            upstream=facts.upstream,
+            started_at=facts.started_wall,
+            replica=facts.replica,
+            model=facts.model,
+            user=facts.user,
+            tags=facts.tags,
+            upstream_id=partial.upstream_id,
+            upstream_model=partial.upstream_model,
+            first_token_at=None if self.first_token is None else self._wall(self.first_token),
+            ended_at=None if ended is None else self._wall(ended),
+            outcome=self.outcome,
+            cause=stop.cause if stop else None,
+            cancelled_by=stop.by if stop else None,
+            reason=stop.reason if stop else None,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=self.counted.source,
+            characters=partial.characters,
+            text=partial.display_text(),
+            text_clipped=partial.clipped,
+            error_kind=self.error_kind,
+            phase=self.stop_phase if stop and self.stop_phase else self.phase,
+            elapsed_seconds=round(elapsed, 3),
+            upstream_closed_ms=self.closed_ms if stop else None,
+        )
+
+    def _wall(self, moment: float) -> float:
+        return self.facts.started_wall + (moment - self.facts.started)
+
+
+def was_asked_for(record: Record) -> bool:
+    """Whether a person stopped this generation, so that a repeated cancel gives the first answer again."""
+    return record.outcome is Outcome.CANCELLED and record.cause in ASKED_FOR

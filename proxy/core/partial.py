@@ -1,0 +1,276 @@
+"""The partial: what is known so far of one generation's answer. A wire format's fold fills it, event by event."""
+
+from dataclasses import dataclass, field
+
+from proxy.core.usage import Usage
+
+MAX_TEXT = 1 << 20
+"""Characters of text kept by default."""
+MAX_CHOICES = 128
+"""Choices kept of one answer: the most that OpenAI's `n` allows."""
+MAX_TOOL_CALLS = 512
+"""Tool calls kept of one answer, far above what any model asks for in one turn."""
+
+_OPEN_PIECES = 64
+"""Deltas are a few characters each; joining them by this many keeps a text near its own size in memory."""
+_MAX_NAME = 256
+_HIGH_SURROGATES = ("\ud800", "\udbff")
+
+
+class Text:
+    """A text that grows at its end and is joined when somebody asks."""
+
+    __slots__ = ("_open", "_sealed", "_taken")
+
+    def __init__(self) -> None:
+        self._sealed: list[str] = []
+        self._open: list[str] = []
+        self._taken = 0
+
+    def add(self, piece: str) -> None:
+        """Add a piece at the end."""
+        self._open.append(piece)
+        if len(self._open) >= _OPEN_PIECES:
+            self._seal()
+
+    def value(self) -> str:
+        """The whole text."""
+        self._seal()
+        return "".join(self._sealed)
+
+    def take(self) -> str:
+        """What was added since the last take. Half a surrogate pair at the end stays until its other half comes."""
+        self._seal()
+        new = "".join(self._sealed[self._taken :])
+        if new and _HIGH_SURROGATES[0] <= new[-1] <= _HIGH_SURROGATES[1]:
+            self._sealed[self._taken :] = [new[:-1]]
+            self._open.append(new[-1])
+            new = new[:-1]
+        self._taken = len(self._sealed)
+        return new
+
+    def _seal(self) -> None:
+        if self._open:
+            self._sealed.append("".join(self._open))
+            self._open.clear()
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One tool call as far as it came."""
+
+    id: str = ""
+    name: str = ""
+    arguments: Text = field(default_factory=Text)
+
+
+@dataclass(slots=True)
+class Choice:
+    """One of the answers of a generation; most have only content."""
+
+    content: Text = field(default_factory=Text)
+    reasoning: Text | None = None
+    refusal: Text | None = None
+    tool_calls: dict[int, ToolCall] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamError:
+    """What the upstream itself said went wrong; the texts are safe to store and cut to a length."""
+
+    message: str
+    type: str = ""
+    code: str = ""
+    kind: str = "upstream_error"
+
+
+@dataclass(slots=True)
+class Partial:
+    """The folded facts of one generation. Bounded: beyond `max_text` characters in all, text is counted, not kept.
+
+    What is kept is raw (an upstream may send half a surrogate pair); every text that leaves by a method can be
+    stored and sent: pairs are joined, lone halves become U+FFFD.
+    """
+
+    max_text: int = MAX_TEXT
+    choices: dict[int, Choice] = field(default_factory=dict)
+    finish_reasons: dict[int, str] = field(default_factory=dict)
+    """By choice; when an upstream sends two, the last one stands, as in its SDKs."""
+    usage: Usage | None = None
+    usage_is_final: bool = False
+    """False for a running total that came before the end."""
+    usage_chunk: bool = False
+    """Whether the extra chunk with usage and no choices came."""
+    upstream_id: str | None = None
+    upstream_model: str | None = None
+    created: int | None = None
+    """Seconds since the epoch, as the upstream said."""
+    error: StreamError | None = None
+    """The first error inside the answer."""
+    done: bool = False
+    """Whether `[DONE]` came."""
+    trailing: bool = False
+    """Whether anything came behind `[DONE]`; it is not folded."""
+    terminal: bool = False
+    """Whether the format's own last event came, for formats that have one."""
+    ends_with_body: bool = False
+    """Whether the answer is whole once its HTTP body ended properly: a JSON answer, or bytes nobody reads."""
+    at_start: bool = True
+    """Whether no byte of the stream was folded yet (a byte order mark counts only there)."""
+    bad_events: int = 0
+    oversize: bool = False
+    """Whether an event was too large to be folded; whoever runs the framer says so."""
+    clipped: bool = False
+    """Whether something was counted but not kept."""
+    characters: int = 0
+    """Unicode code points of content, of all choices, kept or not."""
+    counted_characters: int = 0
+    """The same of everything that counts as completion tokens: content, reasoning, refusals, tool calls."""
+    _kept: int = 0
+    _tool_calls: int = 0
+
+    def see(self, choice: int) -> None:
+        """Note that a choice exists, be it still empty."""
+        self._choice(choice)
+
+    def add_content(self, choice: int, text: str) -> None:
+        """Add to the answer's text."""
+        size = len(text)
+        self.characters += size
+        found = self.choices.get(choice) or self._choice(choice)
+        if found and self._kept + size <= self.max_text:  # the way of nearly every delta
+            self._kept += size
+            self.counted_characters += size
+            found.content.add(text)
+        elif (fitting := self._fit(text)) and found:
+            found.content.add(fitting)
+
+    def add_reasoning(self, choice: int, text: str) -> None:
+        """Add to the text of the model's reasoning."""
+        if (fitting := self._fit(text)) and (found := self._choice(choice)):
+            found.reasoning = found.reasoning or Text()
+            found.reasoning.add(fitting)
+
+    def add_refusal(self, choice: int, text: str) -> None:
+        """Add to the text with which the model refuses."""
+        if (fitting := self._fit(text)) and (found := self._choice(choice)):
+            found.refusal = found.refusal or Text()
+            found.refusal.add(fitting)
+
+    def add_tool_call(self, choice: int, index: int, *, ident: str = "", name: str = "", arguments: str = "") -> None:
+        """Add to the tool call at `index`. A name that is sent again as a whole is not doubled."""
+        found = self._choice(choice)
+        call = self._tool_call(found, index) if found else None
+        repeated = call is not None and name == call.name
+        fitting_name = "" if repeated else self._fit(name)
+        fitting = self._fit(arguments)
+        if call:
+            call.id = call.id or ident[:_MAX_NAME]
+            call.name += fitting_name
+            if fitting:
+                call.arguments.add(fitting)
+
+    def finish(self, choice: int, reason: str) -> None:
+        """Note the reason with which a choice ended."""
+        if self._choice(choice):
+            self.finish_reasons[choice] = safe_text(reason[:_MAX_NAME])
+
+    def note_usage(self, usage: Usage, *, final: bool) -> None:
+        """Take the upstream's counts; of two the larger stands."""
+        self.usage = usage if self.usage is None else self.usage.larger(usage)
+        self.usage_is_final = self.usage_is_final or final
+
+    def all_finished(self) -> bool:
+        """Whether at least one choice came, and each that came has its finish reason."""
+        return bool(self.choices) and len(self.finish_reasons) == len(self.choices)
+
+    def complete(self, *, eof_clean: bool) -> bool:
+        """Whether this is a whole answer; `eof_clean` says that the HTTP body ended as announced.
+
+        An end of the connection alone proves nothing: it takes the finish reasons, the format's own last event, or
+        `[DONE]` together with a proper end of the body. An answer with an error in it is not whole.
+        """
+        if self.error:
+            return False
+        return self.terminal or self.all_finished() or (eof_clean and (self.done or self.ends_with_body))
+
+    def text(self, choice: int = 0) -> str:
+        """The content of one choice."""
+        return safe_text(self.choices[choice].content.value()) if choice in self.choices else ""
+
+    def reasoning(self, choice: int = 0) -> str:
+        """The reasoning of one choice."""
+        found = self.choices.get(choice)
+        return safe_text(found.reasoning.value()) if found and found.reasoning else ""
+
+    def refusal(self, choice: int = 0) -> str:
+        """The refusal of one choice."""
+        found = self.choices.get(choice)
+        return safe_text(found.refusal.value()) if found and found.refusal else ""
+
+    def tool_calls(self, choice: int = 0) -> list[tuple[str, str, str]]:
+        """The tool calls of one choice in order of their index, each as (id, name, arguments so far)."""
+        found = self.choices.get(choice)
+        calls = sorted((found.tool_calls or {}).items()) if found else []
+        return [(safe_text(call.id), safe_text(call.name), safe_text(call.arguments.value())) for _, call in calls]
+
+    def take_new_text(self) -> str:
+        """The content of choice 0 that came since the last call, for the ledger's pieces.
+
+        Other choices are left out here: joined, the pieces are a prefix of `display_text`.
+        """
+        return safe_text(self.choices[0].content.take()) if 0 in self.choices else ""
+
+    def display_text(self) -> str:
+        """The text for records and people: the content of choice 0, then that of each other, a blank line between."""
+        return "\n\n".join(text for choice in sorted(self.choices) if (text := self.text(choice)))
+
+    def counted_text(self) -> str:
+        """Everything kept that counts as completion tokens, joined: content, reasoning, refusals, tool calls."""
+        parts: list[str] = []
+        for choice in sorted(self.choices):
+            parts += (self.text(choice), self.reasoning(choice), self.refusal(choice))
+            parts += (name + arguments for _, name, arguments in self.tool_calls(choice))
+        return "".join(parts)
+
+    def _choice(self, index: int) -> Choice | None:
+        found = self.choices.get(index)
+        if found is None:
+            if len(self.choices) >= MAX_CHOICES:
+                self.clipped = True
+                return None
+            found = self.choices[index] = Choice()
+        return found
+
+    def _tool_call(self, choice: Choice, index: int) -> ToolCall | None:
+        calls = choice.tool_calls
+        if calls is None:
+            calls = choice.tool_calls = {}
+        found = calls.get(index)
+        if found is None:
+            if self._tool_calls >= MAX_TOOL_CALLS:
+                self.clipped = True
+                return None
+            self._tool_calls += 1
+            found = calls[index] = ToolCall()
+        return found
+
+    def _fit(self, text: str) -> str:
+        """Count a piece, and give as much of it as still fits."""
+        size = len(text)
+        self.counted_characters += size
+        room = self.max_text - self._kept
+        if size > room:
+            self.clipped = True
+            text = text[:room]
+        self._kept += len(text)
+        return text
+
+
+def safe_text(text: str) -> str:
+    """The text with surrogate pairs joined and lone halves replaced by U+FFFD, so that it can be encoded as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,67 @@
+"""What is shown of a record: the record itself, and the receipt of a cancel (`contract.md`, sections 4 and 5)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from proxy.core.generation import was_asked_for
+from proxy.core.lifecycle import CancelResult, Outcome, Phase
+from proxy.core.record import Record
+
+TIMES = ("started_at", "first_token_at", "ended_at")
+HIDDEN = frozenset({"uid", "identity"})
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC with milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def shown(record: Record, *, text: bool = True) -> dict[str, Any]:
+    """A record as JSON shows it; without its text where the asker may not read it."""
+    fields = {name: getattr(record, name) for name in Record.__slots__ if name not in HIDDEN}
+    for name in TIMES:
+        fields[name] = iso(fields[name])
+    if not text:
+        del fields["text"]
+    fields["cost"] = None if record.cost is None else str(record.cost)
+    return {"object": "generation", **fields}
+
+
+def usage_of(record: Record) -> dict[str, Any]:
+    """The token counts of a record with their source; unknown is null."""
+    prompt, completion = record.prompt_tokens, record.completion_tokens
+    total = None if prompt is None or completion is None else prompt + completion
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        "source": record.usage_source.value,
+    }
+
+
+def cancel_result(record: Record) -> CancelResult:
+    """What a cancel of this record achieved, whether it is the first one or a repeat."""
+    if record.outcome is Outcome.RUNNING:
+        return CancelResult.STOPPING
+    return CancelResult.STOPPED if was_asked_for(record) else CancelResult.ALREADY_FINISHED
+
+
+def receipt(record: Record) -> dict[str, Any]:
+    """The native cancel's answer."""
+    result = cancel_result(record)
+    running = record.outcome is Outcome.RUNNING
+    return {
+        "object": "generation.cancel",
+        "task_id": record.task_id,
+        "message_id": record.message_id,
+        "result": result.value,
+        "status": "cancelling" if running else record.outcome.value,
+        "cause": record.cause.value if record.cause else None,
+        "phase": Phase.FINISHED.value if result is CancelResult.ALREADY_FINISHED else record.phase.value,
+        "elapsed_seconds": record.elapsed_seconds,
+        "upstream_closed_ms": record.upstream_closed_ms,
+        "partial": {"characters": record.characters, "text": record.text},
+        "usage": usage_of(record),
+    }

@@ -1,0 +1,162 @@
+"""The settings: what the config file says, as frozen typed objects (contract: section "The config file").
+
+Durations are seconds, sizes are bytes. The types know nothing of files and environment, which `proxy.config_file`
+reads. Everything of the settings is imported from here.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
+from proxy.core.settings_sections import (
+    AdminSettings,
+    BudgetSettings,
+    BusSettings,
+    CancellationSettings,
+    ConversationSettings,
+    DrainSettings,
+    KeyLimits,
+    KeySettings,
+    LedgerSettings,
+    LimitsSettings,
+    LogSettings,
+    MetricsSettings,
+    ObservabilitySettings,
+    PricesSettings,
+    SinkSettings,
+)
+from proxy.core.settings_types import NAME_PATTERN, Address, Count, Listen, Name, Section
+from proxy.core.settings_upstream import (
+    BUILT_IN_ENCODINGS,
+    AbortSettings,
+    QueueSettings,
+    ReadOnSettings,
+    TimeoutSettings,
+    UpstreamSettings,
+)
+from proxy.core.settings_urls import TrustedNetwork, without_credentials
+
+__all__ = [
+    "AbortSettings",
+    "Address",
+    "AdminSettings",
+    "BudgetSettings",
+    "BusSettings",
+    "CancellationSettings",
+    "ConversationSettings",
+    "CorsSettings",
+    "DialectName",
+    "DrainSettings",
+    "InputSettings",
+    "KeyLimits",
+    "KeySettings",
+    "LedgerSettings",
+    "LimitsSettings",
+    "LogSettings",
+    "MetricsSettings",
+    "ObservabilitySettings",
+    "PricesSettings",
+    "QueueSettings",
+    "ReadOnSettings",
+    "RouteSettings",
+    "Settings",
+    "SinkSettings",
+    "TimeoutSettings",
+    "UpstreamSettings",
+    "masked",
+    "not_built_yet",
+]
+
+
+def _named(upstreams: Mapping[str, UpstreamSettings]) -> Mapping[str, UpstreamSettings]:
+    return {name: upstream.named(name) for name, upstream in upstreams.items()}
+
+
+class Settings(Section):
+    """The whole file."""
+
+    version: Literal[1] = Field(description="The version of the file's shape.")
+    listen: Listen = Field(Address("127.0.0.1", 8484), description="HOST:PORT that callers reach.")
+    admin: AdminSettings = Field(AdminSettings(), description="The admin listener.")
+    upstreams: Annotated[Mapping[Name, UpstreamSettings], AfterValidator(_named)] = Field(
+        min_length=1, description="The model providers, by name."
+    )
+    routes: tuple[RouteSettings, ...] = Field(min_length=1, description="What is served, and by which upstream.")
+    keys: tuple[KeySettings, ...] = Field(
+        (), description="Who gets in. None: everybody, known by a hash of the credential they send."
+    )
+    cancellation: CancellationSettings = Field(CancellationSettings(), description="How a stop looks.")
+    limits: LimitsSettings = Field(LimitsSettings(), description="The bounds of this replica.")
+    budgets: tuple[BudgetSettings, ...] = Field((), description="What may be used.")
+    trusted_proxies: tuple[TrustedNetwork, ...] = Field((), description="Whose X-Forwarded-* is believed.")
+    conversations: ConversationSettings = Field(ConversationSettings(), description="How long conversations are kept.")
+    workers: Count = Field(1, description="Processes; more than one only with a bus.")
+    replica: Annotated[str, Field(pattern=NAME_PATTERN)] = Field("auto", description="This replica's name.")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="The billing record.")
+    bus: BusSettings = Field(BusSettings(), description="What joins replicas.")
+    prices: PricesSettings = Field(PricesSettings(), description="What tokens cost.")
+    sink: SinkSettings = Field(SinkSettings(), description="Where events are sent.")
+    observability: ObservabilitySettings = Field(ObservabilitySettings(), description="Log and metrics.")
+    drain: DrainSettings = Field(DrainSettings(), description="The end of this replica.")
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON-ready values under the file's keys, every secret replaced by asterisks."""
+    shown = settings.model_dump(mode="json", by_alias=True)
+    for section in (shown["ledger"], shown["bus"], shown["sink"]):
+        section["url"] = section["url"] and without_credentials(section["url"])
+    for upstream in shown["upstreams"].values():
+        upstream["proxy"] = upstream["proxy"] and without_credentials(upstream["proxy"])
+    shown["listen"] = str(settings.listen)
+    shown["admin"]["listen"] = str(settings.admin.listen)
+    return shown
+
+
+def not_built_yet(settings: Settings) -> list[str]:
+    """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
+    return [
+        f"{where} is not served by this version yet"
+        for where in (*_unserved_upstreams(settings), *_unserved_routes(settings), *_unserved_rest(settings))
+    ]
+
+
+def _unserved_upstreams(settings: Settings) -> Iterator[str]:
+    for name, upstream in settings.upstreams.items():
+        at = f"upstreams.{name}"
+        if upstream.format != "openai":
+            yield f"{at}.format: {upstream.format}"
+        if upstream.on_stop != "close":
+            yield f"{at}.on_stop: {upstream.on_stop}"
+        if upstream.usage == "continuous":
+            yield f"{at}.usage: continuous"
+        if upstream.encoding not in BUILT_IN_ENCODINGS:
+            yield f"{at}.encoding: {upstream.encoding}"
+
+
+def _unserved_routes(settings: Settings) -> Iterator[str]:
+    for index, route in enumerate(settings.routes):
+        at = f"routes[{index}]"
+        yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect != "openai")
+        if route.responses != "pass":
+            yield f"{at}.responses: {route.responses}"
+        if route.settlement != "produced":
+            yield f"{at}.settlement: {route.settlement}"
+
+
+def _unserved_rest(settings: Settings) -> Iterator[str]:
+    if settings.budgets:
+        yield "budgets"
+    if settings.conversations != ConversationSettings():
+        yield "conversations"
+    if settings.workers > 1:
+        yield f"workers: {settings.workers}"
+    if not settings.ledger.url.startswith("sqlite:"):
+        yield "ledger.url: postgresql"
+    if settings.bus.url is not None:
+        yield "bus.url"
+    if "prices" in settings.model_fields_set:
+        yield "prices"
+    if settings.sink.url is not None:
+        yield "sink.url"

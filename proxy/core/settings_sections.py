@@ -1,0 +1,200 @@
+"""The settings of everything but upstreams and routes: one small section each."""
+
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
+from proxy.core.settings_upstream import Credential
+from proxy.core.settings_urls import LedgerUrl, check_service_url
+
+_HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_SHA256_HEX = 64
+_HEX = frozenset("0123456789abcdef")
+
+
+def _hash_lines(text: str) -> list[str]:
+    """The hashes of a text, one a line; a line may end as `sha256sum` writes it (`…  -`)."""
+    return [line.strip().removesuffix(" -").rstrip().lower() for line in text.splitlines() if line.strip()]
+
+
+def _check_hashes(secret: SecretStr) -> SecretStr:
+    lines = _hash_lines(secret.get_secret_value())
+    if not lines or any(len(line) != _SHA256_HEX or not _HEX.issuperset(line) for line in lines):
+        raise ValueError(
+            'expected the SHA-256 of the key as 64 hex digits, one a line; printf %s "$KEY" | sha256sum prints it'
+        )
+    if _HASH_OF_NOTHING in lines:
+        raise ValueError("this is the SHA-256 of nothing: the key was empty when it was hashed")
+    return secret
+
+
+def _not_reserved(name: str) -> str:
+    if name == "anonymous":
+        raise ValueError("anonymous is the name of callers without a credential; choose another id")
+    return name
+
+
+class AdminSettings(Section):
+    """The admin listener: metrics, probes, admin API, operator page."""
+
+    listen: Listen = Field(Address("127.0.0.1", 8485), description="HOST:PORT of the admin listener.")
+    token: Credential | None = Field(None, description="The operator's token.", repr=False)
+    token_file: Path | None = Field(
+        None, description="The file that holds token. Without one, on loopback, a token is made beside the ledger."
+    )
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.listen.is_loopback and self.token is None and self.token_file is None:
+            raise misplaced("listen", "an admin listener that others can reach needs a token_file (or token)")
+        return self
+
+
+class KeyLimits(Section):
+    """What one key may use at once."""
+
+    streams: Count | None = Field(None, description="Generations at once. null: no bound of its own.")
+
+
+class KeySettings(Section):
+    """One caller that gets in. `id` is its identity, shown everywhere; the key itself is nowhere kept."""
+
+    id: Annotated[Name, AfterValidator(_not_reserved)] = Field(description="The identity of whoever holds the key.")
+    hash: Annotated[SecretStr, AfterValidator(_check_hashes)] | None = Field(
+        None,
+        description="SHA-256 of the key as 64 hex digits; several, one a line, while a key is exchanged.",
+        repr=False,
+    )
+    hash_file: Path | None = Field(None, description="The file that holds hash.")
+    limits: KeyLimits = Field(KeyLimits(), description="What the key may use at once.")
+
+    @model_validator(mode="after")
+    def _has_a_hash(self) -> Self:
+        if self.hash is None and self.hash_file is None:
+            raise misplaced("id", "the key has no hash_file (or hash), so that nobody could use it")
+        return self
+
+    @cached_property
+    def hashes(self) -> frozenset[str]:
+        """The SHA-256 of every key that is accepted for this id, as lower-case hex."""
+        return frozenset(_hash_lines(self.hash.get_secret_value())) if self.hash else frozenset()
+
+
+class CancellationSettings(Section):
+    """How a stop looks and how long it is waited for."""
+
+    finish_reason: Literal["stop", "cancelled"] = Field(
+        "stop", description="What a stopped OpenAI chat stream ends with."
+    )
+    quick_edit_window: DurationOrZero = Field(5.0, description="Aitronos: how long after its start a stop is an edit.")
+    confirm_timeout: Duration = Field(2.0, description="How long a stop waits for the upstream to be closed.")
+
+
+class LimitsSettings(Section):
+    """The bounds of this replica."""
+
+    streams: Count = Field(5000, description="Generations at once; one more is answered with 503.")
+    body: Size = Field(20 * 2**20, description="Size of a request body.")
+    header: Size = Field(32 * 2**10, description="Size of all request headers together.")
+    partial_text: Size = Field(2**20, description="Text kept of one answer.")
+    tape: Size = Field(8 * 2**20, description="Client-side bytes kept of one generation.")
+    write_deadline: Duration = Field(60.0, description="A reader that takes nothing for so long counts as gone.")
+    body_deadline: Duration = Field(30.0, description="How long a request body may take to arrive.")
+
+
+class BudgetSettings(Section):
+    """What a request, user or key may use, within a window."""
+
+    per: Literal["request", "user", "key"] = Field(description="Whose use is counted.")
+    window: Duration | None = Field(None, description="Over which time, for user and key.")
+    seconds: Decimal | None = Field(None, gt=0, description="Seconds of generation.")
+    completion_tokens: Count | None = Field(None, description="Completion tokens.")
+    cost: Decimal | None = Field(None, gt=0, description="Cost, in the currency of prices.")
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.seconds is None and self.completion_tokens is None and self.cost is None:
+            raise misplaced("per", "a budget needs at least one of seconds, completion_tokens, cost")
+        if self.per != "request" and self.window is None:
+            raise misplaced("per", f"a budget per {self.per} needs a window, such as window: 1d")
+        return self
+
+
+class ConversationSettings(Section):
+    """How long conversations are kept, for the dialects that have them."""
+
+    keep: Duration = Field(2_592_000.0, description="Conversations, after their last message.")
+    async_keep: Duration = Field(3600.0, description="Async messages, after their end.")
+
+
+class LedgerSettings(Section):
+    """The billing record."""
+
+    url: LedgerUrl = Field(
+        "sqlite:///quell.db", description="sqlite:///FILE or postgresql://…; never shown with its password.", repr=False
+    )
+    keep: Duration = Field(7_776_000.0, description="How long records are kept.")
+    text: Literal["none", "partial", "all"] = Field("partial", description="Whose answer text is kept.")
+    text_keep: Duration = Field(86_400.0, description="How long text is kept.")
+    flush: Duration = Field(0.25, description="How often partial text is written.")
+    durability: Literal["overlapped", "strict"] = Field(
+        "overlapped", description="A start is on disk before the client's first byte, or before the upstream is called."
+    )
+
+
+class BusSettings(Section):
+    """What joins replicas."""
+
+    url: Annotated[str, check_service_url(("redis", "rediss"))] | None = Field(
+        None, description="redis://…; null: this replica is alone.", repr=False
+    )
+    secret: SecretStr | None = Field(None, description="Signs what replicas tell each other.", repr=False)
+    secret_file: Path | None = Field(None, description="The file that holds secret.")
+    lease: Duration = Field(10.0, description="A replica unheard of for so long is dead.")
+
+
+class PricesSettings(Section):
+    """What tokens cost."""
+
+    file: Path | None = Field(None, description="The price list.")
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field("USD", description="The currency, in three letters.")
+    fallback: Literal["none", "genai-prices"] = Field("none", description="For models that are not in the file.")
+
+
+class SinkSettings(Section):
+    """Where events of generations are sent."""
+
+    url: Annotated[str, check_service_url(("http", "https"))] | None = Field(
+        None, description="Takes CloudEvents. null: nobody.", repr=False
+    )
+
+
+class LogSettings(Section):
+    """The log, on standard error."""
+
+    format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal, else json.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+
+
+class MetricsSettings(Section):
+    """The metrics on the admin listener."""
+
+    max_series: Count = Field(5000, description="Bound of label combinations.")
+
+
+class ObservabilitySettings(Section):
+    """Log and metrics."""
+
+    log: LogSettings = Field(LogSettings(), description="The log.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="The metrics.")
+
+
+class DrainSettings(Section):
+    """The end of this replica, from SIGTERM to exit."""
+
+    ready_delay: DurationOrZero = Field(5.0, description="New work is still served for so long, not ready already.")
+    timeout: DurationOrZero = Field(60.0, description="How long running generations may take after that.")

@@ -1,0 +1,108 @@
+"""The settings of an upstream: a model provider, and how it is called, awaited and stopped."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+
+from proxy.core.settings_types import Count, CountOrZero, Duration, Section, misplaced
+from proxy.core.settings_urls import BaseUrl, ProxyUrl
+
+BUILT_IN_ENCODINGS = frozenset({"auto", "o200k_base", "cl100k_base"})
+
+
+def _header_safe(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text:
+        raise ValueError("is empty: set the variable or the file that it comes from, or remove the key")
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("contains a blank, a line break or a non-ASCII character, which a header can't carry")
+    return secret
+
+
+Credential = Annotated[SecretStr, AfterValidator(_header_safe)]
+"""A secret that travels in a header: not empty, printable ASCII, no blanks."""
+
+
+class TimeoutSettings(Section):
+    """How long the upstream may take, each in seconds."""
+
+    connect: Duration = Field(5.0, description="To be connected, TLS included.")
+    first_byte: Duration = Field(120.0, description="From the request sent to the first byte of the answer.")
+    idle: Duration = Field(120.0, description="Between two pieces of the answer.")
+    total: Duration = Field(1800.0, description="For the whole call.")
+
+
+class QueueSettings(Section):
+    """The line in front of an upstream whose slots are all taken."""
+
+    size: CountOrZero = Field(1000, description="Calls that may wait; one more is answered with 429.")
+    timeout: Duration = Field(30.0, description="How long one may wait; then it is answered with 503.")
+
+
+class AbortSettings(Section):
+    """The provider's own abort call, as templates over `upstream_id` and `task_id`."""
+
+    method: Literal["POST", "DELETE", "PUT"] = Field("POST", description="The HTTP method.")
+    path: str = Field(description="Below base_url, such as /requests/{{upstream_id}}/abort.", pattern="^/")
+    body: str | None = Field(None, description="The JSON body, if the provider wants one.")
+
+
+class ReadOnSettings(Section):
+    """The bounds of reading on after a stop, for a provider that bills the whole answer anyway."""
+
+    streams: Count = Field(20, description="Calls read on at once.")
+    time: Duration = Field(300.0, description="How long one is read on.")
+    tokens: Count = Field(100_000, description="How many completion tokens of one are read on.")
+
+
+class UpstreamSettings(Section):
+    """One model provider. `name` is its key under `upstreams`."""
+
+    base_url: BaseUrl = Field(description="Where the provider's API starts; a route's path is replaced by it.")
+    api_key: Credential | None = Field(
+        None, description="The credential sent upstream; without it the caller's own goes up.", repr=False
+    )
+    api_key_file: Path | None = Field(None, description="The file that holds api_key.")
+    format: Literal["openai", "anthropic", "gemini"] = Field("openai", description="Wire format of this provider.")
+    on_stop: Literal["close", "call", "drain"] = Field(
+        "close",
+        description="close the connection, call the provider's own abort route, or drain: it bills anyway, so read on.",
+    )
+    bills_after_close: Literal["no", "yes", "unknown"] = Field(
+        "unknown", description="Whether the provider bills on after a closed connection; shown, never assumed."
+    )
+    usage: Literal["auto", "final", "continuous", "none"] = Field(
+        "auto", description="What is asked of the upstream for counting; auto asks only what it is known to take."
+    )
+    timeouts: TimeoutSettings = Field(TimeoutSettings(), description="How long the upstream may take.")
+    slots: Count | None = Field(None, description="At most so many calls at once; the rest waits. null: no bound.")
+    queue: QueueSettings = Field(QueueSettings(), description="The line in front of the slots.")
+    abort: AbortSettings | None = Field(None, description="The provider's abort call, for on_stop: call.")
+    drain: ReadOnSettings = Field(ReadOnSettings(), description="The bounds of reading on, for on_stop: drain.")
+    encoding: str = Field(
+        "auto", min_length=1, description="Tokenizer for counting: auto, a name, or a vocabulary file."
+    )
+    ca_file: Path | None = Field(None, description="PEM file with the authorities trusted for this upstream.")
+    proxy: ProxyUrl | None = Field(None, description="HTTP proxy on the way to the upstream.", repr=False)
+
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """The key under `upstreams`; empty for one that stands alone."""
+        return self._name
+
+    def named(self, name: str) -> Self:
+        """Give it its name; the settings' root does so, once."""
+        self._name = name
+        return self
+
+    @model_validator(mode="after")
+    def _abort_fits(self) -> Self:
+        if self.on_stop == "call" and self.abort is None:
+            raise misplaced("on_stop", "on_stop: call needs abort: {method, path} to say which route stops a call")
+        if self.abort is not None and self.on_stop != "call":
+            raise misplaced("abort", f"abort is only used by on_stop: call, but on_stop is {self.on_stop}")
+        return self

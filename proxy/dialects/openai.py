@@ -1,0 +1,123 @@
+"""OpenAI's API, passed through: chat completions and completions are understood, everything else goes by.
+
+Source: OpenAI's API reference; the stop routes are ours.
+"""
+
+import json
+from typing import Final
+
+from proxy.core.errors import Refusal, openai_error_body
+from proxy.core.receipt import receipt
+from proxy.core.record import Record
+from proxy.core.request_body import BodyError, parse_model_call
+from proxy.core.request_body import ModelCall as ParsedCall
+from proxy.core.settings import RouteSettings, UpstreamSettings
+from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
+from proxy.engine.plan import Plan
+from proxy.wire.base import Wire
+from proxy.wire.body_edit import as_stream
+from proxy.wire.opaque import Opaque
+from proxy.wire.openai_chat import OpenAIChat
+from proxy.wire.openai_completions import OpenAICompletions
+
+WIRES: Final[dict[str, Wire]] = {"/chat/completions": OpenAIChat(), "/completions": OpenAICompletions()}
+OPAQUE: Final[Wire] = Opaque()
+
+OTHER_CALLS: Final = frozenset(
+    {
+        "/audio/speech",
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/embeddings",
+        "/images/edits",
+        "/images/generations",
+        "/images/variations",
+        "/messages",
+        "/moderations",
+        "/rerank",
+        "/responses",
+    }
+)
+"""Model calls whose answers are not read: they have ids and can be stopped, but no partial text."""
+
+STOPPABLE: Final = ("/chat/completions/", "/completions/")
+CANCEL: Final = "/cancel"
+
+
+class OpenAI:
+    """The dialect `openai`."""
+
+    name: Final = "openai"
+
+    def endpoint(self, method: str, rest: str) -> Endpoint:
+        """Model calls and their stop routes are ours; the rest is passed on."""
+        if method != "POST":
+            return PassThrough()
+        if rest in WIRES or rest in OTHER_CALLS:
+            return ModelCall()
+        for prefix in STOPPABLE:
+            if rest.startswith(prefix) and rest.endswith(CANCEL):
+                any_id = rest[len(prefix) : -len(CANCEL)]
+                if any_id and "/" not in any_id:
+                    return StopCall(any_id)
+        return PassThrough()
+
+    def plan(self, request: PlainRequest, route: RouteSettings, upstream: UpstreamSettings) -> Plan:
+        """Check the body, and decide what is asked of the upstream."""
+        wire = WIRES.get(request.rest)
+        if wire is None:
+            return self._opaque(request)
+        call = _parsed(request.body)
+        folded = route.blocking == "stream" and not call.stream
+        asks = upstream.usage in ("auto", "final") and not call.include_usage
+        body = request.body
+        if folded:
+            body = as_stream(body)
+        elif call.stream and asks:
+            body = wire.ask_for_usage(body)
+        return Plan(
+            dialect=self.name,
+            wire=wire,
+            path=request.rest,
+            query=request.query,
+            body=body,
+            model=call.model,
+            user=request.user_header or call.user,
+            streamed=call.stream,
+            folded=folded,
+            wants_usage=call.stream and call.include_usage,
+            strips_usage=call.stream and asks,
+        )
+
+    def _opaque(self, request: PlainRequest) -> Plan:
+        if request.content_type == "application/json":
+            call = _parsed(request.body)
+            model, user, streamed = call.model, call.user, call.stream
+        else:
+            model, user, streamed = None, None, False
+        return Plan(
+            dialect=self.name,
+            wire=OPAQUE,
+            path=request.rest,
+            query=request.query,
+            body=request.body,
+            model=model,
+            user=request.user_header or user,
+            streamed=streamed,
+            counts=False,
+        )
+
+    def stopped(self, record: Record) -> PlainReply:
+        """The native receipt: OpenAI has no stop for completions, so this one is ours."""
+        return PlainReply(200, json.dumps(receipt(record)).encode())
+
+    def refused(self, refusal: Refusal) -> PlainReply:
+        """OpenAI's error object."""
+        return PlainReply(refusal.status, openai_error_body(refusal), tuple(refusal.headers.items()))
+
+
+def _parsed(body: bytes) -> ParsedCall:
+    try:
+        return parse_model_call(body)
+    except BodyError as error:
+        raise Refusal.bad_request(error.code, error.message, error.param) from error

@@ -1,0 +1,177 @@
+"""The proxy's handler: from a request that was let in to the part that serves it."""
+
+import asyncio
+import time
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.core.errors import Refusal
+from proxy.core.headers import HeaderPair, check_value, downstream_headers, upstream_headers, valid_task_id
+from proxy.core.paths import join, safe_target
+from proxy.edge import downstream
+from proxy.edge.control import Control
+from proxy.edge.cors import cors_headers, is_preflight, preflight
+from proxy.edge.intake import read_body, respond
+from proxy.edge.pass_through import pass_through
+from proxy.edge.request import Request
+from proxy.edge.runtime import Runtime, Served
+from proxy.engine.dialect import Dialect, ModelCall, PlainRequest, StopCall
+from proxy.engine.engine import Admission, Engine
+from proxy.engine.plan import Call
+from proxy.engine.readers import Reader
+from proxy.engine.relay import Relay
+
+LARGE_BODY: Final = 256 * 1024
+"""A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
+
+
+class Gateway:
+    """Serves the proxy's listener. `runtime` is swapped by a reload; a request keeps the one it began with."""
+
+    def __init__(self, engine: Engine, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._engine = engine
+        self._control = Control(engine)
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request.
+
+        Raises:
+            Refusal: for a request that belongs to no route.
+        """
+        runtime = self.runtime
+        path, query = safe_target(http.raw_path)
+        served, rest = runtime.match(path)
+        cors = served.route.cors
+        if is_preflight(http, cors):
+            return preflight(http, cors)
+        dialect = served.dialects[0]
+        try:
+            headers = [(name, value) for name, value in http.headers.items()]
+            caller = runtime.caller(headers)
+            return await self._dispatch(Request(http, headers, served, rest, query, caller, dialect), runtime)
+        except Refusal as refusal:
+            return self._refuse(http, served, dialect, refusal)
+
+    async def _dispatch(self, request: Request, runtime: Runtime) -> web.StreamResponse:
+        served, http, limits = request.served, request.http, runtime.settings.limits
+        if request.rest == "/generations" or request.rest.startswith("/generations/"):
+            return await self._control.handle(request, runtime)
+        dialect, endpoint = served.endpoint(http.method, request.rest)
+        if isinstance(endpoint, StopCall):
+            body = await read_body(http, limits.body, limits.body_deadline)
+            return await self._control.stop_by_dialect(request, runtime, dialect, endpoint.any_id, body)
+        _check_allowed(served, request.rest)
+        body = await read_body(http, limits.body, limits.body_deadline)
+        if isinstance(endpoint, ModelCall):
+            return await self._call_model(request, runtime, dialect, body)
+        up = self._headers_up(request, runtime, identity_encoding=False)
+        url = join(served.upstream.settings.base_url, request.rest, request.query)
+        return await pass_through(http, served, url, up, body, limits.write_deadline)
+
+    async def _call_model(
+        self, request: Request, runtime: Runtime, dialect: Dialect, body: bytes
+    ) -> web.StreamResponse:
+        began = time.perf_counter()
+        admission = await self._ask(request, runtime, dialect, body)
+        reader = Reader(holds=True)
+        relay = self._engine.admit(admission, reader)
+        self._engine.metrics.overhead.observe(time.perf_counter() - began)
+        try:
+            while relay.head is None:
+                await reader.woken()
+            return await self._answer(request, runtime, dialect, relay, reader)
+        finally:
+            relay.detach(reader)
+
+    async def _ask(self, request: Request, runtime: Runtime, dialect: Dialect, body: bytes) -> Admission:
+        served, http, limits = request.served, request.http, runtime.settings.limits
+        user = http.headers.get("X-User-Id")
+        plain = PlainRequest(
+            method=http.method,
+            rest=request.rest,
+            query=request.query,
+            content_type=http.content_type.lower(),
+            body=body,
+            user_header=None if user is None else check_value("X-User-Id", user),
+        )
+        settings = served.upstream.settings
+        if len(body) < LARGE_BODY:
+            plan = dialect.plan(plain, served.route, settings)
+        else:
+            plan = await asyncio.to_thread(dialect.plan, plain, served.route, settings)
+        url = join(settings.base_url, plan.path, plan.query)
+        call = Call(http.method, url, self._headers_up(request, runtime, identity_encoding=True), plan.body)
+        return Admission(
+            plan=plan,
+            call=call,
+            identity=request.caller.identity,
+            rules=served.rules,
+            upstream=served.upstream,
+            tags=served.route.tags,
+            task_id=_chosen_id(http),
+            most=limits.streams,
+            most_of_key=request.caller.most,
+            partial_text=limits.partial_text,
+            tape=limits.tape,
+        )
+
+    async def _answer(
+        self, request: Request, runtime: Runtime, dialect: Dialect, relay: Relay, reader: Reader
+    ) -> web.StreamResponse:
+        head = relay.head
+        ours = _ids(relay)
+        if head is None:
+            raise RuntimeError("answered before the head is known")
+        if isinstance(head, Refusal):
+            return self._refuse(request.http, request.served, dialect, head, ours)
+        headers = downstream_headers(head.headers, stream=head.streamed) + ours
+        headers += cors_headers(request.http, request.served.route.cors)
+        deadline = runtime.settings.limits.write_deadline
+        return await downstream.answer(request.http, relay, reader, head, headers, deadline)
+
+    @staticmethod
+    def _headers_up(request: Request, runtime: Runtime, *, identity_encoding: bool) -> list[HeaderPair]:
+        client = runtime.addresses.of(request.http)
+        return upstream_headers(
+            request.headers,
+            host=request.served.host,
+            credentials=request.served.credentials,
+            forwarded=client.forwarded,
+            identity_encoding=identity_encoding,
+        )
+
+    @staticmethod
+    def _refuse(
+        http: web.BaseRequest,
+        served: Served,
+        dialect: Dialect,
+        refusal: Refusal,
+        ours: list[HeaderPair] | None = None,
+    ) -> web.Response:
+        reply = dialect.refused(refusal)
+        response = respond(refusal, reply.body, reply.content_type)
+        response.headers.extend(CIMultiDict([*(ours or ()), *cors_headers(http, served.route.cors)]))
+        return response
+
+
+def _ids(relay: Relay) -> list[HeaderPair]:
+    facts = relay.generation.facts
+    return [("X-Task-Id", facts.task_id), ("X-Message-Id", facts.message_id)]
+
+
+def _chosen_id(http: web.BaseRequest) -> str | None:
+    chosen = http.headers.get("X-Task-Id")
+    if chosen is not None and not valid_task_id(chosen):
+        message = "X-Task-Id takes 1 to 128 of the characters A-Z a-z 0-9 . _ : - (and not '.' or '..' alone)."
+        raise Refusal.bad_request("invalid_task_id", message, "X-Task-Id")
+    return chosen
+
+
+def _check_allowed(served: Served, rest: str) -> None:
+    only = served.route.only
+    if only and not any(rest == path or rest.startswith(path + "/") for path in only):
+        message = "This path is not passed on: the route's `only` list does not have it."
+        raise Refusal(403, "path_not_allowed", message, type="permission_error")

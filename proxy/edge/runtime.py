@@ -1,0 +1,102 @@
+"""The runtime: everything that a config file decides, as one object that a reload swaps as a whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Identity
+from proxy.core.headers import HeaderPair, credential_headers, identity_of
+from proxy.core.routing import RouteTable
+from proxy.core.settings import KeySettings, RouteSettings, Settings
+from proxy.edge.client_address import ClientAddresses
+from proxy.engine.dialect import Dialect, Endpoint
+from proxy.engine.relay import Rules
+from proxy.engine.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A route with all that serves it."""
+
+    route: RouteSettings
+    dialects: tuple[Dialect, ...]
+    upstream: Upstream
+    rules: Rules
+    host: str
+    credentials: tuple[HeaderPair, ...] | None
+    """What replaces the caller's credential; None: the caller's own goes up."""
+
+    def endpoint(self, method: str, rest: str) -> tuple[Dialect, Endpoint]:
+        """Which dialect serves a request, and as what: the first one that knows it."""
+        for dialect in self.dialects:
+            found = dialect.endpoint(method, rest)
+            if found is not None:
+                return dialect, found
+        raise Refusal.not_found()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request."""
+
+    identity: Identity
+    most: int | None
+
+
+class Runtime:
+    """One loaded config file at work."""
+
+    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], dialects: Mapping[str, Dialect]) -> None:
+        """Put the parts together; `upstreams` has one for each in the settings."""
+        self.settings = settings
+        self.upstreams = dict(upstreams)
+        self.addresses = ClientAddresses(settings.trusted_proxies)
+        self._keys: dict[str, KeySettings] = {digest: key for key in settings.keys for digest in key.hashes}
+        self._table = RouteTable(settings.routes)
+        self._served = {route.path: self._serve(route, dialects) for route in settings.routes}
+
+    def _serve(self, route: RouteSettings, dialects: Mapping[str, Dialect]) -> Served:
+        upstream = self.upstreams[route.upstream]
+        settings, limits = self.settings, self.settings.limits
+        rules = Rules(
+            route=route,
+            finish_reason=settings.cancellation.finish_reason,
+            strict=settings.ledger.durability == "strict",
+            kept=limits.partial_text,
+            answer=limits.tape,
+        )
+        key = upstream.settings.api_key
+        if key is not None:
+            credentials: tuple[HeaderPair, ...] | None = credential_headers(
+                key.get_secret_value(), upstream.settings.format
+            )
+        else:  # our own keys mean nothing to the provider, so they stay here
+            credentials = () if settings.keys else None
+        served = tuple(dialects[name] for name in route.dialects)
+        host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
+        return Served(route, served, upstream, rules, host, credentials)
+
+    def match(self, path: str) -> tuple[Served, str]:
+        """The route that takes a path, and the path behind the route's own.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        found = self._table.match(path)
+        if found is None:
+            raise Refusal.not_found()
+        return self._served[found.route.path], found.rest
+
+    def caller(self, headers: list[HeaderPair]) -> Caller:
+        """Who calls.
+
+        Raises:
+            Refusal: 401 where keys are configured and this is none of them; 400 for two credentials that differ.
+        """
+        credential = identity_of(headers)
+        if not self.settings.keys:
+            return Caller(Identity(credential.identity, credential.short), None)
+        key = self._keys.get(credential.digest or "")
+        if key is None:
+            raise Refusal.unauthorized()
+        return Caller(Identity(f"key:{key.id}", key.id), key.limits.streams)

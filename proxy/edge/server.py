@@ -1,0 +1,149 @@
+"""The HTTP server, the same one in production and in tests: `make_runner` around a single handler."""
+
+import asyncio
+import resource
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.core.errors import Refusal
+from proxy.core.settings import LimitsSettings
+from proxy.edge.intake import UNKNOWN_VERSION, check_request, respond
+from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol, log_failure
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+HEAD_DEADLINE: Final = 10.0
+"""Seconds that a request head may take from its first byte, and a new connection to send that byte."""
+KEEPALIVE: Final = 30.0
+"""Seconds that a connection may idle between two requests."""
+LINGERING: Final = 2.0
+"""Seconds that the unread rest of a body is read and thrown away, so that the client sees the answer before the end."""
+RESERVED_FILES: Final = 64
+"""Open files kept back for the ledger, the log, the listeners and what libraries open."""
+
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
+
+
+class UnsafeParserError(RuntimeError):
+    """aiohttp would parse requests with its pure-Python parser, which most request smuggling bugs were found in."""
+
+
+class QuellServer(web.Server):
+    """Accepts connections up to a number, checks every request, and answers for a handler that failed."""
+
+    def __init__(self, handler: Handler, guards: Guards, max_connections: int, **options: Any) -> None:
+        super().__init__(self._serve, request_factory=self._build_request, handler_cancellation=True, **options)
+        self._handler = handler
+        self._guards = guards
+        self._max_connections = max_connections
+        self._open = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further connection must be turned away."""
+        return self._open >= self._max_connections
+
+    def __call__(self) -> QuellProtocol:
+        """A protocol for one new connection."""
+        return QuellProtocol(self, self._guards, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection in."""
+        self._open += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Count a connection out."""
+        self._open -= 1
+        super().connection_lost(handler, exc)
+
+    def _build_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        request = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        if message.version not in _VERSIONS:
+            # Answered as HTTP/1.1: the answer would carry the client's made-up version otherwise.
+            request = web.BaseRequest(
+                message._replace(version=HttpVersion11, should_close=True), payload, protocol, writer, task, self._loop
+            )
+            request[UNKNOWN_VERSION] = True
+        elif message.upgrade or hdrs.EXPECT in message.headers:
+            # What follows is not certain to be a request: the parser drops bytes behind a refused upgrade, and a client
+            # that expected 100 may or may not send its body after a refusal.
+            request = web.BaseRequest(message._replace(should_close=True), payload, protocol, writer, task, self._loop)
+        return request
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            check_request(request, self._guards.header)
+            return await self._handler(request)
+        except Refusal as refusal:
+            refused = refusal
+        except Exception as error:
+            if request.transport is None:
+                raise ConnectionResetError("the client has left") from error
+            log_failure("request.failed", error)
+            refused = Refusal.internal()
+        if request.writer.output_size:
+            raise ConnectionResetError("the answer has begun, so it can only be broken off")
+        return respond(refused)
+
+
+def make_runner(
+    handler: Handler,
+    limits: LimitsSettings,
+    *,
+    max_connections: int | None = None,
+    head_deadline: float = HEAD_DEADLINE,
+    shutdown_timeout: float = 60.0,
+) -> web.ServerRunner:
+    """The runner of one listener; add a `web.TCPSite` to it. Call it within a running loop.
+
+    The handler gets requests that passed `check_request`. It is cancelled when its client leaves. A `Refusal` that it
+    raises is answered in the default shape; any other exception is logged without its message and answered with 500.
+    `max_connections` defaults to what the limit on open files allows, one more file for each call upstream included.
+
+    Raises:
+        UnsafeParserError: aiohttp's C parser is missing or switched off.
+    """
+    if HttpRequestParser is HttpRequestParserPy:
+        raise UnsafeParserError(
+            "aiohttp runs on its pure-Python HTTP parser, which is not safe behind or in front of other proxies. "
+            "Unset AIOHTTP_NO_EXTENSIONS, or install an aiohttp wheel with its C extensions."
+        )
+    guards = Guards(limits.header, head_deadline, limits.write_deadline)
+    server = QuellServer(
+        handler,
+        guards,
+        max_connections or affordable_connections(),
+        keepalive_timeout=KEEPALIVE,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_FIELD,
+        max_headers=MAX_FIELDS,
+        read_bufsize=READ_BUFFER,
+        lingering_time=LINGERING,
+        auto_decompress=False,
+        access_log=None,
+    )
+    return web.ServerRunner(server, shutdown_timeout=shutdown_timeout)
+
+
+def affordable_connections() -> int:
+    """How many connections the limit on open files allows, with a call upstream on each of them, but 16 at least."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(16, (files - RESERVED_FILES) // 2)

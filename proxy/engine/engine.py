@@ -1,0 +1,197 @@
+"""The engine: admits generations, runs their relays, sweeps over them, and ends them all at shutdown."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Facts, Generation, Identity, Stop
+from proxy.core.ids import new_id
+from proxy.core.lifecycle import Cause
+from proxy.core.partial import Partial
+from proxy.core.sse import comment
+from proxy.engine.canceller import Canceller
+from proxy.engine.counting import Counter
+from proxy.engine.failures import log_failure
+from proxy.engine.metrics import Metrics
+from proxy.engine.plan import Call, Plan
+from proxy.engine.readers import Reader
+from proxy.engine.registry import Registry
+from proxy.engine.relay import Relay, Rules
+from proxy.engine.settler import Settler
+from proxy.engine.spill import Spill
+from proxy.engine.tape import Tape
+from proxy.engine.tasks import Tasks
+from proxy.engine.upstream import Upstream
+from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+SWEPT_AT_ONCE = 200
+"""So many generations are swept before other work gets its turn."""
+
+PURGE_SECONDS = 600.0
+KEEPALIVE = comment("keep-alive")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the edge knows of a model call when it asks for admission."""
+
+    plan: Plan
+    call: Call
+    identity: Identity
+    rules: Rules
+    upstream: Upstream
+    tags: Mapping[str, str]
+    task_id: str | None
+    most: int
+    """Generations at once, in all."""
+    most_of_key: int | None
+    """Generations at once of this caller; None: no bound of its own."""
+    partial_text: int
+    tape: int
+
+
+class Engine:
+    """One per process: what all generations share."""
+
+    def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, replica: str) -> None:
+        self.ledger = ledger
+        self.metrics = metrics
+        self.registry = Registry()
+        self.draining = False
+        self._replica = replica
+        self._relays = Tasks()
+        self._spill = Spill()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
+        self.canceller = Canceller(self.registry, ledger, metrics, self.now)
+        self._purged = 0.0
+
+    @staticmethod
+    def now() -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    # Services of the relays.
+
+    def learned_id(self, relay: Relay, upstream_id: str) -> None:
+        """An upstream named its completion."""
+        self.registry.add_alias(relay, upstream_id)
+
+    async def count(self, relay: Relay) -> None:
+        """Count tokens, see `Settler.count`."""
+        await self._settler.count(relay)
+
+    async def settle(self, relay: Relay) -> None:
+        """Write the record, see `Settler.settle`."""
+        await self._settler.settle(relay)
+
+    # Admission.
+
+    def admit(self, asked: Admission, reader: Reader) -> Relay:
+        """Admit a model call and start its relay, with its client as the first reader.
+
+        Raises:
+            Refusal: the chosen id is in use, a limit is reached, or no new work is taken.
+        """
+        name = asked.identity.name
+        self._check_room(asked, name)
+        now = self.now()
+        task_id = asked.task_id or new_id()
+        self.registry.check_free(name, task_id)
+        facts = Facts(
+            uid=new_id(),
+            task_id=task_id,
+            message_id=new_id(),
+            identity=asked.identity,
+            dialect=asked.plan.dialect,
+            route=asked.rules.route.path,
+            upstream=asked.upstream.name,
+            model=asked.plan.model,
+            user=asked.plan.user,
+            tags=dict(asked.tags),
+            replica=self._replica,
+            started_wall=time.time(),
+            started=now,
+        )
+        generation = Generation(facts, Partial(max_text=asked.partial_text))
+        try:
+            started = self.ledger.begin(generation.record(now))
+        except LedgerUnavailableError as error:
+            raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.") from error
+        started.add_done_callback(_look)
+        tape = Tape(self._spill, asked.tape)
+        relay = Relay(generation, asked.plan, asked.call, asked.rules, asked.upstream, tape, started, self)
+        relay.attach(reader)
+        if (stop := self.registry.take_stop(name, task_id, now)) is not None:
+            relay.stop(stop)
+        self.registry.add(relay)
+        self.metrics.active.set(len(self.registry))
+        self._relays.start(relay.run(), f"relay {task_id}")
+        return relay
+
+    def _check_room(self, asked: Admission, name: str) -> None:
+        if self.draining:
+            raise Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this.")
+        if not self.ledger.healthy:
+            raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.")
+        if len(self.registry) >= asked.most:
+            raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
+        if asked.most_of_key is not None and self.registry.streams_of(name) >= asked.most_of_key:
+            raise Refusal.too_many(retry_after=1)
+
+    # The sweep and the end.
+
+    async def sweep_forever(self, flush: float) -> None:
+        """Every `flush` seconds: deadlines, folds, text to the ledger, comments on quiet streams; also purge."""
+        while True:
+            await asyncio.sleep(flush)
+            try:
+                await self._sweep()
+            except Exception as error:  # noqa: BLE001 one bad sweep must not end all deadlines
+                log_failure("sweep.failed", error)
+
+    async def _sweep(self) -> None:
+        now = self.now()
+        for number, relay in enumerate(self.registry):
+            if number % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            text = relay.sweep(now)
+            if text:
+                self.ledger.append(relay.generation.facts.uid, text)
+            self._keep_alive(relay, now)
+        for finished in self.registry.expire(now):
+            finished.tape.close()
+        self.metrics.ledger_pending.set(self.ledger.pending)
+        if now - self._purged > PURGE_SECONDS:
+            self._purged = now
+            await self.ledger.purge(time.time())
+
+    @staticmethod
+    def _keep_alive(relay: Relay, now: float) -> None:
+        every = relay.rules.route.keepalive
+        if every is None or relay.quiet_for(now) < every:
+            return
+        for reader in relay.readers:
+            if reader.direct and reader.sink is not None and now - reader.last_comment >= every:
+                reader.last_comment = now
+                reader.sink.write(KEEPALIVE)
+
+    async def settle_all(self) -> None:
+        """Wait until every generation has ended and is settled."""
+        await self._relays.finish()
+
+    def stop_all(self) -> None:
+        """Stop every generation, cause shutdown."""
+        for relay in self.registry:
+            relay.stop(Stop(Cause.SHUTDOWN))
+
+    def close(self) -> None:
+        """Let the spill file go."""
+        self._spill.close()
+
+
+def _look(future: "asyncio.Future[None]") -> None:
+    """A START that failed is answered by whoever waits for it; here it only counts as seen."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,116 @@
+"""The metrics, all names of the contract. Labels are closed sets or come from the settings, so that series stay few."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from proxy import __version__
+from proxy.core.lifecycle import Cause, Outcome
+from proxy.core.record import Record, UsageSource
+
+LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+OTHER_MODELS = 16
+"""So many models that no setting names are shown by name, the first ones that were answered."""
+
+
+class Metrics:
+    """This replica's metrics, in a registry of their own."""
+
+    def __init__(self, max_series: int = 5000) -> None:
+        self.registry = CollectorRegistry()
+        self._models: set[str] = set()
+        self._strangers = 0
+        self._max_series = max_series
+        self._series: set[tuple[str, ...]] = set()
+        self.active = Gauge("quell_generations_active", "Generations that live now.", registry=self.registry)
+        self.generations = Counter(
+            "quell_generations_total", "Ended generations.", ("route", "upstream", "outcome"), registry=self.registry
+        )
+        self.cancels = Counter(
+            "quell_cancels_total", "Stops asked for.", ("dialect", "cause", "result"), registry=self.registry
+        )
+        self.cancel_latency = Histogram(
+            "quell_cancel_latency_seconds",
+            "Stop accepted to upstream closed.",
+            ("scope",),
+            buckets=LATENCY,
+            registry=self.registry,
+        )
+        self.first_token = Histogram(
+            "quell_time_to_first_token_seconds",
+            "Admission to first byte.",
+            ("route",),
+            buckets=FIRST_TOKEN,
+            registry=self.registry,
+        )
+        self.overhead = Histogram(
+            "quell_proxy_overhead_seconds", "Request read to upstream called.", buckets=LATENCY, registry=self.registry
+        )
+        self.tokens = Counter(
+            "quell_tokens_total", "Tokens.", ("upstream", "model", "kind", "source"), registry=self.registry
+        )
+        self.cost = Counter("quell_cost_total", "Cost.", ("upstream", "model", "currency"), registry=self.registry)
+        self.upstream_errors = Counter(
+            "quell_upstream_errors_total", "Failures of upstreams.", ("upstream", "kind"), registry=self.registry
+        )
+        self.ledger_pending = Gauge("quell_ledger_pending", "Writes that wait for the disk.", registry=self.registry)
+        self.ledger_writes = Counter(
+            "quell_ledger_writes_total", "Writes of the ledger.", ("result",), registry=self.registry
+        )
+        self.bus_up = Gauge("quell_bus_up", "Whether the bus answers; 1 without one.", registry=self.registry)
+        self.reload_success = Gauge(
+            "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
+        )
+        self.build = Gauge("quell_build_info", "The version.", ("version",), registry=self.registry)
+        self.build.labels(__version__).set(1)
+        self.bus_up.set(1)
+        self.reload_success.set(1)
+        self.cancel_latency.labels("local")
+        for result in ("ok", "error"):
+            self.ledger_writes.labels(result)
+
+    def expect(self, routes: dict[str, str], models: set[str]) -> None:
+        """Start the series of the settings at 0: route path to upstream name, and the models that are named."""
+        self._models |= models
+        for route, upstream in routes.items():
+            self.first_token.labels(route)
+            for outcome in Outcome:
+                if outcome is not Outcome.RUNNING:
+                    self.generations.labels(route, upstream, outcome.value)
+
+    def cancelled(self, dialect: str, cause: Cause, result: str) -> None:
+        """A stop was answered."""
+        self.cancels.labels(dialect, cause.value, result).inc()
+
+    def settled(self, record: Record) -> None:
+        """A generation ended."""
+        self.generations.labels(record.route, record.upstream, record.outcome.value).inc()
+        if record.first_token_at is not None:
+            self.first_token.labels(record.route).observe(max(record.first_token_at - record.started_at, 0.0))
+        if record.upstream_closed_ms is not None:
+            self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
+        if record.error_kind is not None and record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+            self.upstream_errors.labels(record.upstream, record.error_kind).inc()
+        if record.usage_source is not UsageSource.NONE:
+            self._count_tokens(record)
+
+    def _count_tokens(self, record: Record) -> None:
+        model = self._model(record)
+        for kind, count in (
+            ("prompt", record.prompt_tokens),
+            ("completion", record.completion_tokens),
+            ("cached", record.cached_tokens),
+            ("reasoning", record.reasoning_tokens),
+        ):
+            if count:
+                self.tokens.labels(record.upstream, model, kind, record.usage_source.value).inc(count)
+
+    def _model(self, record: Record) -> str:
+        model = record.model
+        if model is None or record.error_kind == "rejected_upstream":
+            return "other"
+        if model not in self._models:
+            if self._strangers >= OTHER_MODELS or len(self._models) * 20 >= self._max_series:
+                return "other"
+            self._strangers += 1
+            self._models.add(model)
+        return model

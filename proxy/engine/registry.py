@@ -1,0 +1,191 @@
+"""The registry: which id is which generation. Decides, never waits.
+
+An id is looked up for one identity only. Task ids go before aliases (message ids, upstream ids); an alias that two
+live generations of one caller share names neither.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Stop
+from proxy.core.record import Record
+from proxy.engine.readers import Reader
+from proxy.engine.relay import Relay
+from proxy.engine.tape import Tape
+
+TOMBSTONE_SECONDS = 10.0
+TOMBSTONES_EACH = 1000
+TOMBSTONES_ALL = 20_000
+"""Callers without keys are as many as they claim to be, so all of them together are bounded too."""
+
+FINISHED_SECONDS = 60.0
+FINISHED_MOST = 20_000
+"""Ended generations whose tape is still served; beyond it the oldest go early, so that short answers at a high rate
+can't fill the memory."""
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Finished:
+    """An ended generation whose tape may still be asked for: until `until` (monotonic), and while anybody reads."""
+
+    record: Record
+    tape: Tape
+    readers: set[Reader]
+    until: float
+
+
+class Registry:
+    """The generations of this replica."""
+
+    def __init__(self) -> None:
+        self._live: dict[Key, Relay] = {}
+        self._aliases: dict[Key, list[Relay]] = {}
+        self._streams: dict[str, int] = {}
+        self._finished: OrderedDict[str, Finished] = OrderedDict()
+        self._finished_ids: dict[Key, str] = {}
+        self._tombstones: OrderedDict[Key, tuple[float, Stop]] = OrderedDict()
+        self._tombstones_of: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Relay]:
+        return iter(list(self._live.values()))
+
+    def streams_of(self, identity: str) -> int:
+        """Live generations of one caller."""
+        return self._streams.get(identity, 0)
+
+    def check_free(self, identity: str, task_id: str) -> None:
+        """Make sure a chosen id is free.
+
+        Raises:
+            Refusal: 400, a live generation of the same caller has it.
+        """
+        if (identity, task_id) in self._live:
+            message = "A generation with this task id is still running. Choose another id, or stop that one first."
+            raise Refusal.bad_request("task_id_in_use", message, "X-Task-Id")
+
+    def add(self, relay: Relay) -> None:
+        """Make a generation known by its task id and message id."""
+        facts = relay.generation.facts
+        name = facts.identity.name
+        self._live[name, facts.task_id] = relay
+        self._aliases.setdefault((name, facts.message_id), []).append(relay)
+        self._streams[name] = self._streams.get(name, 0) + 1
+
+    def add_alias(self, relay: Relay, alias: str) -> None:
+        """Make a live generation known by one more id."""
+        relays = self._aliases.setdefault((relay.generation.facts.identity.name, alias), [])
+        if relay not in relays:
+            relays.append(relay)
+
+    def find(self, identity: str, any_id: str) -> Relay | None:
+        """The live generation that an id names for its owner."""
+        relay = self._live.get((identity, any_id))
+        if relay is not None:
+            return relay
+        named = self._aliases.get((identity, any_id), ())
+        return named[0] if len(named) == 1 else None
+
+    def find_finished(self, identity: str, any_id: str) -> Finished | None:
+        """The newest generation that an id names, among those that ended a short time ago."""
+        uid = self._finished_ids.get((identity, any_id))
+        return self._finished.get(uid) if uid else None
+
+    def find_anybodys(self, any_id: str) -> Relay | None:
+        """For the operator: the one live generation with this id, whoever owns it; None also when several have it."""
+        found = [relay for (_, name), relay in self._live.items() if name == any_id]
+        if not found:
+            found = [relay for (_, name), relays in self._aliases.items() if name == any_id for relay in relays]
+        return found[0] if len(found) == 1 else None
+
+    def find_anybodys_finished(self, any_id: str) -> Finished | None:
+        """For the operator: the newest generation with this id that ended a short time ago."""
+        found = [uid for (_, name), uid in self._finished_ids.items() if name == any_id]
+        return self._finished.get(found[-1]) if found else None
+
+    def release(self, relay: Relay, record: Record, now: float) -> list[Finished]:
+        """A generation is settled: keep it for late readers. Gives those whose time is over."""
+        facts = relay.generation.facts
+        name = facts.identity.name
+        self._live.pop((name, facts.task_id), None)
+        ids = {facts.message_id, record.upstream_id} - {None}
+        for alias in ids:
+            key = (name, str(alias))
+            relays = self._aliases.get(key)
+            if relays and relay in relays:
+                relays.remove(relay)
+            if not relays:
+                self._aliases.pop(key, None)
+        left = self._streams.pop(name, 1) - 1
+        if left > 0:
+            self._streams[name] = left
+        until = now + max(FINISHED_SECONDS, relay.rules.route.linger)
+        self._finished[facts.uid] = Finished(record, relay.tape, relay.readers, until)
+        for known in (facts.task_id, *(str(alias) for alias in ids)):
+            self._finished_ids[name, known] = facts.uid
+        return self._over(now)
+
+    def expire(self, now: float) -> list[Finished]:
+        """Give the ended generations whose time is over, and forget old tombstones."""
+        while self._tombstones and next(iter(self._tombstones.values()))[0] <= now:
+            self._drop_tombstone(next(iter(self._tombstones)))
+        return self._over(now)
+
+    def _over(self, now: float) -> list[Finished]:
+        over: list[Finished] = []
+        while self._finished:
+            uid, oldest = next(iter(self._finished.items()))
+            if oldest.until > now and len(self._finished) <= FINISHED_MOST:
+                break
+            if oldest.readers:  # a slow one is still at it
+                oldest.until = now + FINISHED_SECONDS
+                self._finished.move_to_end(uid)
+                break
+            over.append(self.forget(oldest))
+        return over
+
+    def forget(self, finished: Finished) -> Finished:
+        """Drop an ended generation now."""
+        record = finished.record
+        self._finished.pop(record.uid, None)
+        for known in (record.task_id, record.message_id, record.upstream_id):
+            key = (record.identity, known or "")
+            if self._finished_ids.get(key) == record.uid:
+                del self._finished_ids[key]
+        return finished
+
+    # Tombstones: stops that came before their generation.
+
+    def remember_stop(self, identity: str, task_id: str, stop: Stop, now: float) -> None:
+        """Keep a stop for an id not seen yet, for a short time."""
+        key = (identity, task_id)
+        if key in self._tombstones:
+            self._drop_tombstone(key)
+        if self._tombstones_of.get(identity, 0) >= TOMBSTONES_EACH:
+            self._drop_tombstone(next(kept for kept in self._tombstones if kept[0] == identity))
+        if len(self._tombstones) >= TOMBSTONES_ALL:
+            self._drop_tombstone(next(iter(self._tombstones)))
+        self._tombstones[key] = (now + TOMBSTONE_SECONDS, stop)
+        self._tombstones_of[identity] = self._tombstones_of.get(identity, 0) + 1
+
+    def take_stop(self, identity: str, task_id: str, now: float) -> Stop | None:
+        """The stop that waits for this id, if it is not too old; it is used up."""
+        key = (identity, task_id)
+        found = self._tombstones.get(key)
+        if found is None:
+            return None
+        self._drop_tombstone(key)
+        until, stop = found
+        return stop if until > now else None
+
+    def _drop_tombstone(self, key: Key) -> None:
+        del self._tombstones[key]
+        left = self._tombstones_of.pop(key[0]) - 1
+        if left:
+            self._tombstones_of[key[0]] = left

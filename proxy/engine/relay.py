@@ -1,0 +1,364 @@
+"""The relay: one task per generation, owned by the registry. It moves bytes from upstream to tape and readers.
+
+It never waits for a client. One cancel scope spans queueing, connecting, silence and streaming; a stop or a deadline
+sets that scope to now. What follows (close, fold, answer, settle) is the same for every way to end.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.errors import Refusal, UpstreamErrorKind
+from proxy.core.generation import Generation, Stop
+from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
+from proxy.core.settings import RouteSettings
+from proxy.core.tee import Tee
+from proxy.engine.deadlines import Expiry, overdue
+from proxy.engine.failures import log_failure
+from proxy.engine.head import Ending, Head
+from proxy.engine.plan import Call, Plan
+from proxy.engine.readers import Reader
+from proxy.engine.receive import receive
+from proxy.engine.tape import Tape
+from proxy.engine.upstream import Answer, Upstream, UpstreamError
+from proxy.stores.ports import LedgerUnavailableError
+
+
+class Services(Protocol):
+    """What a relay asks of the engine that runs it."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def learned_id(self, relay: "Relay", upstream_id: str) -> None:
+        """The upstream named its completion: an alias from now on."""
+        ...
+
+    async def count(self, relay: "Relay") -> None:
+        """Write the token counts into the ended generation."""
+        ...
+
+    async def settle(self, relay: "Relay") -> None:
+        """Write the record once, and let the generation go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings that hold for a generation to its end, also over a reload.
+
+    `strict`: the START must be on disk before the upstream is called, not only before the client's first byte.
+    `kept`: bytes kept of a non-streaming answer for the fold. `answer`: the longest answer folded from a stream.
+    """
+
+    route: RouteSettings
+    finish_reason: str
+    strict: bool
+    kept: int
+    answer: int
+
+
+class Relay:
+    """A generation at work: its task's state, its tape, its readers."""
+
+    __slots__ = (
+        "_alone_since",
+        "_answer",
+        "_call",
+        "_expiry",
+        "_refusal",
+        "_scope",
+        "_services",
+        "_since",
+        "_started",
+        "amid_event",
+        "ending",
+        "generation",
+        "head",
+        "plan",
+        "readers",
+        "rules",
+        "settled",
+        "tape",
+        "tee",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        generation: Generation,
+        plan: Plan,
+        call: Call,
+        rules: Rules,
+        upstream: Upstream,
+        tape: Tape,
+        started: "asyncio.Future[None]",
+        services: Services,
+    ) -> None:
+        """Ready to run; `started` is done when the START is on disk, `tape` is empty."""
+        self.generation, self.plan, self.rules, self.upstream, self.tape = generation, plan, rules, upstream, tape
+        self._call: Call | None = call
+        self._started, self._services = started, services
+        self.head: Head | Refusal | None = None
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.readers: set[Reader] = set()
+        self.ending: Ending | None = None
+        self.tee: Tee | None = None
+        self.amid_event = False
+        self._answer: Answer | None = None
+        self._scope: asyncio.Timeout | None = None
+        self._since = generation.facts.started
+        self._expiry: Expiry | None = None
+        self._refusal: Refusal | None = None
+        self._alone_since: float | None = None
+
+    # What others ask of it. None of this waits.
+
+    def stop(self, stop: Stop) -> bool:
+        """End this generation now; True if this is the stop that took effect."""
+        if not self.generation.request_stop(stop, self._services.now()):
+            return False
+        self._interrupt()
+        return True
+
+    def attach(self, reader: Reader) -> None:
+        """Serve one more reader."""
+        self.readers.add(reader)
+        if reader.holds:
+            self._alone_since = None
+
+    def detach(self, reader: Reader) -> None:
+        """A reader left. When it was the last one that holds the generation, the route's rule decides."""
+        self.readers.discard(reader)
+        if self.ending is not None or not reader.holds or any(other.holds for other in self.readers):
+            return
+        self._alone_since = self._services.now()
+        if self.rules.route.on_disconnect is OnDisconnect.CANCEL:
+            self.stop(Stop(Cause.DISCONNECT))
+
+    def sweep(self, now: float) -> str:
+        """Look at the deadlines and fold what is due. Gives the text that the ledger does not have yet."""
+        generation = self.generation
+        if self._expiry is None and generation.stop is None and generation.outcome is Outcome.RUNNING:
+            started = generation.facts.started
+            self._expiry = overdue(
+                self.upstream.settings, generation.phase, now=now, started=started, since=self._since
+            )
+            if self._expiry is not None:
+                self._interrupt()
+            elif self._lingered(now):
+                self.stop(Stop(Cause.DISCONNECT))
+        if self.tee is not None:
+            self.tee.fold()
+        return generation.partial.take_new_text()
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
+        return now - self._since if self.ending is None and self._streams() else 0.0
+
+    def _lingered(self, now: float) -> bool:
+        route, alone = self.rules.route, self._alone_since
+        return route.on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= route.linger
+
+    def _interrupt(self) -> None:
+        if self._scope is not None:
+            self._scope.reschedule(0)
+
+    def _streams(self) -> bool:
+        return isinstance(self.head, Head) and self.head.streamed
+
+    # What its receiver asks of it, see `receive.py`.
+
+    def heard(self) -> None:
+        """Bytes of the body came."""
+        self._since = self._services.now()
+        if self.generation.first_token is None:
+            self.generation.advance(Phase.STREAMING)
+            self.generation.first_token = self._since
+
+    def pass_on(self, data: bytes) -> None:
+        """Bytes for the client: onto the tape and to every reader that keeps up."""
+        self.tape.append(data)
+        for reader in self.readers:
+            reader.push(data)
+
+    def learned_id(self, upstream_id: str) -> None:
+        """The upstream's own id of this completion."""
+        self.generation.partial.upstream_id = upstream_id
+        self._services.learned_id(self, upstream_id)
+
+    async def publish(self, head: Head) -> None:
+        """Let the client's answer begin, once the START is on disk."""
+        await self._started
+        self._show(head)
+
+    def _show(self, head: Head | Refusal) -> None:
+        self.head = head
+        for reader in self.readers:
+            reader.wake()
+
+    # The task.
+
+    async def run(self) -> None:
+        """Relay to the end and settle. Never raises; whatever happens, the generation ends with one outcome."""
+        try:
+            await self._relay()
+        except Exception as error:  # noqa: BLE001 a defect of ours must not leave a generation open
+            log_failure("relay.failed", error, task_id=self.generation.facts.task_id)
+            self._end_refused(Refusal.internal())
+        finally:
+            self._scope = None
+        await self._conclude()
+
+    async def _relay(self) -> None:
+        if self.generation.stop is not None:  # a stop that came first: the upstream is never called
+            self._end_interrupted()
+            return
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                await self._hold_slot()
+        except TimeoutError:
+            self._end_interrupted()
+        except UpstreamError as error:
+            self._end_broken(error.kind)
+        except LedgerUnavailableError:
+            message = "The ledger can't record new work now. Nothing was sent to the client."
+            self._end_refused(Refusal.overloaded(5, "ledger_unavailable", message))
+        except Refusal as refusal:
+            self._end_refused(refusal)
+
+    async def _hold_slot(self) -> None:
+        slots = self.upstream.slots
+        await slots.take()
+        try:
+            await self._exchange()
+        finally:
+            if self._answer is not None:
+                self._answer.close()
+                self._answer = None
+            self.generation.upstream_closed(self._services.now())
+            slots.give_back()
+
+    async def _exchange(self) -> None:
+        call, self._call = self._call, None  # a prompt may be large; only the connection needs it
+        if call is None:
+            raise RuntimeError("a relay runs once")
+        if self.rules.strict:
+            await self._started
+        self._enter(Phase.CONNECTING)
+        self._answer = await self.upstream.open(
+            call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
+        )
+        complete = await receive(self, self._answer)
+        self._end_received(self._answer.status, complete=complete)
+
+    def _enter(self, phase: Phase) -> None:
+        self.generation.advance(phase)
+        self._since = self._services.now()
+
+    # The ends. Each folds the rest and writes the outcome, once.
+
+    def _fold(self) -> None:
+        if self.tee is not None:
+            self.tee.fold(final=True)
+
+    def _end_received(self, status: int, *, complete: bool) -> None:
+        """The upstream's answer is over by itself."""
+        now, partial = self._services.now(), self.generation.partial
+        if status >= 400:  # noqa: PLR2004 the upstream's own refusals and failures
+            kind = "rejected_upstream" if status < 500 else "upstream_error"  # noqa: PLR2004 the same
+            self.generation.end(Outcome.FAILED, now, kind)
+        elif partial.error is not None:
+            self.generation.end(Outcome.FAILED, now, "upstream_error")
+        elif complete:
+            self.generation.end(Outcome.COMPLETED, now)
+        else:
+            self.generation.end(Outcome.FAILED, now, UpstreamErrorKind.TRUNCATED.value)
+
+    def _end_broken(self, kind: UpstreamErrorKind) -> None:
+        """The upstream broke; an answer that was complete by then is complete."""
+        self._fold()
+        self._end_unless_complete(Outcome.FAILED, kind.value, Refusal.upstream(kind))
+
+    def _end_interrupted(self) -> None:
+        """A stop, or one of our deadlines; when both came, the stop."""
+        self._fold()
+        stop, expiry, now = self.generation.stop, self._expiry, self._services.now()
+        if stop is not None:
+            self.generation.upstream_closed(now)
+            self._refusal = _stopped(stop)
+            self.generation.end_stopped(now)
+        elif expiry is not None:
+            self._end_unless_complete(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
+        else:
+            raise RuntimeError("interrupted by nobody")
+
+    def _end_unless_complete(self, outcome: Outcome, kind: str, refusal: Refusal) -> None:
+        now = self._services.now()
+        if self.generation.partial.complete(eof_clean=False):
+            self.generation.end(Outcome.COMPLETED, now)
+        else:
+            self._refusal = refusal
+            self.generation.end(outcome, now, kind)
+
+    def _end_refused(self, refusal: Refusal) -> None:
+        """We refuse, or have failed."""
+        self._refusal = refusal
+        self.generation.end(Outcome.FAILED, self._services.now(), refusal.code)
+
+    # Afterwards.
+
+    async def _conclude(self) -> None:
+        """Answer the client, count, settle. A count comes first only where the client waits for it."""
+        if self.generation.stop is not None and self._streams() and self.plan.wants_usage:
+            await self._services.count(self)
+            self._answer_client()
+        else:
+            self._answer_client()
+            await self._services.count(self)
+        await self._services.settle(self)
+        self.tee = None
+        self.settled.set_result(None)
+
+    def _answer_client(self) -> None:
+        """End every reader's stream, or answer with the refusal where nothing has gone out yet."""
+        ending, refusal = Ending.CLEAN, self._refusal
+        if self.head is None:
+            self._show(refusal or Refusal.internal())
+        elif refusal is not None:
+            ending = self._end_stream(refusal) if self._streams() else Ending.BROKEN
+        self.ending = ending
+        for reader in self.readers:
+            reader.wake()
+
+    def _end_stream(self, refusal: Refusal) -> Ending:
+        """The last frames of a stream that did not end by itself: proper after a stop, an error event otherwise."""
+        wire, generation, stop = self.plan.wire, self.generation, self.generation.stop
+        if generation.partial.done:
+            return Ending.CLEAN
+        if self.amid_event:  # part of an oversize event went out, so nothing can follow it properly
+            return Ending.BROKEN
+        if stop is None:
+            self.pass_on(wire.error_frame(refusal.message, refusal.type, refusal.code))
+            return Ending.BROKEN
+        facts = generation.facts
+        self.pass_on(
+            wire.closing(
+                generation.partial,
+                finish_reason=self.rules.finish_reason,
+                usage=generation.counted.usage if self.plan.wants_usage else None,
+                comment=f"quell: task_id={facts.task_id} cause={stop.cause.value}",
+                answer_id=facts.message_id,
+                model=facts.model or "",
+                created=int(facts.started_wall),
+            )
+        )
+        return Ending.CLEAN
+
+
+def _stopped(stop: Stop) -> Refusal:
+    """What a client is told whose call was stopped before its header went out."""
+    if stop.cause is Cause.SHUTDOWN:
+        return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
+    return Refusal.cancelled()

@@ -1,0 +1,89 @@
+"""The settler: counts an ended generation, writes its record once, and lets it go."""
+
+from collections.abc import Callable
+
+import structlog
+
+from proxy.core.generation import Counted
+from proxy.core.lifecycle import Phase
+from proxy.core.record import Record, UsageSource
+from proxy.core.usage import Usage
+from proxy.engine.counting import Counter, encoding_for
+from proxy.engine.failures import log_failure
+from proxy.engine.metrics import Metrics
+from proxy.engine.registry import Registry
+from proxy.engine.relay import Relay
+from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+log = structlog.get_logger()
+
+NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
+NOT_BILLED = frozenset({"rejected_upstream", "unreachable", "dns", "tls", "connect_timeout", "queue_timeout"})
+
+
+class Settler:
+    """Nothing about money happens anywhere else."""
+
+    def __init__(
+        self, registry: Registry, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._counter = counter
+        self._metrics = metrics
+        self._now = now
+
+    async def count(self, relay: Relay) -> None:
+        """Write the token counts into the ended generation: the upstream's own, else counted from the texts."""
+        generation, plan = relay.generation, relay.plan
+        partial = generation.partial
+        if partial.usage is not None and partial.usage.completion_tokens is not None:
+            generation.counted = Counted(partial.usage, UsageSource.UPSTREAM)
+            return
+        if not plan.counts or generation.error_kind in NOT_BILLED or _never_sent(relay):
+            return
+        encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
+        prompt, _ = await self._counter.count_prompt(plan.body, encoding)
+        completion, source = await self._counter.count(partial.counted_text(), encoding)
+        generation.counted = Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)
+
+    async def settle(self, relay: Relay) -> None:
+        """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
+        record = relay.generation.record(self._now())
+        self._metrics.settled(record)
+        try:
+            await self._ledger.end(record)
+        except LedgerUnavailableError as error:
+            log_failure("ledger.write_failed", error, task_id=record.task_id)
+        _log_end(record)
+        relay.tape.seal()
+        for finished in self._registry.release(relay, record, self._now()):
+            finished.tape.close()
+        self._metrics.active.set(len(self._registry))
+
+
+def _never_sent(relay: Relay) -> bool:
+    return relay.generation.stop is not None and relay.generation.stop_phase in NOT_SENT
+
+
+def _log_end(record: Record) -> None:
+    """One line per generation: everything but its text."""
+    log.info(
+        "generation.end",
+        task_id=record.task_id,
+        message_id=record.message_id,
+        upstream_id=record.upstream_id,
+        route=record.route,
+        upstream=record.upstream,
+        model=record.model,
+        key_id=record.key_id,
+        outcome=record.outcome.value,
+        cause=record.cause.value if record.cause else None,
+        phase=record.phase.value,
+        error_kind=record.error_kind,
+        elapsed_seconds=record.elapsed_seconds,
+        upstream_closed_ms=record.upstream_closed_ms,
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        usage_source=record.usage_source.value,
+    )

@@ -1,0 +1,175 @@
+"""The one module that touches the upstream network. Foreign exceptions end here: outside there are only our kinds."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.core.errors import UpstreamErrorKind
+from proxy.core.settings import UpstreamSettings
+from proxy.engine.slots import Slots
+
+READ_BYTES = 16 * 1024
+"""What aiohttp buffers of an upstream before the relay takes it; the relay never waits, so little is needed."""
+
+POOL_SECONDS = 4.0
+"""How long an idle connection is kept: less than the 5 s after which common servers close theirs."""
+
+DNS_SECONDS = 10
+MAX_HEADER_BYTES = 256 * 1024
+AUTO_HEADERS = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SWITCHING = 101
+
+
+class UpstreamError(Exception):
+    """The upstream failed; `kind` says how. The original exception is the cause."""
+
+    def __init__(self, kind: UpstreamErrorKind) -> None:
+        super().__init__(kind.value)
+        self.kind = kind
+
+
+class Answer:
+    """The upstream's answer: its head, and its body as bytes that arrive."""
+
+    __slots__ = ("_content", "_response", "coding", "content_type", "headers", "length", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._content = response.content
+        self.status = response.status
+        self.headers = [(name, value) for name, value in response.headers.items()]
+        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self.coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        self.length = response.content_length
+
+    async def read(self) -> bytes:
+        """What has arrived, at once; empty at the end of the body.
+
+        Raises:
+            UpstreamError: the body broke off.
+        """
+        try:
+            return await self._content.readany()
+        except Exception as error:  # a malformed chunk surfaces as a bare RuntimeError in aiohttp
+            raise UpstreamError(UpstreamErrorKind.TRUNCATED) from error
+
+    def close(self) -> None:
+        """Close the connection now unless the body was read to its end (then it went back to the pool)."""
+        self._response.close()
+
+
+def _kind_of(error: Exception) -> UpstreamErrorKind:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return UpstreamErrorKind.DNS
+        case aiohttp.ClientSSLError() | ssl.SSLError() | aiohttp.ServerFingerprintMismatch():
+            return UpstreamErrorKind.TLS
+        case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
+            return UpstreamErrorKind.UNREACHABLE
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
+            return UpstreamErrorKind.RESET
+        case _:
+            return UpstreamErrorKind.BAD_ANSWER
+
+
+async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+    context.trace_request_ctx()
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Tells a call when it got its connection: what comes before is `connecting`, what follows `waiting`."""
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(_connected)
+    config.on_connection_reuseconn.append(_connected)
+    return config
+
+
+class Upstream:
+    """One configured provider: its connections and its slots."""
+
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.slots = Slots(settings.slots, settings.queue.size)
+        self.calls = 0
+        self._proxy = settings.proxy
+        context: ssl.SSLContext | bool = True
+        if settings.ca_file is not None:
+            context = ssl.create_default_context(cafile=str(settings.ca_file))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BYTES,
+            trace_configs=[_tracing()],
+            skip_auto_headers=AUTO_HEADERS,
+        )
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        connected: Callable[[], None],
+    ) -> Answer:
+        """Send a request and wait for the answer's head. The caller owns the answer and closes it.
+
+        There is no deadline in here: the caller's scope has them all.
+
+        Args:
+            method: the HTTP method.
+            url: the full address, already escaped; it is used as it is.
+            headers: as they go up.
+            body: the request's body.
+            connected: called once the request has a connection.
+
+        Raises:
+            UpstreamError: nothing usable came.
+        """
+        self.calls += 1
+        try:
+            response = await self._session.request(
+                method,
+                URL(url, encoded=True),
+                headers=CIMultiDict(headers),
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy,
+                trace_request_ctx=connected,
+            )
+        except Exception as error:  # the border: every foreign exception becomes one of our kinds
+            raise UpstreamError(_kind_of(error)) from error
+        finally:
+            self.calls -= 1
+        answer = Answer(response)
+        if (kind := _unusable(answer)) is not None:
+            answer.close()
+            raise UpstreamError(kind)
+        return answer
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+        await asyncio.sleep(0)  # lets the transports see their close
+
+
+def _unusable(answer: Answer) -> UpstreamErrorKind | None:
+    if answer.status == SWITCHING:
+        return UpstreamErrorKind.UPGRADED
+    if answer.status in REDIRECTS:
+        return UpstreamErrorKind.REDIRECT
+    if sum(len(name) + len(value) for name, value in answer.headers) > MAX_HEADER_BYTES:
+        return UpstreamErrorKind.BAD_ANSWER
+    return None

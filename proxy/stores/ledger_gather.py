@@ -1,0 +1,85 @@
+"""What gathers for the next transaction: keyed by record, so that it grows with the records and not with time."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from proxy.stores.ledger_rows import Row
+
+
+@dataclass(slots=True)
+class Start:
+    """A START on its way; `late` once its caller was told that it failed."""
+
+    row: Row
+    durable: "asyncio.Future[None]"
+    deadline: float
+    late: bool = False
+
+
+@dataclass(slots=True)
+class Piece:
+    """The next stretch of a text: how many characters go before it, and what has come since."""
+
+    offset: int
+    parts: list[str]
+
+
+@dataclass(slots=True)
+class End:
+    """An END on its way, with everybody who waits for it.
+
+    `pieces` if there may be pieces of its text to delete; `joins` if they are to become the text first.
+    """
+
+    row: Row
+    pieces: bool
+    joins: bool
+    durable: list["asyncio.Future[None]"]
+
+
+@dataclass(slots=True)
+class Chore:
+    """A single statement in its turn; the future gets the number of rows it changed."""
+
+    statement: str
+    values: tuple[str | int | float, ...]
+    changed: "asyncio.Future[int]"
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The writes of one transaction. Starts go before pieces, pieces before ends, ends before chores."""
+
+    starts: dict[str, Start] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    withdrawn: dict[str, None] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
+    chores: list[Chore] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.starts) + len(self.pieces) + len(self.withdrawn) + len(self.ends) + len(self.chores)
+
+    def add_piece(self, uid: str, piece: Piece) -> None:
+        """Take the next stretch of a text, which lengthens one that still waits."""
+        first = self.pieces.setdefault(uid, piece)
+        if first is not piece:
+            first.parts.extend(piece.parts)
+
+    def add_end(self, uid: str, end: End) -> None:
+        """Take an END; of two for one record the earlier counts, and the later one's waiters wait with it."""
+        first = self.ends.setdefault(uid, end)
+        if first is not end:
+            first.durable.extend(end.durable)
+
+    def behind(self, failed: "Gathered") -> "Gathered":
+        """What `failed` could not write, followed by this: one transaction again. STARTs given up stay out."""
+        both = Gathered(withdrawn=failed.withdrawn | self.withdrawn, ends=failed.ends)
+        both.starts = {uid: start for uid, start in failed.starts.items() if not start.late} | self.starts
+        given_up = {uid for uid, start in failed.starts.items() if start.late}
+        both.pieces = {uid: piece for uid, piece in failed.pieces.items() if uid not in given_up}
+        for uid, piece in self.pieces.items():
+            both.add_piece(uid, piece)
+        for uid, end in self.ends.items():
+            both.add_end(uid, end)
+        both.chores = failed.chores + self.chores
+        return both

@@ -1,0 +1,174 @@
+"""Opening the ledger's file: everything that is checked and repaired before the first request.
+
+All of it blocks, so it runs on a thread of its own. Each refusal is one `LedgerOpenError` that names the file and what
+to do; a file that is not understood is never changed.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from proxy.stores.ledger_errors import LedgerOpenError
+from proxy.stores.ledger_recovery import TextPolicy, interrupt_running
+from proxy.stores.lock_file import LockFile
+from proxy.stores.tables import APPLICATION_ID, SCHEMA
+
+_PREFIX: Final = "sqlite:///"
+_MAGIC: Final = b"SQLite format 3\0"
+_BUSY_TIMEOUT: Final = 5.0
+_CHECKED_UP_TO: Final = 256 << 20
+"""Bytes up to which each page is checked at the start; half a gigabyte takes about a second."""
+
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+
+
+def path_of(url: str) -> Path:
+    """The file that a ledger URL names.
+
+    Raises:
+        LedgerOpenError: the URL is not of the form `sqlite:///relative.db` or `sqlite:////absolute.db`.
+    """
+    name = url.removeprefix(_PREFIX)
+    if name == url or not name or name.startswith(":memory:"):
+        raise LedgerOpenError(f"ledger.url {url!r}: expected sqlite:///relative.db or sqlite:////absolute/path.db")
+    return Path(os.path.realpath(name))
+
+
+def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, int]:
+    """Lock the file, make or migrate its tables, and end what the last process left running.
+
+    Returns:
+        The lock, and how many records were still running and are `interrupted` now.
+
+    Raises:
+        LedgerOpenError: as the message says.
+        LedgerLockedError: another process has the ledger.
+    """
+    if path.is_dir():
+        raise LedgerOpenError(f"{path}: is a folder; ledger.url must name a file in it")
+    if not path.parent.is_dir():
+        raise LedgerOpenError(f"{path}: the folder {path.parent} does not exist; make it, or change ledger.url")
+    try:
+        lock = LockFile.acquire(path.with_name(path.name + ".lock"), replica)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        _make_private(path)
+        _refuse_foreign_bytes(path)
+        return lock, _prepare(path, text=text, now=now)
+    except BaseException as error:
+        lock.release()
+        if isinstance(error, OSError):
+            raise _unusable(path, error) from error
+        raise
+
+
+def _make_private(path: Path) -> None:
+    # SQLite gives its -wal and -shm files the mode of the database; what it would make itself follows the umask.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _refuse_foreign_bytes(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    if head not in {b"", _MAGIC}:
+        raise LedgerOpenError(
+            f"{path}: is not an SQLite database, or its beginning is damaged. Nothing was changed. "
+            "Restore a backup, or let ledger.url name another file",
+        )
+
+
+def _prepare(path: Path, *, text: TextPolicy, now: float) -> int:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT},
+    )
+    try:
+        with engine.connect() as connection:
+            _refuse_foreign_database(path, connection)
+            _check_pages(path, connection)
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("PRAGMA synchronous = FULL")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _migrate(path, connection)
+            interrupted = interrupt_running(connection, text=text, now=now)
+            connection.exec_driver_sql("COMMIT")
+            return interrupted
+    except DBAPIError as error:
+        raise _refused_by_sqlite(path, error.orig) from error
+    finally:
+        engine.dispose()
+
+
+def _refuse_foreign_database(path: Path, connection: Connection) -> None:
+    mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    if mark != APPLICATION_ID and inspect(connection).get_table_names():
+        raise LedgerOpenError(
+            f"{path}: is an SQLite database of another program. Nothing was changed. Let ledger.url name another file",
+        )
+
+
+def _check_pages(path: Path, connection: Connection) -> None:
+    if path.stat().st_size > _CHECKED_UP_TO:
+        return
+    finding = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if finding != "ok":
+        raise _damaged(path, str(finding))
+
+
+def _migrate(path: Path, connection: Connection) -> None:
+    found = None
+    if inspect(connection).has_table("alembic_version"):
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found == SCHEMA:
+        return
+    # Imported here because it takes longer than all the rest of a start, and a start seldom needs it.
+    from alembic import command  # noqa: PLC0415  see above
+    from alembic.config import Config  # noqa: PLC0415  see above
+    from alembic.util import CommandError  # noqa: PLC0415  see above
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, SCHEMA)
+    except CommandError as error:
+        raise LedgerOpenError(
+            f"{path}: has schema {found}, this program knows those up to {SCHEMA}: a newer version wrote it. "
+            "Nothing was changed. Start that version, or let ledger.url name another file",
+        ) from error
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _unusable(path: Path, error: OSError) -> LedgerOpenError:
+    return LedgerOpenError(
+        f"{path}: {error.strerror or error}. The ledger's file and its folder must be writable: "
+        "change their owner or mode, or change ledger.url",
+    )
+
+
+def _damaged(path: Path, finding: str) -> LedgerOpenError:
+    return LedgerOpenError(
+        f"{path}: the database is damaged ({finding}). Nothing was changed. Restore a backup, or save what can be read "
+        f"with `sqlite3 {path.name} .recover | sqlite3 new.db` and put that file in its place",
+    )
+
+
+def _refused_by_sqlite(path: Path, error: BaseException | None) -> LedgerOpenError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerOpenError(f"{path}: another program holds a lock on it; end that program, then start again")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return _damaged(path, str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return LedgerOpenError(f"{path}: the disk is full; make room, then start again")
+    return LedgerOpenError(
+        f"{path}: {error}. The ledger's file and its folder must be writable, on a disk that works",
+    )

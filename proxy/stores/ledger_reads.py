@@ -1,0 +1,160 @@
+"""What is asked of the ledger. Reads have connections of their own, so none of them waits for the writer."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, event, func, select, tuple_
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
+from proxy.stores.ledger_rows import clean, record_of
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.tables import generation, generation_text
+
+_READERS: Final = 4
+"""Connections, each with its thread; a long sum leaves three for the stops that look an id up."""
+
+_at = generation.c
+_RUNNING: Final = _at.outcome == Outcome.RUNNING.value
+_NEWEST_FIRST: Final = (_at.started_at.desc(), _at.uid.desc())
+
+_GROUPS: Final[dict[UsageGroup, ColumnElement[Any]]] = {
+    "model": _at.model,
+    "key": _at.key_id,
+    "user": _at.user,
+    "day": func.strftime("%Y-%m-%d", _at.started_at, "unixepoch"),
+    "outcome": _at.outcome,
+}
+
+
+class LedgerReads:
+    """The reading half of the SQLite ledger; see `proxy.stores.ports.Ledger` for what the methods mean."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(path)),
+            connect_args={"isolation_level": None},
+            pool_size=_READERS,
+            max_overflow=0,
+        )
+        event.listen(self._engine.sync_engine, "connect", _only_reads)
+        event.listen(self._engine.sync_engine, "begin", _begin)
+
+    async def find(self, identity: str | None, any_id: str) -> Record | None:
+        """The newest record of that task id, else message id, else upstream id; None if there is none to be sure of."""
+        wanted = clean(any_id)
+        async with self._reading() as connection:
+            for column in (_at.task_id, _at.message_id, _at.upstream_id):
+                named = select(generation).where(column == wanted)
+                if identity is not None:
+                    named = named.where(_at.identity == clean(identity))
+                if column is _at.upstream_id and await _is_ambiguous(connection, named):
+                    return None
+                row = (await connection.execute(named.order_by(*_NEWEST_FIRST).limit(1))).first()
+                if row is not None:
+                    return await _with_pieces(connection, record_of(row))
+        return None
+
+    async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
+        """A page, newest first. Running records come without their text."""
+        asked = _filtered(which).order_by(*_NEWEST_FIRST).limit(limit + 1)
+        if cursor is not None:
+            asked = asked.where(tuple_(_at.started_at, _at.uid) < tuple_(*_read_cursor(cursor)))
+        async with self._reading() as connection:
+            rows = (await connection.execute(asked)).all()
+        records = [record_of(row) for row in rows[:limit]]
+        return Page(records, _cursor(records[-1]) if len(rows) > limit else None)
+
+    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
+        """Sums of what started since then, most tokens first; records without a value to group by are group ""."""
+        group = func.coalesce(_GROUPS[by], "").label("grouped")
+        prompt = func.coalesce(func.sum(_at.prompt_tokens), 0)
+        completion = func.coalesce(func.sum(_at.completion_tokens), 0)
+        unknown = func.count().filter(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None))
+        asked = (
+            select(group, func.count(), prompt, completion, unknown)
+            .where(_at.started_at >= since)
+            .group_by(group)
+            .order_by((prompt + completion).desc(), func.count().desc(), group)
+        )
+        async with self._reading() as connection:
+            return [UsageRow(*row) for row in await connection.execute(asked)]
+
+    async def close(self) -> None:
+        """Close the connections, once nobody reads any more."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on one snapshot of the ledger."""
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LedgerUnavailableError(f"the ledger can't be read: {getattr(error, 'orig', error)}") from error
+
+
+def _only_reads(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.execute("PRAGMA temp_store = MEMORY")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # Left alone, the driver gives each SELECT a snapshot of its own: a record and its pieces must be of one moment.
+    connection.exec_driver_sql("BEGIN")
+
+
+async def _is_ambiguous(connection: AsyncConnection, named: Select[Any]) -> bool:
+    live = named.where(_RUNNING).with_only_columns(_at.uid).limit(2)
+    return len((await connection.execute(live)).all()) > 1
+
+
+async def _with_pieces(connection: AsyncConnection, record: Record) -> Record:
+    if record.outcome is Outcome.RUNNING:
+        pieces = select(generation_text.c.piece).where(generation_text.c.uid == record.uid)
+        found = (await connection.scalars(pieces.order_by(generation_text.c.offset))).all()
+        record.text = "".join(found) if found else None
+    return record
+
+
+def _filtered(which: RecordFilter) -> Select[Any]:
+    asked = select(generation)
+    for column, value in (
+        (_at.identity, which.identity),
+        (_at.user, which.user),
+        (_at.key_id, which.key_id),
+        (_at.route, which.route),
+        (_at.model, which.model),
+    ):
+        if value is not None:
+            asked = asked.where(column == clean(value))
+    if which.tag is not None:
+        name, value = which.tag
+        tags = func.json_each(_at.tags).table_valued("key", "value")
+        asked = asked.where(select(tags.c.key).where(tags.c.key == clean(name), tags.c.value == clean(value)).exists())
+    if which.state is not None:
+        asked = asked.where(_RUNNING if which.state == "live" else ~_RUNNING)
+    if which.started_before is not None:
+        asked = asked.where(_at.started_at < which.started_before)
+    return asked
+
+
+def _cursor(record: Record) -> str:
+    return base64.urlsafe_b64encode(json.dumps([record.started_at, record.uid]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[float, str]:
+    try:
+        started_at, uid = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+        return float(started_at), clean(str(uid))
+    except (ValueError, TypeError):
+        raise ValueError("cursor: not one that was given out here; leave it out to begin at the newest") from None

@@ -1,0 +1,38 @@
+"""What a process that died left running, ended as `interrupted`."""
+
+from typing import Literal, TypeAlias
+
+from sqlalchemy import Connection, delete, select, update
+
+from proxy.core.lifecycle import Outcome
+from proxy.stores.tables import generation, generation_text
+
+TextPolicy: TypeAlias = Literal["none", "partial", "all"]
+"""Whose text stays after the end: nobody's, that of records that did not complete, everybody's."""
+
+
+def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> int:
+    """End every running record at `now`, with what its pieces hold, and delete all pieces; gives how many.
+
+    Runs in the caller's transaction, so that a kill in the middle changes nothing. The phase stays what it was.
+    """
+    running = generation.c.outcome == Outcome.RUNNING.value
+    uids = connection.scalars(select(generation.c.uid).where(running)).all()
+    for uid in uids:
+        pieces = connection.scalars(
+            select(generation_text.c.piece).where(generation_text.c.uid == uid).order_by(generation_text.c.offset)
+        ).all()
+        joined = "".join(pieces)
+        connection.execute(
+            update(generation)
+            .where(generation.c.uid == uid, running)
+            .values(
+                outcome=Outcome.INTERRUPTED.value,
+                ended_at=now,
+                text=None if text == "none" else joined,
+                # Without kept pieces nobody knows how much there was.
+                characters=len(joined) if pieces or text != "none" else None,
+            )
+        )
+    connection.execute(delete(generation_text))
+    return len(uids)

@@ -1,0 +1,218 @@
+"""The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
+
+Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
+(`ledger_writer`), others read (`ledger_reads`), a lock file keeps a second process out (`lock_file`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
+from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
+from proxy.stores.ledger_open import open_file, path_of
+from proxy.stores.ledger_reads import LedgerReads
+from proxy.stores.ledger_recovery import TextPolicy
+from proxy.stores.ledger_rows import clean, row_of
+from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
+from proxy.stores.lock_file import LockFile
+from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+
+__all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "TextPolicy", "open_ledger"]
+
+MAX_PENDING: Final = 50_000
+"""Writes that may wait for the disk: minutes of a busy proxy, some 100 MB."""
+
+_BUSY_TIMEOUT: Final = 1.0
+"""Seconds a transaction waits for another program's lock before it is given up and tried again."""
+
+_PURGED_AT_ONCE: Final = 200
+"""Records a purge takes in one transaction, so that no START waits long behind it."""
+
+_PRAGMAS: Final = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = FAST",  # a wiped text leaves the file's pages, not only the index
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA journal_size_limit = 67108864",
+)
+
+
+class SqliteLedger:
+    """The port `Ledger` on SQLite. Made by `open_ledger`."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: LockFile,
+        *,
+        text: TextPolicy,
+        keep: float,
+        text_keep: float,
+        interrupted: int,
+        max_pending: int,
+        start_deadline: float,
+        close_patience: float,
+    ) -> None:
+        self.path = path
+        self.interrupted = interrupted
+        self._lock = lock
+        self._text = text
+        self._keep = keep
+        self._text_keep = text_keep
+        self._reads = LedgerReads(path)
+        self._writer = LedgerWriter(
+            partial(_connect, path),
+            max_pending=max_pending,
+            start_deadline=start_deadline,
+            close_patience=close_patience,
+        )
+
+    async def start(self) -> None:
+        """Begin to write.
+
+        Raises:
+            sqlite3.Error: the write connection can't be opened.
+        """
+        await self._writer.start()
+
+    @property
+    def pending(self) -> int:
+        """How many writes wait for the disk."""
+        return self._writer.pending
+
+    @property
+    def healthy(self) -> bool:
+        """False after a START was late, until a write succeeds again; the writer tries by itself."""
+        return self._writer.healthy
+
+    @property
+    def transactions(self) -> tuple[int, int]:
+        """How many transactions were written, and how many failed (and were tried again)."""
+        return self._writer.written, self._writer.failed
+
+    def begin(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
+        return self._writer.begin(record.uid, row_of(record, None))
+
+    def append(self, uid: str, text: str) -> None:
+        """See `Ledger.append`. What comes while the disk is busy becomes one piece."""
+        if self._text != "none":
+            self._writer.append(uid, clean(text))
+
+    def end(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
+        keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
+        text = clean(record.text) if keeps and record.text is not None else None
+        return self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+
+    async def find(self, identity: str | None, any_id: str) -> Record | None:
+        """See `Ledger.find`. An upstream id that two running records share means nothing."""
+        return await self._reads.find(identity, any_id)
+
+    async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
+        """See `Ledger.page`. Running records come without their text."""
+        return await self._reads.page(which, limit, cursor)
+
+    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
+        """See `Ledger.usage`. Largest means most tokens; days are UTC."""
+        return await self._reads.usage(since, by)
+
+    async def wipe_text(self, uid: str) -> None:
+        """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
+        self._writer.wipe(uid)
+        dropped = self._writer.chore(DROP_PIECES, uid)
+        wiped = self._writer.chore(WIPE_TEXT, uid)
+        await asyncio.gather(dropped, wiped)
+
+    async def purge(self, now: float) -> tuple[int, int]:
+        """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
+        texts = await self._purge(PURGE_TEXT, now - self._text_keep)
+        return texts, await self._purge(PURGE_RECORDS, now - self._keep)
+
+    async def close(self) -> None:
+        """See `Ledger.close`. Lets the next process in."""
+        try:
+            await self._writer.close()
+            await self._reads.close()
+        finally:
+            self._lock.release()
+
+    def _keeps_text(self, outcome: Outcome) -> bool:
+        return self._text == "all" or (self._text == "partial" and outcome is not Outcome.COMPLETED)
+
+    async def _purge(self, statement: str, before: float) -> int:
+        total = 0
+        while True:
+            changed = await self._writer.chore(statement, before, _PURGED_AT_ONCE, 0)
+            total += changed
+            if changed < _PURGED_AT_ONCE:
+                return total
+
+
+async def open_ledger(
+    url: str,
+    *,
+    text: TextPolicy,
+    keep: float,
+    text_keep: float,
+    now: float,
+    replica: str,
+    max_pending: int = MAX_PENDING,
+    start_deadline: float = START_DEADLINE,
+    close_patience: float = CLOSE_PATIENCE,
+) -> SqliteLedger:
+    """Open the ledger, with what a dead process left running ended as `interrupted` at `now`.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
+        text: whose text stays after the end.
+        keep: seconds after its end that a record stays.
+        text_keep: seconds after its end that a record's text stays.
+        now: seconds since the epoch.
+        replica: this process's name, for the lock file.
+        max_pending: how many writes may wait before `begin` refuses.
+        start_deadline: seconds a START may take.
+        close_patience: seconds `close` goes on trying while the disk refuses.
+
+    Raises:
+        LedgerOpenError: with what is wrong, where, and what to do.
+        LedgerLockedError: another process has it; `pid` says which.
+    """
+    path = path_of(url)
+    lock, interrupted = await _on_own_thread(partial(open_file, path, text=text, now=now, replica=replica))
+    ledger = SqliteLedger(
+        path,
+        lock,
+        text=text,
+        keep=keep,
+        text_keep=text_keep,
+        interrupted=interrupted,
+        max_pending=max_pending,
+        start_deadline=start_deadline,
+        close_patience=close_patience,
+    )
+    try:
+        await ledger.start()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
+
+
+async def _on_own_thread(work: Callable[[], tuple[LockFile, int]]) -> tuple[LockFile, int]:
+    with ThreadPoolExecutor(1, thread_name_prefix="ledger-open") as threads:
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    for pragma in _PRAGMAS:
+        await connection.execute(pragma)
+    return connection

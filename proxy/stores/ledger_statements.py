@@ -1,0 +1,92 @@
+"""What the writer says to SQLite, compiled once from the tables.
+
+Each statement may run twice with the same values and give the same ledger: a transaction whose answer was lost is
+simply written again.
+"""
+
+from typing import Final
+
+from sqlalchemy import ClauseElement, bindparam, delete, func, literal_column, select, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
+
+from proxy.stores.tables import generation, generation_text
+
+_RUNNING = generation.c.outcome == literal_column("'running'")
+_UID = bindparam("uid")
+
+
+def _sql(statement: ClauseElement) -> str:
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+def _pieces_joined() -> ClauseElement:
+    pieces = (
+        select(generation_text.c.piece)
+        .where(generation_text.c.uid == literal_column("excluded.uid"))
+        .order_by(generation_text.c.offset)
+        .subquery()
+    )
+    return select(func.group_concat(pieces.c.piece, literal_column("''"))).scalar_subquery()
+
+
+def _end() -> str:
+    fresh = insert(generation)
+    values = {column.name: fresh.excluded[column.name] for column in generation.columns if not column.primary_key}
+    values["text"] = func.coalesce(fresh.excluded["text"], _pieces_joined())
+    return _sql(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
+
+
+def _piece() -> str:
+    fresh = insert(generation_text)
+    return _sql(
+        fresh.on_conflict_do_update(
+            index_elements=[generation_text.c.uid, generation_text.c.offset],
+            set_={"piece": fresh.excluded.piece},
+        )
+    )
+
+
+START: Final = _sql(insert(generation).on_conflict_do_nothing())
+"""Values: a row. A uid that is there already stays as it is."""
+
+PIECE: Final = _piece()
+"""Values: uid, offset in characters, text."""
+
+END: Final = _end()
+"""Values: a row. Changes a running record only; one whose START was given up is put in as it ended. Without a text
+of its own it takes the pieces, joined."""
+
+DROP_PIECES: Final = _sql(delete(generation_text).where(generation_text.c.uid == _UID))
+"""Values: uid."""
+
+WITHDRAW: Final = _sql(delete(generation).where(generation.c.uid == _UID, _RUNNING))
+"""Values: uid. Takes back a START that came to the disk after its caller had been told that it failed."""
+
+WIPE_TEXT: Final = _sql(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
+"""Values: uid."""
+
+_BEFORE = bindparam("before")
+_MANY = bindparam("many")
+
+PURGE_TEXT: Final = _sql(
+    update(generation)
+    .where(
+        generation.c.uid.in_(
+            select(generation.c.uid).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE).limit(_MANY)
+        )
+    )
+    .values(text=literal_column("NULL"))
+)
+"""Values: the time before which a record ended, how many at most, 0."""
+
+PURGE_RECORDS: Final = _sql(
+    delete(generation).where(
+        generation.c.uid.in_(
+            select(generation.c.uid)
+            .where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+            .limit(_MANY)
+        )
+    )
+)
+"""Values: as for `PURGE_TEXT`."""

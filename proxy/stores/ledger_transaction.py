@@ -1,0 +1,62 @@
+"""One transaction of the ledger, from its first statement to the commit."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable
+
+import aiosqlite
+
+from proxy.stores.ledger_gather import End, Gathered
+from proxy.stores.ledger_statements import DROP_PIECES, END, PIECE, START, WITHDRAW
+
+_PROBE = "PRAGMA user_version = 1"
+"""Writes the file's first page: the smallest write that shows whether the disk takes one again."""
+
+
+async def write(connection: aiosqlite.Connection, batch: Gathered) -> list[int]:
+    """Write the batch as a whole; an empty one only proves that the disk takes a write.
+
+    The connection begins with `BEGIN IMMEDIATE` by itself: what can't be locked fails before anything is written.
+
+    Returns:
+        How many rows each chore changed.
+
+    Raises:
+        sqlite3.Error: nothing was written; the transaction may still be open, see `undo`.
+    """
+    if not batch:
+        await connection.execute(_PROBE)
+    if batch.starts:
+        await connection.executemany(START, [start.row for start in batch.starts.values()])
+    if batch.withdrawn:
+        await connection.executemany(WITHDRAW, _uids(batch.withdrawn))
+        await connection.executemany(DROP_PIECES, _uids(batch.withdrawn))
+    if batch.pieces:
+        rows = [(uid, piece.offset, "".join(piece.parts)) for uid, piece in batch.pieces.items()]
+        await connection.executemany(PIECE, rows)
+    if batch.ends:
+        await _write_ends(connection, batch.ends)
+    changed = [(await connection.execute(chore.statement, chore.values)).rowcount for chore in batch.chores]
+    await connection.commit()
+    return changed
+
+
+async def undo(connection: aiosqlite.Connection) -> bool:
+    """Roll back what failed; False if the connection is in doubt and must be given up."""
+    with contextlib.suppress(sqlite3.Error, ValueError):
+        await connection.rollback()
+        return not connection.in_transaction
+    return False
+
+
+async def _write_ends(connection: aiosqlite.Connection, ends: dict[str, End]) -> None:
+    # An END without a text takes the pieces that it finds: those it must not take go before it, those it takes after.
+    if unwanted := [uid for uid, end in ends.items() if end.pieces and not end.joins]:
+        await connection.executemany(DROP_PIECES, _uids(unwanted))
+    await connection.executemany(END, [end.row for end in ends.values()])
+    if joined := [uid for uid, end in ends.items() if end.pieces and end.joins]:
+        await connection.executemany(DROP_PIECES, _uids(joined))
+
+
+def _uids(uids: Iterable[str]) -> list[tuple[str]]:
+    return [(uid,) for uid in uids]

@@ -1,0 +1,1 @@
+"""The ledger's schema, step by step; applied when the file is opened, never by hand."""

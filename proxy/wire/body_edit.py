@@ -1,0 +1,81 @@
+"""Edits to a request body that leave every other byte as the client wrote it: order, spacing, spelling of numbers.
+
+They are for bodies that `core.request_body` has let through: one JSON object, UTF-8, no key twice, not too deep.
+"""
+
+import json
+import re
+
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def with_stream_usage(raw: bytes, *, continuous: bool = False) -> bytes:
+    """Ask for usage at the end of the stream, keeping the client's other stream options.
+
+    `continuous` asks for a running total in every chunk too (vLLM). Stream options of a wrong type are left to the
+    upstream to refuse.
+
+    Raises:
+        ValueError: the body is no JSON object.
+    """
+    return _edit(raw, {}, continuous=continuous)
+
+
+def as_stream(raw: bytes) -> bytes:
+    """Ask for a stream with usage, whatever the client asked for.
+
+    Raises:
+        ValueError: the body is no JSON object.
+    """
+    return _edit(raw, {"stream": "true"}, continuous=False)
+
+
+def _edit(raw: bytes, values: dict[str, str], *, continuous: bool) -> bytes:
+    text = raw.decode()
+    spans, closing = _members(text)
+    start, end = spans.get("stream_options", (0, 0))
+    options = text[start:end] if text[start:end] not in ("", "null") else "{}"
+    if options.startswith("{"):
+        asked = {"include_usage": "true"} | ({"continuous_usage_stats": "true"} if continuous else {})
+        values = values | {"stream_options": _with_members(options, *_members(options), asked)}
+    return _with_members(text, spans, closing, values).encode()
+
+
+def _with_members(text: str, spans: dict[str, tuple[int, int]], closing: int, values: dict[str, str]) -> str:
+    """The object with these members: in place of the ones of that name, else at its end."""
+    added = [f"{json.dumps(key)}:{value}" for key, value in values.items() if key not in spans]
+    if added:
+        text = f"{text[:closing]}{',' if spans else ''}{','.join(added)}{text[closing:]}"
+    for (start, end), key in sorted(((spans[key], key) for key in values if key in spans), reverse=True):
+        text = text[:start] + values[key] + text[end:]
+    return text
+
+
+def _members(text: str) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where each member's value stands in the text of an object, and where its closing brace does."""
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        raise ValueError("not a JSON object")
+    spans: dict[str, tuple[int, int]] = {}
+    at = _skip(text, at + 1)
+    while text[at : at + 1] != "}":
+        key, at = _DECODER.raw_decode(text, at)
+        at = _skip(text, _expect(text, _skip(text, at), ":"))
+        _, end = _DECODER.raw_decode(text, at)
+        spans[key] = (at, end)
+        at = _skip(text, end)
+        if text[at : at + 1] != "}":
+            at = _skip(text, _expect(text, at, ","))
+    return spans, at
+
+
+def _expect(text: str, at: int, sign: str) -> int:
+    if text[at : at + 1] != sign:
+        raise ValueError(f"not a JSON object: {sign!r} expected at character {at}")
+    return at + 1
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at

@@ -1,0 +1,77 @@
+"""Undoing a content coding on the tee's copy of a body. The client's bytes pass as they are.
+
+Only what the standard library reads (gzip, deflate; RFC 9110, section 8.4.1); a body in anything else stays opaque.
+"""
+
+import zlib
+from typing import Final, Literal
+
+MAX_OUTPUT = 32 << 20
+"""Bytes decoded of one body: far more text than any answer has."""
+MAX_RATIO = 500
+"""Plain bytes for one coded byte. A repetitive stream of events reaches some 40 to 100, a bomb 1,000."""
+
+_FREE = 1 << 20
+"""Below this the ratio means nothing: a short stream of equal events may compress very well."""
+_STEP = 64 * 1024
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class Decoder:
+    """Decodes as bytes come. Never raises: what cannot be decoded gives nothing, and `failed` says why."""
+
+    __slots__ = ("_coding", "_ends", "_in", "_inflate", "_max_output", "_out", "failed")
+
+    def __init__(self, coding: Literal["gzip", "deflate"], max_output: int = MAX_OUTPUT) -> None:
+        self._coding = coding
+        self._max_output = max_output
+        self._inflate = zlib.decompressobj(_GZIP if coding == "gzip" else zlib.MAX_WBITS)
+        self._in = self._out = 0
+        self._ends = False
+        self.failed: Literal["damaged", "bomb"] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the coding's own end was reached; False at the end of a body means that it was cut off."""
+        return self._ends and self.failed is None
+
+    def feed(self, data: bytes) -> bytes:
+        """The plain bytes that `data` adds."""
+        plain: list[bytes] = []
+        raw_deflate = self._coding == "deflate" and not self._in
+        self._in += len(data)
+        while data and self.failed is None:
+            if self._ends:
+                if self._coding != "gzip":
+                    break
+                self._inflate, self._ends = zlib.decompressobj(_GZIP), False  # gzip bodies may have several members
+            try:
+                piece = self._inflate.decompress(data, _STEP)
+            except zlib.error:
+                if raw_deflate:  # many servers leave out the zlib header that RFC 9110 asks for
+                    self._inflate, raw_deflate = zlib.decompressobj(-zlib.MAX_WBITS), False
+                    continue
+                self.failed = "damaged"
+                break
+            raw_deflate = False
+            plain.append(piece)
+            self._out += len(piece)
+            self._ends = self._inflate.eof
+            data = self._inflate.unused_data if self._ends else self._inflate.unconsumed_tail
+            self._guard()
+        return b"".join(plain)
+
+    def _guard(self) -> None:
+        if self._out > self._max_output or self._out > max(_FREE, MAX_RATIO * self._in):
+            self.failed = "bomb"
+
+
+def decoder_for(content_encoding: str) -> Decoder | None:
+    """The decoder for a `Content-Encoding`; None when we cannot read it, or it names several."""
+    match content_encoding.strip().lower():
+        case "gzip" | "x-gzip":
+            return Decoder("gzip")
+        case "deflate":
+            return Decoder("deflate")
+        case _:
+            return None

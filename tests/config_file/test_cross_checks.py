@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import pytest
+
+from support.config_files import SMALLEST, load_text, problems, warnings
+
+DIGEST = "ab" * 32
+KEY = "    api_key: ${KEY}\n"
+WITH_KEY = SMALLEST.replace("routes:", f"{KEY}routes:")
+ENVIRON = {"KEY": "canary-key"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            "  - {path: /v1/, dialect: dify, upstream: openai}\n",
+            "9:12: routes[1].path: /v1 is the path of routes[0] already (line 6); "
+            "to serve several dialects there, give one route a list: dialect: [a, b]",
+        ),
+        (
+            "  - {path: /v2, dialect: openai, upstream: openia}\n",
+            "9:44: routes[1].upstream: no upstream is named 'openia' (did you mean 'openai'?)",
+        ),
+        (
+            "  - {path: /v2, dialect: openai, upstream: zzz}\n",
+            "9:44: routes[1].upstream: no upstream is named 'zzz' (known: openai)",
+        ),
+        (
+            f"keys:\n  - {{id: a, hash: {DIGEST}}}\n  - {{id: a, hash: {'cd' * 32}}}\n",
+            "11:10: keys[1].id: 'a' is the id of another key already (line 10)",
+        ),
+        (
+            f"keys:\n  - {{id: a, hash: {DIGEST}}}\n  - {{id: b, hash: {DIGEST.upper()}}}\n",
+            "11:19: keys[1].hash: the same key belongs to a already; one key names one caller",
+        ),
+        (
+            "workers: 2\n",
+            "9:10: workers: more than one worker needs a bus, so that a stop reaches the right one; set bus.url",
+        ),
+        (
+            "admin: {listen: 127.0.0.1:8484}\n",
+            "9:17: admin.listen: the same address as listen; the admin listener needs its own",
+        ),
+        (
+            '  - {path: /d, dialect: dify, upstream: openai, prompt: "{{qury}}", inputs: {query: {}}}\n',
+            "9:57: routes[1].prompt: {{qury}} is not declared in inputs (did you mean 'query'?)",
+        ),
+        (
+            '  - {path: /d, dialect: dify, upstream: openai, system: "to {{lang"}\n',
+            "9:57: routes[1].system: expected variables as {{name}}, each closed by }}",
+        ),
+    ],
+)
+def test_sections_that_contradict_each_other_are_an_error(tmp_path: Path, more: str, message: str) -> None:
+    """What two places say together is checked like what each says alone."""
+    assert problems(load_text(tmp_path, SMALLEST + more)) == [message]
+
+
+def test_a_contradiction_is_told_together_with_other_errors(tmp_path: Path) -> None:
+    """An error elsewhere hides no contradiction."""
+    found = problems(load_text(tmp_path, SMALLEST.replace("upstream: openai", "upstream: nobody") + "workers: x\n"))
+    assert [line.partition(":")[0] for line in found] == ["8", "9"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "base_url", "loops"),
+    [
+        ("127.0.0.1:8484", "http://localhost:8484/v1", True),
+        ("0.0.0.0:8484", "http://127.0.0.1:8484/v1", True),
+        ("quell.internal:80", "http://quell.internal/v1", True),
+        ("127.0.0.1:8484", "http://127.0.0.1:8000/v1", False),
+        ("0.0.0.0:8484", "http://other:8484/v1", False),
+    ],
+)
+def test_an_upstream_that_is_ourselves_is_an_error(tmp_path: Path, listen: str, base_url: str, loops: bool) -> None:
+    """A proxy that calls itself would fill up with its own calls."""
+    text = SMALLEST.replace("https://api.openai.com/v1", base_url).replace(
+        "upstreams:", f"listen: {listen}\nupstreams:"
+    )
+    assert ["a loop" in line for line in problems(load_text(tmp_path, text))] == [True] * loops
+
+
+def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
+    """on_stop: call and abort only make sense together."""
+    text = SMALLEST.replace("routes:", "    on_stop: call\nroutes:")
+    assert problems(load_text(tmp_path, text)) == [
+        "5:14: upstreams.openai.on_stop: on_stop: call needs abort: {method, path} to say which route stops a call"
+    ]
+    text = SMALLEST.replace("routes:", "    abort: {path: /abort}\nroutes:")
+    assert problems(load_text(tmp_path, text)) == [
+        "5:12: upstreams.openai.abort: abort is only used by on_stop: call, but on_stop is close"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{SMALLEST}listen: 0.0.0.0:8484\n", "9:9: listen: others can reach this listener, and there are no keys"),
+        (
+            SMALLEST.replace("routes:", "    bills_after_close: yes\nroutes:"),
+            "5:24: upstreams.openai.bills_after_close: yes, with on_stop: close: a stop saves nothing here",
+        ),
+        (
+            SMALLEST.replace("routes:", "  spare: {base_url: https://h/v1}\nroutes:"),
+            "5:10: upstreams.spare: no route uses this upstream",
+        ),
+        (
+            f"{WITH_KEY}keys: [{{id: a, hash: {DIGEST}}}]\n",
+            "7:11: routes[0].path: every upstream path can be called with the upstream's api_key",
+        ),
+        (
+            f'{WITH_KEY}    cors: {{origins: ["*"]}}\n',
+            "10:11: routes[0].cors: any web page may spend the upstream's api_key",
+        ),
+        (f"{SMALLEST}    prompt: x\n", "9:13: routes[0].prompt: has no effect: only the dialect dify uses it"),
+        (
+            SMALLEST.replace("routes:", "    api_key: sk-proj-12345678\nroutes:"),
+            "5:14: upstreams.openai.api_key: looks like a key itself; keep it out of the file",
+        ),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, message: str) -> None:
+    """A warning has its place and says what to do; the file stays valid."""
+    loaded = load_text(tmp_path, text, ENVIRON)
+    assert loaded.settings is not None
+    found = warnings(loaded)
+    assert len(found) == 1
+    assert found[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SMALLEST,
+        WITH_KEY,
+        f"{SMALLEST}listen: 0.0.0.0:8484\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
+        WITH_KEY + f"    only: [/chat/completions]\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
+        SMALLEST.replace("routes:", "    bills_after_close: yes\n    on_stop: drain\nroutes:"),
+        SMALLEST + "  - {path: /d, dialect: dify, upstream: openai, prompt: '{{any}}'}\n",
+    ],
+)
+def test_what_is_meant_earns_no_warning(tmp_path: Path, text: str) -> None:
+    """Warnings stay worth reading."""
+    loaded = load_text(tmp_path, text, ENVIRON)
+    assert (problems(loaded), warnings(loaded)) == ([], [])

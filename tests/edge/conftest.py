@@ -1,0 +1,19 @@
+"""The files that test the server itself run on both event loops: transports differ where it matters there."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+import uvloop
+
+ON_BOTH_LOOPS = frozenset({"test_server.py", "test_intake.py"})
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give the loops that one test runs on."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+    if item.path.name in ON_BOTH_LOOPS:
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories

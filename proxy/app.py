@@ -1,6 +1,7 @@
 """The composition root: builds the parts, wires them in order, unwinds them in reverse. Concrete ones meet only here."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 Reload = Callable[[], Settings]
 
 RETIRE_SECONDS = 5.0
+SETTLE_SECONDS = 10.0
+"""How long the last records may wait for a disk that does not answer, before the ledger is closed without them."""
+
 GOODBYE_SECONDS = 5.0
 """How long readers that lag may go on reading after everything has ended."""
 
@@ -87,12 +91,12 @@ class App:
             ledger = await open_ledger(
                 kept.url, text=kept.text, keep=kept.keep, text_keep=kept.text_keep, now=time.time(), replica=replica
             )
+        self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
-        engine = self.engine = Engine(ledger, counter, metrics, replica)
-        self._stack.callback(engine.close)
+        self.engine = engine = Engine(ledger, counter, metrics, replica)
         runtime = self._runtime(settings, {})
         self._stack.push_async_callback(self._close_upstreams)
         self.gateway = Gateway(engine, runtime)
@@ -184,8 +188,15 @@ class App:
         if drain:
             await self._drain(rules.timeout, hurry)
         self.engine.stop_all()
-        await self.engine.settle_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self.engine.settle_all()
         await self._stack.aclose()
+
+    async def _last_of_all(self) -> None:
+        """The ledger is closed: what still waited for it gives up now, and nothing needs the tapes any more."""
+        await self.engine.settle_all()
+        self.engine.close()
 
     async def _drain(self, seconds: float, hurry: asyncio.Event | None) -> None:
         ended = self.tasks.start(self.engine.settle_all(), "wait for generations")

@@ -4,15 +4,9 @@ import click
 
 from proxy import __version__
 from proxy.cli.check import check
-from proxy.cli.health import health
 from proxy.cli.init import init
-from proxy.cli.ps import ps
 from proxy.cli.schema import schema
 from proxy.cli.serve import demo, run_command, serve
-from proxy.cli.stop import stop
-from proxy.cli.tail import tail
-from proxy.cli.usage import usage
-from proxy.cli.version import version
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,5 +15,5 @@ def main() -> None:
     """Quell: a reverse proxy in front of LLM APIs with a stop that truly stops."""
 
 
-for command in (serve, run_command, demo, init, check, schema, ps, stop, tail, usage, health, version):
+for command in (serve, run_command, demo, init, check, schema):
     main.add_command(command)

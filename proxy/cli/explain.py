@@ -51,6 +51,8 @@ def explain(settings: Settings, positions: Mapping[Loc, Position], method: str, 
     why = _why(settings, route, path)
     if _is_ours(route, method, rest):
         return Explanation(request, place, None, None, f"{why}; Quell answers it itself, nothing goes upstream")
+    if route.only and not any(rest == allowed or rest.startswith(f"{allowed}/") for allowed in route.only):
+        return Explanation(request, place, None, None, f"{why}; answered with 403: its only list does not have {rest}")
     if not _STOPS.keys() & set(route.dialects):
         return Explanation(request, place, route.upstream, None, f"{why}; its dialect is translated by Quell")
     url = join(settings.upstreams[route.upstream].base_url, rest, "")

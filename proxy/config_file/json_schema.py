@@ -9,6 +9,10 @@ _UNITS: dict[str, dict[str, float]] = {
     DURATION_PATTERN: SECONDS,
     SIZE_PATTERN: {unit: BYTES[unit] for unit in ("B", "KiB", "MiB", "GiB")},
 }
+_BY_NAME = frozenset({"$defs", "properties", "patternProperties"})
+"""Their keys are names of our own, not words of JSON Schema."""
+_LEFT_OUT = frozenset({"title", "format"})
+"""Titles only repeat the name; formats are pydantic's own (path, password), which editors do not know."""
 _NOT_TEXT = frozenset({"integer", "boolean"})
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
@@ -30,10 +34,12 @@ def _converted(part: Any) -> Any:
         return part
     if "$ref" in part:
         return _reference(part)
-    changed = {("definitions" if key == "$defs" else key): _converted(value) for key, value in part.items()}
-    changed.pop("format", None)  # pydantic's own words (path, password): editors complain about formats unknown to them
-    if isinstance(changed.get("title"), str):
-        del changed["title"]
+    changed: dict[str, Any] = {}
+    for key, value in part.items():
+        if key in _BY_NAME:
+            changed["definitions" if key == "$defs" else key] = {name: _converted(value[name]) for name in value}
+        elif key not in _LEFT_OUT:
+            changed[key] = _converted(value)
     if "default" in changed:
         changed["default"] = _default(changed)
     if "patternProperties" in changed:

@@ -125,7 +125,8 @@ def _note(each: ErrorDetails, raw: dict[str, Any], findings: Findings) -> None:
     else:
         if each["type"] == "misplaced":
             loc = (*loc, each["ctx"]["at"])
-        findings.error(loc, explain(each, value))
+        source = f" (the file says {findings.emptied[loc]})" if loc in findings.emptied else ""
+        findings.error(loc, explain(each, value) + source)
 
 
 def _in_file(raw: Any, loc: Loc) -> Loc:

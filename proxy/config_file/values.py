@@ -22,6 +22,8 @@ class Findings:
     values: dict[Loc, Position] = field(default_factory=dict)
     errors: dict[Loc, list[Problem]] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
+    emptied: dict[Loc, str] = field(default_factory=dict)
+    """What the file says where a variable left nothing: `${NAME}`."""
 
     def at(self, loc: Loc, *, key: bool = False) -> Position:
         """The position of a value (or of its key), or of the nearest thing around it that stands in the file."""
@@ -87,7 +89,10 @@ def _word(word: Word, findings: Findings, loc: Loc) -> Any:
             return value
         if _LITERAL_KEY.search(value):
             findings.warn(loc, "looks like a key itself; keep it out of the file: ${NAME}, or a file named by …_file")
-        return findings.interpolator.fill(value)
+        filled = findings.interpolator.fill(value)
+        if value and not filled:
+            findings.emptied[loc] = value
+        return filled
     except ValueError as error:
         findings.error(loc, str(error))
         return None

@@ -102,7 +102,7 @@ class UpstreamSettings(Section):
     @model_validator(mode="after")
     def _abort_fits(self) -> Self:
         if self.on_stop == "call" and self.abort is None:
-            raise misplaced("on_stop", "on_stop: call needs abort: {method, path} to say which route stops a call")
+            raise misplaced("on_stop", "call needs abort: {method, path}, the route that stops a call")
         if self.abort is not None and self.on_stop != "call":
-            raise misplaced("abort", f"abort is only used by on_stop: call, but on_stop is {self.on_stop}")
+            raise misplaced("abort", f"is used by on_stop: call only, and on_stop is {self.on_stop}")
         return self

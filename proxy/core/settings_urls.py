@@ -13,6 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _URL_TEXT = re.compile(r"[!-~]+")
 _ROUTE_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _DOTS = {".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"}
 
 
@@ -130,6 +131,8 @@ def check_origin(text: str) -> str:
     url = _split(text, ("http", "https"))
     if "@" in url.netloc or text != f"{url.scheme}://{url.netloc}":
         raise ValueError("expected an origin such as https://app.example.com, without a path or a slash at its end")
+    if url.port == _DEFAULT_PORTS[url.scheme]:
+        raise ValueError(f"browsers leave out :{url.port}, so that this would never match; leave it out too")
     return text.lower()
 
 

@@ -32,7 +32,7 @@ class Decoder(Protocol):
 class Tee:
     """Keeps chunks in a list, joined once at the fold. `keep` parses nothing."""
 
-    __slots__ = ("_bound", "_chunks", "_decoder", "_framer", "_partial", "_size", "_streamed", "_wire")
+    __slots__ = ("_bound", "_chunks", "_decoder", "_folded", "_framer", "_partial", "_size", "_streamed", "_wire")
 
     def __init__(
         self, wire: Fold, partial: Partial, *, streamed: bool, bound: int, decoder: Decoder | None = None
@@ -52,6 +52,7 @@ class Tee:
         self._bound = bound
         self._decoder = decoder
         self._framer = Framer() if decoder else None
+        self._folded = False
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -66,17 +67,21 @@ class Tee:
 
     def fold(self, *, final: bool = False) -> None:
         """Fold what was kept; an answer only as a whole, at the end."""
-        if not self._chunks or not (self._streamed or final):
-            return
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        if self._decoder is not None:
-            data = self._decoder.feed(data)
-        if not self._streamed:
-            self._wire.fold_answer(data, self._partial)
-            return
+        if self._streamed:
+            self._fold_events(final=final)
+        elif final and not self._folded and not self._partial.oversize:
+            self._folded = True
+            self._wire.fold_answer(self._taken(), self._partial)
+
+    def _fold_events(self, *, final: bool) -> None:
+        data = self._taken()
         if self._framer is not None:
             data = self._framer.push(data) + (self._framer.flush() if final else b"")
         if data:
             self._wire.fold(data, self._partial)
+
+    def _taken(self) -> bytes:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        return self._decoder.feed(data) if self._decoder is not None and data else data

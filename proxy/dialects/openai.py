@@ -11,7 +11,7 @@ from proxy.core.receipt import receipt
 from proxy.core.record import Record
 from proxy.core.request_body import BodyError, parse_model_call
 from proxy.core.request_body import ModelCall as ParsedCall
-from proxy.core.settings import RouteSettings, UpstreamSettings
+from proxy.core.settings import RouteSettings
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
 from proxy.wire.base import Wire
@@ -62,18 +62,18 @@ class OpenAI:
                     return StopCall(any_id)
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, upstream: UpstreamSettings) -> Plan:
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
         wire = WIRES.get(request.rest)
         if wire is None:
             return self._opaque(request)
         call = _parsed(request.body)
         folded = route.blocking == "stream" and not call.stream
-        asks = upstream.usage in ("auto", "final") and not call.include_usage
+        asks = asks_usage and call.stream and not call.include_usage
         body = request.body
         if folded:
             body = as_stream(body)
-        elif call.stream and asks:
+        elif asks:
             body = wire.ask_for_usage(body)
         return Plan(
             dialect=self.name,
@@ -86,7 +86,7 @@ class OpenAI:
             streamed=call.stream,
             folded=folded,
             wants_usage=call.stream and call.include_usage,
-            strips_usage=call.stream and asks,
+            strips_usage=asks,
         )
 
     def _opaque(self, request: PlainRequest) -> Plan:

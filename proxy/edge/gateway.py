@@ -97,11 +97,11 @@ class Gateway:
             body=body,
             user_header=None if user is None else check_value("X-User-Id", user),
         )
-        settings = served.upstream.settings
+        settings, asks = served.upstream.settings, served.upstream.asks_usage
         if len(body) < LARGE_BODY:
-            plan = dialect.plan(plain, served.route, settings)
+            plan = dialect.plan(plain, served.route, asks_usage=asks)
         else:
-            plan = await asyncio.to_thread(dialect.plan, plain, served.route, settings)
+            plan = await asyncio.to_thread(dialect.plan, plain, served.route, asks_usage=asks)
         url = join(settings.base_url, plan.path, plan.query)
         call = Call(http.method, url, self._headers_up(request, runtime, identity_encoding=True), plan.body)
         return Admission(

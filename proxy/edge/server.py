@@ -93,8 +93,8 @@ class QuellServer(web.Server):
         except Refusal as refusal:
             refused = refusal
         except Exception as error:
-            if request.transport is None:
-                raise ConnectionResetError("the client has left") from error
+            if isinstance(error, ConnectionError) and request.transport is None:
+                raise  # the client left while it was written to
             log_failure("request.failed", error)
             refused = Refusal.internal()
         if request.writer.output_size:

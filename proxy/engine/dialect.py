@@ -6,7 +6,7 @@ from typing import Protocol
 
 from proxy.core.errors import Refusal
 from proxy.core.record import Record
-from proxy.core.settings import RouteSettings, UpstreamSettings
+from proxy.core.settings import RouteSettings
 from proxy.engine.plan import Plan
 
 
@@ -64,8 +64,8 @@ class Dialect(Protocol):
         """What a request is; None when this dialect does not serve it."""
         ...
 
-    def plan(self, request: PlainRequest, route: RouteSettings, upstream: UpstreamSettings) -> Plan:
-        """The model call that a request asks for.
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool) -> Plan:
+        """The model call that a request asks for; `asks_usage`: the upstream takes a request for its usage.
 
         Raises:
             Refusal: the request breaks a rule of the API.

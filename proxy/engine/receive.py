@@ -27,6 +27,9 @@ DONE_SECONDS = 2.0
 NAMING_BLOCKS = 4
 """In so many blocks the upstream's id is looked for; comments may come before the first event."""
 
+KEPT_TYPES = frozenset({"text/event-stream", "application/json", ""})
+"""What a copy is kept of; of anything else (audio, images, a proxy's HTML) only the end of the body tells."""
+
 OK = 200
 DONE = b"[DONE]"
 USAGE = b'"usage"'
@@ -46,7 +49,7 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
     plain = answer.coding in PLAIN_CODINGS
     plan, partial = relay.plan, relay.generation.partial
     decoder = None if plain else decoder_for(answer.coding)
-    if plain or decoder is not None:
+    if (plain or decoder is not None) and answer.content_type in KEPT_TYPES:
         relay.tee = Tee(plan.wire, partial, streamed=streamed, bound=relay.rules.kept, decoder=decoder)
     relay.tape.sse = streamed and plain and not plan.folded
     if streamed and plain:
@@ -54,7 +57,7 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
     else:
         await _pass_bytes(relay, answer, hold=answer.content_type == "application/json")
     fold_rest(relay)
-    judged = streamed and relay.tee is not None
+    judged = relay.tee is not None and (streamed or not partial.oversize)
     return partial.complete(eof_clean=True) if judged else True
 
 

@@ -37,6 +37,8 @@ class Settler:
         """Write the token counts into the ended generation: the upstream's own, else counted from the texts."""
         generation, plan = relay.generation, relay.plan
         partial = generation.partial
+        if partial.usage_chunk:
+            relay.upstream.takes_usage = True
         if partial.usage is not None and partial.usage.completion_tokens is not None:
             generation.counted = Counted(partial.usage, UsageSource.UPSTREAM)
             return

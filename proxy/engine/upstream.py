@@ -26,6 +26,9 @@ AUTO_HEADERS = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Ty
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SWITCHING = 101
 
+TAKING_USAGE = (".openai.com", ".openai.azure.com", ".openrouter.ai", ".groq.com", ".deepseek.com", ".together.xyz")
+"""Providers whose API references document `stream_options.include_usage`."""
+
 
 class UpstreamError(Exception):
     """The upstream failed; `kind` says how. The original exception is the cause."""
@@ -99,6 +102,8 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(settings.slots, settings.queue.size)
         self.calls = 0
+        self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
+        """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""
         self._proxy = settings.proxy
         context: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
@@ -115,6 +120,17 @@ class Upstream:
             trace_configs=[_tracing()],
             skip_auto_headers=AUTO_HEADERS,
         )
+
+    @property
+    def asks_usage(self) -> bool:
+        """Whether a stream may be asked for its usage: where the settings say so, or the upstream is known to take it."""
+        match self.settings.usage:
+            case "auto":
+                return self.takes_usage
+            case "none":
+                return False
+            case _:
+                return True
 
     async def open(
         self,
@@ -163,6 +179,10 @@ class Upstream:
         """Close every connection."""
         await self._session.close()
         await asyncio.sleep(0)  # lets the transports see their close
+
+
+def _host_of(base_url: str) -> str:
+    return "." + (URL(base_url).host or "")
 
 
 def _unusable(answer: Answer) -> UpstreamErrorKind | None:

@@ -156,5 +156,5 @@ def _read_cursor(cursor: str) -> tuple[float, str]:
     try:
         started_at, uid = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
         return float(started_at), clean(str(uid))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise ValueError("cursor: not one that was given out here; leave it out to begin at the newest") from None

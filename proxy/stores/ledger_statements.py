@@ -4,23 +4,34 @@ Each statement may run twice with the same values and give the same ledger: a tr
 simply written again.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ClauseElement, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    ScalarSelect,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from proxy.stores.tables import generation, generation_text
 
 _RUNNING = generation.c.outcome == literal_column("'running'")
-_UID = bindparam("uid")
+_UID: BindParameter[str] = bindparam("uid")
 
 
 def _sql(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
-def _pieces_joined() -> ClauseElement:
+def _pieces_joined() -> ScalarSelect[Any]:
     pieces = (
         select(generation_text.c.piece)
         .where(generation_text.c.uid == literal_column("excluded.uid"))
@@ -32,7 +43,9 @@ def _pieces_joined() -> ClauseElement:
 
 def _end() -> str:
     fresh = insert(generation)
-    values = {column.name: fresh.excluded[column.name] for column in generation.columns if not column.primary_key}
+    values: dict[str, ColumnElement[Any]] = {
+        column.name: fresh.excluded[column.name] for column in generation.columns if not column.primary_key
+    }
     values["text"] = func.coalesce(fresh.excluded["text"], _pieces_joined())
     return _sql(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
 
@@ -66,8 +79,8 @@ WITHDRAW: Final = _sql(delete(generation).where(generation.c.uid == _UID, _RUNNI
 WIPE_TEXT: Final = _sql(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
 """Values: uid."""
 
-_BEFORE = bindparam("before")
-_MANY = bindparam("many")
+_BEFORE: BindParameter[float] = bindparam("before")
+_MANY: BindParameter[int] = bindparam("many")
 
 PURGE_TEXT: Final = _sql(
     update(generation)

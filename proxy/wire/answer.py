@@ -166,7 +166,7 @@ class AnswerFold:
 def _read(data: bytes) -> dict[str, Any]:
     try:
         found = _DECODER.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         found = read_object(data)
     if not isinstance(found, dict):
         return {}

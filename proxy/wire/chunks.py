@@ -78,7 +78,7 @@ def read_chunk(data: bytes, *, named: bool) -> Chunk | None:
     """Read one chunk or answer; `named` reads the facts of `NamedChunk` too. None when it is no JSON object."""
     try:
         return (_NAMED_CHUNK if named else _CHUNK).decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         found = read_object(data)
         return None if found is None else _chunk(found)
 

@@ -15,17 +15,19 @@ _FREE = 1 << 20
 """Below this the ratio means nothing: a short stream of equal events may compress very well."""
 _STEP = 64 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_ZLIB_HEADER = 2
 
 
 class Decoder:
     """Decodes as bytes come. Never raises: what cannot be decoded gives nothing, and `failed` says why."""
 
-    __slots__ = ("_coding", "_ends", "_in", "_inflate", "_max_output", "_out", "failed")
+    __slots__ = ("_ends", "_gzip", "_in", "_inflate", "_max_output", "_out", "_start", "failed")
 
     def __init__(self, coding: Literal["gzip", "deflate"], max_output: int = MAX_OUTPUT) -> None:
-        self._coding = coding
+        self._gzip = coding == "gzip"
         self._max_output = max_output
-        self._inflate = zlib.decompressobj(_GZIP if coding == "gzip" else zlib.MAX_WBITS)
+        self._inflate = zlib.decompressobj(_GZIP) if self._gzip else None
+        self._start = b""
         self._in = self._out = 0
         self._ends = False
         self.failed: Literal["damaged", "bomb"] | None = None
@@ -37,33 +39,40 @@ class Decoder:
 
     def feed(self, data: bytes) -> bytes:
         """The plain bytes that `data` adds."""
-        plain: list[bytes] = []
-        raw_deflate = self._coding == "deflate" and not self._in
         self._in += len(data)
-        while data and self.failed is None:
+        if self._inflate is None:
+            data = self._start + data
+            if len(data) < _ZLIB_HEADER:
+                self._start = data
+                return b""
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS if _has_zlib_header(data) else -zlib.MAX_WBITS)
+        plain: list[bytes] = []
+        more = False
+        while (data or more) and self.failed is None:
             if self._ends:
-                if self._coding != "gzip":
+                if not self._gzip:
                     break
-                self._inflate, self._ends = zlib.decompressobj(_GZIP), False  # gzip bodies may have several members
+                self._inflate, self._ends = zlib.decompressobj(_GZIP), False  # a gzip body may have several members
             try:
-                piece = self._inflate.decompress(data, _STEP)
+                plain.append(self._inflate.decompress(data, _STEP))
             except zlib.error:
-                if raw_deflate:  # many servers leave out the zlib header that RFC 9110 asks for
-                    self._inflate, raw_deflate = zlib.decompressobj(-zlib.MAX_WBITS), False
-                    continue
                 self.failed = "damaged"
                 break
-            raw_deflate = False
-            plain.append(piece)
-            self._out += len(piece)
+            self._out += len(plain[-1])
             self._ends = self._inflate.eof
             data = self._inflate.unused_data if self._ends else self._inflate.unconsumed_tail
+            more = not self._ends and len(plain[-1]) == _STEP  # output may wait although all input was taken
             self._guard()
         return b"".join(plain)
 
     def _guard(self) -> None:
         if self._out > self._max_output or self._out > max(_FREE, MAX_RATIO * self._in):
             self.failed = "bomb"
+
+
+def _has_zlib_header(data: bytes) -> bool:
+    """Whether deflate came as RFC 9110 asks, in a zlib frame (RFC 1950, section 2.2); many servers leave it out."""
+    return data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:

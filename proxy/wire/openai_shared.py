@@ -2,6 +2,7 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 from proxy.core import sse
@@ -21,10 +22,11 @@ _LEGACY_CALL = -1
 """The index of the one `function_call` of older models, apart from tool calls."""
 
 
-class OpenAIWire:
+class OpenAIWire(ABC):
     """The common half; the two formats add their name and their chunks."""
 
-    name = "openai"
+    name: str
+    _object: str
 
     def fold(self, block: bytes, partial: Partial) -> None:
         """See `Wire`. A plain block is split at once; anything else is read line by line."""
@@ -116,10 +118,9 @@ class OpenAIWire:
         found = sse.events(block, at_start=True)
         return bool(found) and found[-1].data.strip() == DONE
 
-    _object = ""
-
+    @abstractmethod
     def _end_of(self, choice: int, finish_reason: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """The last entry of a choice, in the format's shape."""
 
 
 def usable_id(ident: str | None) -> str | None:

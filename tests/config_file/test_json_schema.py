@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.config_file.json_schema import config_schema
-from proxy.core.settings import RouteSettings, Settings
+from proxy.core.settings import LogSettings, RouteSettings, Settings, UpstreamSettings
 
 
 def parts(schema: Any) -> Iterator[dict[str, Any]]:
@@ -18,6 +18,8 @@ def test_the_schema_has_every_key_of_the_types() -> None:
     """One set of types checks the file and helps in the editor."""
     schema = config_schema()
     assert schema["properties"].keys() == Settings.model_fields.keys()
+    for model in (UpstreamSettings, LogSettings):
+        assert schema["definitions"][model.__name__]["properties"].keys() == model.model_fields.keys()
     route = schema["definitions"]["RouteSettings"]
     assert route["properties"].keys() == {field.alias or name for name, field in RouteSettings.model_fields.items()}
     assert route["required"] == ["path", "dialect", "upstream"]

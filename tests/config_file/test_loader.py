@@ -126,6 +126,17 @@ def test_what_is_missing_is_told_at_the_section_that_lacks_it(tmp_path: Path) ->
     ]
 
 
+def test_an_empty_variable_is_named_where_something_is_needed(tmp_path: Path) -> None:
+    """A secret from a variable that is set to nothing is an error with the variable's name."""
+    text = SMALLEST.replace("routes:", "    api_key: ${OPENAI_API_KEY}\nroutes:")
+    assert problems(load_text(tmp_path, text, {"OPENAI_API_KEY": ""})) == [
+        (
+            "5:14: upstreams.openai.api_key: is empty: set the variable or the file that it comes from, "
+            "or remove the key (the file says ${OPENAI_API_KEY})"
+        )
+    ]
+
+
 def test_a_list_of_wrong_items_is_not_called_empty(tmp_path: Path) -> None:
     """Only what is wrong is told, not what follows from it."""
     text = SMALLEST.replace("dialect: openai", "dialect: [opnai]")
@@ -167,7 +178,7 @@ def test_a_message_never_moves_the_terminal(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: (SMALLEST + text).encode(errors="replace")))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_settings_or_located_problems(tmp_path: Path, content: bytes) -> None:
     """Whatever is in the file: valid settings, or at least one problem inside it, and no exception."""
     loaded = load_text(tmp_path, content)

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -76,10 +75,8 @@ def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("mode", "warned"), [(0o600, False), (0o640, False), (0o400, False), (0o644, True), (0o660, True)]
-)
-def test_a_secret_file_that_others_can_read_is_a_warning(tmp_path: Path, mode: int, warned: bool) -> None:
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 0), (0o400, 0), (0o644, 1), (0o660, 1)])
+def test_a_secret_file_that_others_can_read_is_a_warning(tmp_path: Path, mode: int, warned: int) -> None:
     """More than 0640 is told, with the command that mends it."""
     key = write(tmp_path / "key", "sk-1", mode)
     loaded = load_text(tmp_path, WITH_FILE)
@@ -99,10 +96,3 @@ def test_an_authority_file_must_be_there(tmp_path: Path) -> None:
     loaded = load_text(tmp_path, text)
     assert loaded.settings is not None
     assert (loaded.settings.upstreams["openai"].ca_file, loaded.files) == (path, (path,))
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_secret_file_without_permission_is_an_error(tmp_path: Path) -> None:
-    """A file that this user may not read is told as such."""
-    write(tmp_path / "key", "sk-1", 0)
-    assert problems(load_text(tmp_path, WITH_FILE))[0].endswith("can't be read (Permission denied)")

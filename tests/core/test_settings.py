@@ -187,7 +187,9 @@ def test_a_route_path_has_one_form(given: str, kept: str) -> None:
     assert made(routes=[{"path": given, "dialect": "openai", "upstream": "openai"}]).routes[0].path == kept
 
 
-@pytest.mark.parametrize("origin", ["app.example.com", "https://app.example.com/", "https://a@b", "https://a/b"])
+@pytest.mark.parametrize(
+    "origin", ["app.example.com", "https://app.example.com/", "https://a@b", "https://a/b", "https://a:443"]
+)
 def test_what_no_browser_sends_as_origin_is_refused(origin: str) -> None:
     """An origin that could never match is an error, not a silent no."""
     with pytest.raises(ValidationError):

@@ -169,6 +169,14 @@ async def test_a_trickling_body_is_answered_with_408(monkeypatch: pytest.MonkeyP
         await within(trickling, "the connection was closed")
 
 
+async def test_a_body_without_a_byte_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of which nothing comes is cut after the grace, long before its deadline (C14)."""
+    monkeypatch.setattr(intake, "BODY_GRACE", 0.1)
+    async with serving(Tiny(body_deadline=600.0)) as port, RawClient(port) as client:
+        await client.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        assert (await client.answer()).status == 408
+
+
 async def test_a_body_above_the_floor_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that keeps coming is read to its end though it takes longer than the grace."""
     monkeypatch.setattr(intake, "BODY_GRACE", 0.1)

@@ -112,6 +112,16 @@ async def test_a_slow_second_head_is_answered_with_408() -> None:
         assert (await client.answer()).status == 408
 
 
+async def test_the_head_deadline_spares_idle_connections() -> None:
+    """Between two requests a connection may idle for longer than a head may take."""
+    async with serving(Tiny(), head_deadline=0.1) as port, RawClient(port) as client:
+        await client.get("/")
+        assert (await client.answer()).status == 200
+        await asyncio.sleep(0.3)
+        await client.get("/")
+        assert (await client.answer()).status == 200
+
+
 async def test_a_silent_connection_is_closed_without_a_word() -> None:
     """A connection that never sends a byte is closed at the head deadline, with no answer (C15)."""
     async with serving(Tiny(), head_deadline=0.2) as port, RawClient(port) as client:
@@ -201,11 +211,13 @@ async def test_a_flood_of_framing_is_cut(head: bytes, piece: bytes) -> None:
         assert sent * len(piece) < 10 * 2**20
 
 
-async def test_small_chunks_are_no_flood() -> None:
-    """A body in chunks of ten bytes is read whole."""
+async def test_small_chunks_are_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body in chunks of ten bytes is read whole, also while the parser holds bytes that it did not count yet."""
+    monkeypatch.setattr(protocol, "FRAMING_SLACK", 1024 - LIMITS.header)
+    monkeypatch.setattr(protocol, "FRAMING_FACTOR", 2)
     async with serving(Tiny()) as port, RawClient(port) as client:
-        await client.send(CHUNKED + b"a\r\n0123456789\r\n" * 20_000 + b"0\r\n\r\n")
-        assert (await client.answer()).body == b"200000 bytes for /flood"
+        await client.send(CHUNKED + b"a\r\n0123456789\r\n" * 60_000 + b"0\r\n\r\n")
+        assert (await client.answer()).body == b"600000 bytes for /flood"
 
 
 async def test_broken_framing_inside_a_body_ends_its_reader() -> None:
@@ -294,6 +306,18 @@ async def test_an_exception_after_the_head_breaks_the_answer_off() -> None:
             answer = await client.answer()
     assert (answer.status, answer.body, answer.complete) == (200, b"data: 1\n\n", False)
     assert [line["event"] for line in logs] == ["request.failed"]
+
+
+async def test_writing_to_a_client_that_left_is_no_failure() -> None:
+    """A handler that writes once more after its client left ends without a word in the log."""
+    tiny = Tiny()
+    with capture_logs() as logs:
+        async with serving(tiny) as port, RawClient(port) as client:
+            await client.get("/stream?write")
+            await client.until(b"data: 1")
+            client.fin()
+            await within(tiny.left.wait(), "the handler was cancelled")
+    assert logs == []
 
 
 async def test_connections_over_the_cap_are_turned_away() -> None:

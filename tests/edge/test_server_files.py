@@ -61,7 +61,7 @@ def cpu_seconds(pid: int) -> float:
 
 def open_files(pid: int) -> int:
     """How many files a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 async def test_running_out_of_files_neither_spins_nor_lasts(child: tuple[int, int]) -> None:

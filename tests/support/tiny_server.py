@@ -49,6 +49,8 @@ class Tiny:
             await self.finish.wait()
         except asyncio.CancelledError:
             self.left.set()
+            if request.query_string == "write":
+                await response.write(b"data: 2\n\n")
             raise
         if request.query_string == "crash":
             raise ValueError("the answer is hunter2")

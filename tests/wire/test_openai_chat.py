@@ -37,7 +37,10 @@ def facts(partial: Partial) -> tuple[Any, ...]:
     """All facts of a partial, to compare."""
     return (
         *(getattr(partial, name) for name in Partial.__slots__ if name != "choices"),
-        {index: (partial.text(index), partial.reasoning(index), partial.tool_calls(index)) for index in partial.choices},
+        {
+            index: (partial.text(index), partial.reasoning(index), partial.tool_calls(index))
+            for index in partial.choices
+        },
     )
 
 
@@ -122,7 +125,9 @@ def test_reasoning_refusal_and_tool_calls_are_folded() -> None:
         chunk({"reasoning": " so", "content": "a"}),
         chunk({"reasoning": "!", "reasoning_content": "!"}),
         chunk({"refusal": "no"}),
-        chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+        chunk(
+            {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}
+        ),
         chunk({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":'}}]}),
         chunk({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}, {"index": 1, "id": "c2"}]}),
         chunk({"tool_calls": [{"index": 2, "id": "c3", "custom": {"name": "g", "input": "free"}}]}),
@@ -155,7 +160,17 @@ def test_odd_but_readable_events_lose_nothing_else(data: bytes, text: str) -> No
 
 @pytest.mark.parametrize(
     "data",
-    [b"{", b"nonsense", b"[]", b"7", b'"x"', b"null", b"[" * 100_000, b'{"a":' * 100_000, b'{"a":' + b"1" * 5000 + b"}"],
+    [
+        b"{",
+        b"nonsense",
+        b"[]",
+        b"7",
+        b'"x"',
+        b"null",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"choices":' + b"1" * 5000 + b"}",
+    ],
 )
 def test_an_unreadable_event_is_counted_and_passed_over(data: bytes) -> None:
     """U28: data that is no JSON object is counted, and the events around it are folded."""
@@ -175,7 +190,7 @@ def test_comments_pings_and_empty_data_are_no_events_of_ours() -> None:
 
 
 def test_two_of_everything_counts_once() -> None:
-    """U25, U26: the larger usage and the last finish reason stand; what comes behind `[DONE]` is flagged, not folded."""
+    """U25, U26: the larger usage and last finish reason stand; what comes behind `[DONE]` is flagged, not folded."""
     partial = folded(
         chunk({"content": "a"}, "stop"),
         chunk({}, "length", usage={"prompt_tokens": 3, "completion_tokens": 9}),
@@ -216,7 +231,7 @@ def test_invalid_counts_are_unknown(bad: str) -> None:
     ],
 )
 def test_an_error_within_the_stream(block: bytes, error: StreamError) -> None:
-    """U11: an error in any of the shapes servers use is noted, the text before it stays, and the answer is not whole."""
+    """U11: an error in any shape that servers use is noted, the text before it stays, and the answer is not whole."""
     partial = folded(chunk({"content": "a"}) + block + event({"error": {"message": "later"}}), b"data: [DONE]\n\n")
     assert (partial.error, partial.text()) == (error, "a")
     assert not partial.complete(eof_clean=True)
@@ -251,7 +266,7 @@ def test_closing_ends_every_open_choice() -> None:
     partial = folded(chunk({"content": "a"}, index=1), chunk({}, "stop", 0), chunk({"content": "c"}, index=2))
     one, two, usage, done = closing(partial, Usage(3, 4, 1, 2))
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m"}
-    end = {"delta": {}, "logprobs": None, "finish_reason": "cancelled"}
+    end: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": "cancelled"}
     assert one == {**head, "choices": [{"index": 1, **end}]}
     assert two == {**head, "choices": [{"index": 2, **end}]}
     assert usage == {
@@ -397,7 +412,11 @@ def test_a_cut_answer_is_not_whole() -> None:
         assert partial.bad_events == 1
 
 
-@given(st.lists(st.sampled_from([b"data: ", b'{"choices":[{"delta":', b'{"content":"a"}', b"}]}", b"[DONE]", b"\n", b"\r"])))
+@given(
+    st.lists(
+        st.sampled_from([b"data: ", b'{"choices":[{"delta":', b'{"content":"a"}', b"}]}", b"[DONE]", b"\n", b"\r"])
+    )
+)
 def test_no_bytes_make_it_raise(pieces: list[bytes]) -> None:
     """U28: fragments in any order are folded, peeked at and stripped without an exception."""
     block = b"".join(pieces)

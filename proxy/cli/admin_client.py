@@ -1,0 +1,186 @@
+"""The commands' side of the admin API: where it is, with which token, and what an answer means for the exit code.
+
+Redirects are not followed and proxies of the environment are not used: the token goes to one address only.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from proxy.config_file.problems import printable
+
+PATIENCE: Final = 30.0
+"""Seconds for an answer. A stop is answered within `cancellation.confirm_timeout`, 2 s by default."""
+
+PAGE: Final = 100
+
+_OK: Final = 200
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = frozenset({403, 421})
+_NOT_FOUND: Final = 404
+
+
+class Exit(IntEnum):
+    """Exit codes of the commands."""
+
+    DONE = 0
+    FAILED = 1
+    NOT_FOUND = 3
+    ALREADY_FINISHED = 4
+    NOT_ALLOWED = 5
+    NOT_CONFIRMED = 6
+
+
+class CommandError(click.ClickException):
+    """A command failed: one clear line, and the exit code."""
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(printable(message))
+        self.exit_code = int(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The admin token, or the reason why there is none. `origin` says where it is from, or was looked for."""
+
+    value: str | None = field(repr=False)
+    origin: str
+
+
+class AdminClient:
+    """Calls the admin API of one proxy."""
+
+    def __init__(self, url: str, token: Token) -> None:
+        """Call the proxy at `url`.
+
+        Raises:
+            CommandError: `url` is no HTTP address.
+        """
+        self.url = url.rstrip("/")
+        self._token = token
+        try:
+            parts = urlsplit(self.url)
+            self._port = parts.port
+        except ValueError as error:
+            raise _bad_url() from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise _bad_url()
+        self._host, self._is_tls, self._prefix = parts.hostname, parts.scheme == "https", parts.path
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The answer of a GET below `/api`.
+
+        Raises:
+            CommandError: there is none, or it is a refusal.
+        """
+        return self._answer("GET", path, query, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of a POST below `/api`; otherwise as `get`."""
+        return self._answer("POST", path, None, body)
+
+    def pages(self, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """The generations of a list, page by page."""
+        asked = {**query, "limit": str(PAGE)}
+        while True:
+            page = self.get("/generations", asked)
+            yield from page["data"]
+            if page["next_cursor"] is None:
+                return
+            asked["cursor"] = page["next_cursor"]
+
+    def probe(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a path that needs no token.
+
+        Raises:
+            CommandError: the proxy can't be reached, or what answers is no proxy.
+        """
+        return self._call("GET", path, None, {})
+
+    def headers(self) -> dict[str, str]:
+        """The headers that let a call in.
+
+        Raises:
+            CommandError: there is no token.
+        """
+        if self._token.value is None:
+            message = f"no admin token: looked for {self._token.origin}. Use --token-file, QUELL_ADMIN_TOKEN or --config"
+            raise CommandError(message, Exit.NOT_ALLOWED)
+        return {"Authorization": f"Bearer {self._token.value}"}
+
+    def events_url(self, any_id: str) -> str:
+        """The address of a generation's events."""
+        return f"{self.url}/api/generations/{escaped(any_id)}/events"
+
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        target = f"/api{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = self.headers()
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        status, answer = self._call(method, target, data, headers)
+        if status == _OK and isinstance(answer, dict):
+            return answer
+        raise self._refused(status, answer)
+
+    def _call(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, Any]:
+        made = HTTPSConnection if self._is_tls else HTTPConnection
+        connection = made(self._host, self._port, timeout=PATIENCE)
+        try:
+            connection.request(method, self._prefix + target, body=data, headers=dict(headers))
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        except TimeoutError as error:
+            raise CommandError(f"the proxy at {self.url} did not answer within {PATIENCE:.0f} s") from error
+        except OSError as error:
+            raise self._unreachable(error) from error
+        except (HTTPException, ValueError) as error:
+            raise self._other() from error
+        finally:
+            connection.close()
+
+    def _unreachable(self, error: OSError) -> CommandError:
+        why = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
+        message = f"can't reach the proxy at {self.url} ({why}). Does it run? Its admin address goes into --admin"
+        return CommandError(message + " or QUELL_ADMIN")
+
+    def _other(self) -> CommandError:
+        return CommandError(f"what answers at {self.url} is no admin listener of Quell; give its address with --admin")
+
+    def _refused(self, status: int, answer: Any) -> CommandError:
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if not isinstance(error, dict):
+            return self._other()
+        message, code = str(error.get("message")), error.get("code")
+        if status == _UNAUTHORIZED:
+            if code != "invalid_admin_token":
+                return self._other()
+            return CommandError(f"the proxy does not take the admin token from {self._token.origin}", Exit.NOT_ALLOWED)
+        if status == _NOT_FOUND:
+            return CommandError(message, Exit.NOT_FOUND) if code == "generation_not_found" else self._other()
+        return CommandError(message, Exit.NOT_ALLOWED if status in _FORBIDDEN else Exit.FAILED)
+
+
+def escaped(any_id: str) -> str:
+    """An id as a segment of a path.
+
+    Raises:
+        CommandError: it can be no id.
+    """
+    if any_id in ("", ".", "..") or not any_id.isprintable() or set("/\\;%?#") & set(any_id):
+        raise CommandError("this can be no id of a generation; quell ps lists the live ones", Exit.NOT_FOUND)
+    return quote(any_id, safe=":")
+
+
+def _bad_url() -> CommandError:
+    return CommandError("the admin address must be a URL such as http://127.0.0.1:8485, without user and password")

@@ -1,0 +1,85 @@
+"""What the commands need of a config file: the admin listener's address and token.
+
+Only these sections are looked at. A command that is typed in another shell than the proxy runs in must not fail for
+want of a provider's key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from proxy.config_file.document import DocumentError, compose, decode
+from proxy.config_file.interpolate import Interpolator
+from proxy.config_file.messages import explain
+from proxy.config_file.problems import Problem, render
+from proxy.config_file.secret_files import read_secret_files
+from proxy.config_file.values import Findings, plain_values
+from proxy.core.settings import Address, AdminSettings, LedgerSettings
+from proxy.core.settings_types import FROM_FILE
+
+SECTIONS = ("admin", "ledger")
+
+
+class AdminConfigError(Exception):
+    """The file gives no address or token; the message has one line for each problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """The admin listener as a config file describes it. `token` is None where the proxy makes one itself."""
+
+    listen: Address
+    token: str | None
+    ledger_url: str
+
+
+def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
+    """Read the sections `admin` and `ledger` of a config file, and the token's file.
+
+    Raises:
+        AdminConfigError: the file can't be read, or something in these sections is wrong.
+    """
+    findings = Findings(str(path), Interpolator(environ))
+    try:
+        raw = plain_values(compose(decode(path.read_bytes()), findings.text_error), findings)
+    except DocumentError as error:
+        findings.text_error(error.at, error.message)
+        raw = None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a file's name"
+        raise AdminConfigError(f"{path}: can't be read ({reason})") from error
+    read_secret_files(raw, path.absolute().parent, findings)
+    sections = raw if isinstance(raw, dict) else {}
+    admin = _validated(AdminSettings, sections, "admin", findings)
+    ledger = _validated(LedgerSettings, sections, "ledger", findings)
+    problems = _problems(findings)
+    if problems or admin is None or ledger is None:
+        raise AdminConfigError("\n".join(render(problems)))
+    token = None if admin.token is None else admin.token.get_secret_value()
+    return AdminConfig(admin.listen, token, ledger.url)
+
+
+def _validated[T: (AdminSettings, LedgerSettings)](
+    model: type[T], sections: dict[str, object], name: str, findings: Findings
+) -> T | None:
+    try:
+        return model.model_validate(sections.get(name, {}), context=FROM_FILE)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            at = each["ctx"]["at"] if each["type"] == "misplaced" else None
+            loc = (name, *each["loc"], *([at] if at else []))
+            if not findings.wrong(loc):
+                findings.error(loc, explain(each, None))
+    return None
+
+
+def _problems(findings: Findings) -> list[Problem]:
+    """What is wrong with the text as a whole, or with the sections that are needed."""
+    return sorted(
+        problem
+        for loc, problems in findings.errors.items()
+        if not loc or loc[0] in ("", *SECTIONS)
+        for problem in problems
+    )

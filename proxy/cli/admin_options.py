@@ -1,0 +1,85 @@
+"""The options of every command that talks to a running proxy: where it is, and with which token."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec
+
+import click
+
+from proxy.cli.admin_client import AdminClient, CommandError, Exit, Token
+from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
+from proxy.core.settings import Address, LedgerSettings
+from proxy.edge.admin_errors import AdminTokenError
+from proxy.edge.admin_token import read_token, token_path
+from proxy.stores.ledger_errors import LedgerOpenError
+
+DEFAULT_ADMIN: Final = "http://127.0.0.1:8485"
+ADMIN_VARIABLE: Final = "QUELL_ADMIN"
+TOKEN_VARIABLE: Final = "QUELL_ADMIN_TOKEN"  # noqa: S105 the name of a variable, no secret
+
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 nothing is bound here
+
+P = ParamSpec("P")
+
+
+def talks_to_proxy(command: Callable[Concatenate[AdminClient, P], None]) -> Callable[..., None]:
+    """Give a command the options `--admin`, `--token-file` and `--config`, and the client that they make."""
+
+    @functools.wraps(command)
+    def with_client(*args: P.args, admin: str | None, token_file: Path | None, config: Path | None, **kw: Any) -> None:
+        command(make_client(admin, token_file, config), *args, **kw)
+
+    options = (
+        click.option("--admin", metavar="URL", help=f"The admin listener, else ${ADMIN_VARIABLE}, else {DEFAULT_ADMIN}."),
+        click.option("--token-file", type=click.Path(path_type=Path), help=f"Has the token, else ${TOKEN_VARIABLE}."),
+        click.option("--config", "-c", type=click.Path(path_type=Path), help="Take both from the proxy's config file."),
+    )
+    decorated: Callable[..., None] = with_client
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def make_client(admin: str | None, token_file: Path | None, config: Path | None) -> AdminClient:
+    """The client that the options describe; what was typed goes before what the environment says.
+
+    Raises:
+        CommandError: the config file or the token's file can't be used.
+    """
+    try:
+        found = None if config is None else read_admin_config(config, os.environ)
+        url = admin or (_url(found.listen) if found else os.environ.get(ADMIN_VARIABLE) or DEFAULT_ADMIN)
+        return AdminClient(url, _token(token_file, found, config))
+    except AdminConfigError as error:
+        raise CommandError(str(error)) from error
+    except (AdminTokenError, LedgerOpenError) as error:
+        raise CommandError(str(error), Exit.NOT_ALLOWED) from error
+
+
+def _url(listen: Address) -> str:
+    if not listen.port:
+        raise CommandError("admin.listen has port 0, so only the proxy's own log knows the address: give --admin")
+    return f"http://{Address(_EVERYWHERE.get(listen.host, listen.host), listen.port)}"
+
+
+def _token(token_file: Path | None, found: AdminConfig | None, config: Path | None) -> Token:
+    if token_file is not None:
+        return Token(read_token(token_file), str(token_file))
+    if found is not None and found.token is not None:
+        return Token(found.token, str(config))
+    given = os.environ.get(TOKEN_VARIABLE)
+    if found is None and given:
+        return Token(given.strip(), f"${TOKEN_VARIABLE}")
+    url = found.ledger_url if found else str(LedgerSettings().url)
+    return _token_beside(token_path(url), None if config is None else config.absolute().parent)
+
+
+def _token_beside(path: Path, folder: Path | None) -> Token:
+    """The token that the proxy made beside its ledger, whose name may be relative to where the proxy was started."""
+    places = [path] if folder is None else list(dict.fromkeys([path, folder / path.name]))
+    for place in places:
+        if place.is_file():
+            return Token(read_token(place), str(place))
+    return Token(None, " and ".join(str(place) for place in places))

@@ -1,0 +1,25 @@
+"""`quell health`: the probe for containers."""
+
+import os
+
+import click
+
+from proxy.cli.admin_client import AdminClient, CommandError, Token
+from proxy.cli.admin_options import ADMIN_VARIABLE, DEFAULT_ADMIN
+
+READY = 200
+
+
+@click.command()
+@click.option("--admin", metavar="URL", help=f"The admin listener, else ${ADMIN_VARIABLE}, else {DEFAULT_ADMIN}.")
+def health(admin: str | None) -> None:
+    """Ask a running proxy whether it takes work. Exit code 0: yes, 1: no, or it can't be reached."""
+    url = admin or os.environ.get(ADMIN_VARIABLE) or DEFAULT_ADMIN
+    status, answer = AdminClient(url, Token(None, "nowhere")).probe("/readyz?verbose")
+    checks = answer.get("checks") if isinstance(answer, dict) else None
+    if not isinstance(checks, dict):
+        raise CommandError(f"what answers at {url} is no admin listener of Quell; give its address with --admin")
+    failing = [str(name) for name, passes in checks.items() if not passes]
+    if status != READY or failing:
+        raise CommandError(f"not ready: {', '.join(failing)}")
+    click.echo("ready")

@@ -1,0 +1,57 @@
+"""`quell ps`: what runs now."""
+
+from typing import Any
+
+import click
+
+from proxy.cli.admin_client import AdminClient
+from proxy.cli.admin_options import talks_to_proxy
+from proxy.cli.output import age, show_json, show_table
+
+HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
+
+
+@click.command()
+@click.option("--user", help="Only this end user's.")
+@click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
+@click.option("--route", help="Only on this route, such as /v1.")
+@click.option("--model", help="Only with this model.")
+@click.option("--older", metavar="DURATION", help="Only what has run for longer, such as 10m.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it.")
+@click.option("-q", "--quiet", is_flag=True, help="Print ids only: quell stop $(quell ps -q --older 10m).")
+@talks_to_proxy
+def ps(
+    client: AdminClient,
+    *,
+    user: str | None,
+    key: str | None,
+    route: str | None,
+    model: str | None,
+    older: str | None,
+    output: str,
+    quiet: bool,
+) -> None:
+    """List the generations that run now, newest first."""
+    filters = {"user": user, "key": key, "route": route, "model": model, "older_than": older}
+    query = {name: value for name, value in filters.items() if value is not None}
+    found = list(client.pages({"state": "live", **query}))
+    if quiet:
+        for each in found:
+            click.echo(each["task_id"])
+    elif output == "json":
+        show_json(found)
+    else:
+        show_table(HEADS, [_row(each) for each in found])
+
+
+def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        record["task_id"],
+        age(record["elapsed_seconds"]),
+        "stopping" if record["cause"] else record["phase"],
+        record["route"],
+        record["model"],
+        record["key_id"],
+        record["user"],
+        record["characters"],
+    )

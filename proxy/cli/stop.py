@@ -1,0 +1,133 @@
+"""`quell stop`: end generations, and say truthfully what became of each."""
+
+import sys
+from typing import Any, Final
+
+import click
+
+from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
+from proxy.cli.admin_options import talks_to_proxy
+from proxy.cli.output import say, show_json
+
+EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
+
+WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NOT_FOUND, Exit.ALREADY_FINISHED)
+"""Which exit code several stops have together."""
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--user", help="All of this end user.")
+@click.option("--key", help="All of this caller: a key's id, or the digits shown for it.")
+@click.option("--all", "everything", is_flag=True, help="All that run.")
+@click.option("--last", is_flag=True, help="The one that was started last.")
+@click.option("--reason", help="Why; it is kept in the record.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask before several are stopped.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@talks_to_proxy
+def stop(
+    client: AdminClient,
+    *,
+    ids: tuple[str, ...],
+    user: str | None,
+    key: str | None,
+    everything: bool,
+    last: bool,
+    reason: str | None,
+    yes: bool,
+    output: str,
+) -> None:
+    """Stop generations by ID, or all of a user or key, or all.
+
+    Exit codes: 0 done, 3 not found, 4 already finished, 5 not allowed, 6 not confirmed in time.
+    """
+    chosen = {"user": user, "key": key}
+    filters: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if sum((bool(ids), bool(filters), everything, last)) != 1:
+        raise click.UsageError("Say what to stop: IDs, or --last, or --user and/or --key, or --all.")
+    extra = {} if reason is None else {"reason": reason}
+    if ids or last:
+        code = _stop_each(client, ids or (_newest(client),), extra, output)
+    else:
+        code = _stop_many(client, {"all": True} if everything else filters, extra, output, yes=yes)
+    sys.exit(code)
+
+
+def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str], output: str) -> Exit:
+    codes, receipts = [], []
+    for any_id in dict.fromkeys(ids):
+        try:
+            receipt = client.post(f"/generations/{escaped(any_id)}/cancel", extra)
+        except CommandError as error:
+            if error.exit_code != Exit.NOT_FOUND:
+                raise
+            say(f"{any_id}: {error.message}")
+            codes.append(Exit.NOT_FOUND)
+            continue
+        receipts.append(receipt)
+        codes.append(EXITS.get(receipt["result"], Exit.FAILED))
+        if output == "text":
+            click.echo(sentence(receipt))
+    if output == "json":
+        show_json(receipts)
+    return _worst(codes)
+
+
+def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, str], output: str, *, yes: bool) -> Exit:
+    if not yes:
+        _ask(client, filters)
+    answer = client.post("/generations/cancel", {**filters, **extra})
+    if output == "json":
+        show_json(answer)
+    else:
+        for task_id in answer["stopped"]:
+            click.echo(task_id)
+        say(f"stopped {answer['count']}" + _unconfirmed(answer))
+    if not answer["matched"]:
+        return Exit.NOT_FOUND
+    return Exit.NOT_CONFIRMED if answer["unconfirmed"] else Exit.DONE
+
+
+def _ask(client: AdminClient, filters: dict[str, Any]) -> None:
+    """Let a person confirm how many are stopped.
+
+    Raises:
+        CommandError: there is nothing to stop, nobody to ask, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody is there to be asked: stopping several from a script needs --yes.")
+    count = len(client.post("/generations/cancel", {**filters, "dry_run": True})["matched"])
+    if not count:
+        raise CommandError("nothing that runs fits", Exit.NOT_FOUND)
+    things = "1 generation" if count == 1 else f"{count} generations"
+    if not click.confirm(f"Stop {things}?", err=True):
+        raise CommandError("nothing was stopped")
+
+
+def _newest(client: AdminClient) -> str:
+    for record in client.get("/generations", {"state": "live", "limit": "1"})["data"]:
+        return str(record["message_id"])
+    raise CommandError("nothing runs", Exit.NOT_FOUND)
+
+
+def sentence(receipt: dict[str, Any]) -> str:
+    """A receipt in one line: what happened, how fast, what was kept."""
+    task_id, result = receipt["task_id"], receipt["result"]
+    tokens, characters = receipt["usage"]["completion_tokens"], receipt["partial"]["characters"]
+    kept = f"{tokens} tokens" if tokens is not None else f"{characters or 0} characters"
+    if result == "already_finished":
+        return f"{task_id} had already finished ({receipt['status']}) · {kept}"
+    if result == "stopping":
+        return f"stopping {task_id} · the upstream's close is not confirmed yet"
+    took = receipt["upstream_closed_ms"]
+    speed = f" in {took:.1f} ms" if took is not None else ""
+    return f"stopped {task_id}{speed} · {kept} kept · upstream closed"
+
+
+def _unconfirmed(answer: dict[str, Any]) -> str:
+    count = len(answer["unconfirmed"])
+    return f", {count} of them not confirmed yet: their upstreams may still be open" if count else ""
+
+
+def _worst(codes: list[Exit]) -> Exit:
+    return next((code for code in WORST_FIRST if code in codes), Exit.DONE)

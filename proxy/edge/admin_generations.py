@@ -1,0 +1,201 @@
+"""What an operator sees of generations and does to them, whoever owns them (`contract.md`, section 6)."""
+
+import heapq
+import math
+import time
+from typing import Any, Final, Literal, cast
+
+from aiohttp import web
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Stop
+from proxy.core.lifecycle import Cause
+from proxy.core.receipt import receipt, shown
+from proxy.edge.admin_query import (
+    FILTERS,
+    Selection,
+    flag,
+    json_fields,
+    one_of,
+    parameters,
+    reason_of,
+    text_filters,
+    whole_number,
+)
+from proxy.edge.control import MAX_PAGE, PAGE
+from proxy.edge.events import send_events
+from proxy.edge.intake import read_body
+from proxy.edge.runtime import Runtime
+from proxy.engine.engine import Engine
+from proxy.engine.registry import Finished
+from proxy.engine.relay import Relay
+from proxy.stores.ports import Page
+
+OPERATOR: Final = "admin"
+"""Who stands behind a stop that comes with the admin token, and its label in the metrics."""
+
+SMALL_BODY: Final = 64 * 1024
+LAST_EVENT: Final = 10**15
+STATES: Final = ("live", "ended")
+
+
+class AdminGenerations:
+    """The calls below `/api/generations`. Each gives what is answered as JSON, but for the events."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
+        """Records, newest first, without their texts."""
+        given = parameters(http, (*FILTERS, "state", "limit", "cursor"))
+        selection = Selection.read(given)
+        limit = whole_number("limit", given.get("limit", str(PAGE)), 1, MAX_PAGE)
+        state = one_of("state", given["state"], STATES) if "state" in given else None
+        page = await self._page(selection, state, limit, given.get("cursor"))
+        data = [shown(record, text=False) for record in page.records]
+        return {"object": "list", "data": data, "next_cursor": page.next_cursor}
+
+    async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Page:
+        try:
+            if state == "live":
+                return self._live_page(selection, limit, cursor)
+            which = selection.record_filter(cast("Literal['ended'] | None", state), time.time())
+            page = await self._engine.ledger.page(which, limit, cursor)
+        except ValueError:
+            raise Refusal.bad_request("invalid_cursor", "This cursor was not given out here.", "cursor") from None
+        live = {relay.generation.facts.uid: relay for relay in self._engine.registry}
+        now = self._engine.now()
+        newer = [live[kept.uid].generation.record(now) if kept.uid in live else kept for kept in page.records]
+        return Page(newer, page.next_cursor)
+
+    def _live_page(self, selection: Selection, limit: int, cursor: str | None) -> Page:
+        """What lives, from memory: it is truer there than in the ledger."""
+        now, before = self._engine.now(), _place(cursor)
+        meant = [
+            relay
+            for relay in self._engine.registry
+            if selection.takes(relay.generation.facts, now) and _place_of(relay) < before
+        ]
+        newest = heapq.nlargest(limit + 1, meant, key=_place_of)
+        records = [relay.generation.record(now) for relay in newest[:limit]]
+        if len(newest) <= limit:
+            return Page(records, None)
+        started, uid = _place_of(newest[limit - 1])
+        return Page(records, f"{started!r}_{uid}")
+
+    async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
+        """One record, with its text."""
+        parameters(http, ())
+        found = self._find(any_id)
+        if isinstance(found, Relay):
+            return shown(found.generation.record(self._engine.now()))
+        record = found.record if found else await self._engine.ledger.find(None, any_id)
+        if record is None:
+            raise _unknown()
+        return shown(record)
+
+    async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
+        """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
+        given = parameters(http, ("after",))
+        asked = given.get("after") or http.headers.get("Last-Event-ID") or "0"
+        after = whole_number("after (or Last-Event-ID)", asked, 0, LAST_EVENT)
+        found = self._find(any_id)
+        if found is None:
+            if await self._engine.ledger.find(None, any_id) is None:
+                raise _unknown()
+            raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
+        relay = found if isinstance(found, Relay) else None
+        headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
+        deadline = runtime.settings.limits.write_deadline
+        return await send_events(http, relay, found.tape, after, deadline, headers, holds=False)
+
+    async def cancel(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> dict[str, Any]:
+        """Stop one; the receipt says what became of it."""
+        parameters(http, ())
+        fields = json_fields(await _body(http, runtime), ("reason",))
+        stop = Stop(Cause.OPERATOR, OPERATOR, reason_of(fields))
+        self._find(any_id)  # refuses an id that means several, which the canceller would take for an ended one
+        confirm = runtime.settings.cancellation.confirm_timeout
+        record = await self._engine.canceller.cancel(None, any_id, stop, dialect=OPERATOR, confirm=confirm)
+        if record is None:
+            raise _unknown()
+        return receipt(record)
+
+    async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """Stop all that the filters select; with `dry_run` only say which."""
+        parameters(http, ())
+        body = await _body(http, runtime)
+        fields = json_fields(body, (*FILTERS, "state", "all", "dry_run", "reason"))
+        selection, dry_run, reason = _selected(fields), flag(fields, "dry_run"), reason_of(fields)
+        now = self._engine.now()
+        relays = [relay for relay in self._engine.registry if selection.takes(relay.generation.facts, now)]
+        matched = [relay.generation.facts.task_id for relay in relays]
+        answer = {"object": "generation.cancel_many", "dry_run": dry_run, "matched": matched}
+        if dry_run:
+            return {**answer, "stopped": [], "unconfirmed": [], "count": 0}
+        confirm = runtime.settings.cancellation.confirm_timeout
+        stop = Stop(Cause.OPERATOR, OPERATOR, reason)
+        records = await self._engine.canceller.cancel_all(relays, stop, dialect=OPERATOR, confirm=confirm)
+        settled = {relay.generation.facts.uid for relay in relays if relay.settled.done()}
+        unconfirmed = [record.task_id for record in records if record.uid not in settled]
+        stopped = [record.task_id for record in records]
+        return {**answer, "stopped": stopped, "unconfirmed": unconfirmed, "count": len(stopped)}
+
+    def _find(self, any_id: str) -> Relay | Finished | None:
+        """What is in memory under an id.
+
+        Raises:
+            Refusal: 400, it means several live generations.
+        """
+        registry = self._engine.registry
+        relay = registry.find_anybodys(any_id)
+        if relay is not None:
+            return relay
+        several = [one.generation.facts.message_id for one in registry if _is_called(one, any_id)]
+        if several:
+            message = "Several live generations have this id. Name one by its message id: " + ", ".join(several[:10])
+            raise Refusal.bad_request("ambiguous_id", message)
+        return registry.find_anybodys_finished(any_id)
+
+
+def _selected(fields: dict[str, Any]) -> Selection:
+    """What a bulk cancel means: at least one filter, or expressly all."""
+    selection, everything = Selection.read(text_filters(fields)), flag(fields, "all")
+    if fields.get("state", "live") != "live":
+        raise Refusal.bad_request("invalid_parameter", "Only live generations can be stopped.", "state")
+    if selection.takes_all != everything:
+        message = (
+            f'Say which generations: at least one of {", ".join(FILTERS)}; or {{"all": true}} without any of them.'
+        )
+        raise Refusal.bad_request("invalid_selection", message)
+    return selection
+
+
+def _is_called(relay: Relay, any_id: str) -> bool:
+    generation = relay.generation
+    return any_id in (generation.facts.task_id, generation.facts.message_id, generation.partial.upstream_id)
+
+
+def _place_of(relay: Relay) -> tuple[float, str]:
+    """Where a generation stands in the order of a list."""
+    return relay.generation.facts.started_wall, relay.generation.facts.uid
+
+
+def _place(cursor: str | None) -> tuple[float, str]:
+    """The place behind which a page of live generations begins.
+
+    Raises:
+        ValueError: the cursor is none of ours.
+    """
+    if cursor is None:
+        return math.inf, ""
+    started, _, uid = cursor.partition("_")
+    return float(started), uid
+
+
+def _unknown() -> Refusal:
+    return Refusal(404, "generation_not_found", "No generation has this id, or its record is no longer kept.")
+
+
+async def _body(http: web.BaseRequest, runtime: Runtime) -> bytes:
+    return await read_body(http, SMALL_BODY, runtime.settings.limits.body_deadline)

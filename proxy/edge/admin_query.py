@@ -1,0 +1,214 @@
+"""What an admin call asks for: query parameters and JSON fields. A refusal names the parameter, not what was sent."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from aiohttp import web
+
+from proxy.config_file.problems import did_you_mean, nearest
+from proxy.core.errors import Refusal
+from proxy.core.generation import Facts
+from proxy.core.settings_types import parse_duration
+from proxy.edge.control import MAX_REASON
+from proxy.stores.ports import RecordFilter
+
+FILTERS: Final = ("user", "key", "route", "model", "tag", "older_than")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which generations are meant: all that fit every filter given. None means any."""
+
+    user: str | None = None
+    key: str | None = None
+    route: str | None = None
+    model: str | None = None
+    tag: tuple[str, str] | None = None
+    older_than: float | None = None
+    """Seconds since the start."""
+
+    @classmethod
+    def read(cls, given: dict[str, str]) -> Self:
+        """The selection that the filters among these parameters make.
+
+        Raises:
+            Refusal: 400, a filter can't be understood.
+        """
+        tag, older = given.get("tag"), given.get("older_than")
+        return cls(
+            user=given.get("user"),
+            key=given.get("key"),
+            route=given.get("route"),
+            model=given.get("model"),
+            tag=None if tag is None else _tag(tag),
+            older_than=None if older is None else duration("older_than", older),
+        )
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is no filter at all."""
+        return self == type(self)()
+
+    def takes(self, facts: Facts, now: float) -> bool:
+        """Whether a generation with these facts is meant; `now` is monotonic seconds."""
+        pairs = (
+            (self.user, facts.user),
+            (self.key, facts.identity.shown),
+            (self.route, facts.route),
+            (self.model, facts.model),
+        )
+        return (
+            all(wanted in (None, found) for wanted, found in pairs)
+            and (self.tag is None or facts.tags.get(self.tag[0]) == self.tag[1])
+            and (self.older_than is None or now - facts.started > self.older_than)
+        )
+
+    def record_filter(self, state: Literal["live", "ended"] | None, wall: float) -> RecordFilter:
+        """The same for the ledger; `wall` is now, in seconds since the epoch."""
+        return RecordFilter(
+            user=self.user,
+            key_id=self.key,
+            route=self.route,
+            model=self.model,
+            tag=self.tag,
+            state=state,
+            started_before=None if self.older_than is None else wall - self.older_than,
+        )
+
+
+def parameters(http: web.BaseRequest, known: Iterable[str]) -> dict[str, str]:
+    """The query's parameters.
+
+    Raises:
+        Refusal: 400; one is unknown (the nearest known one is named), empty, or there twice.
+    """
+    names, given = sorted(known), {}
+    for name, value in http.query.items():
+        _check_known("query parameter", name, names)
+        if not value:
+            raise Refusal.bad_request("invalid_parameter", f"{name} is empty. Give it a value, or leave it out.", name)
+        if name in given:
+            raise Refusal.bad_request("invalid_parameter", f"{name} is given twice.", name)
+        given[name] = value
+    return given
+
+
+def json_fields(body: bytes, known: Iterable[str]) -> dict[str, Any]:
+    """The JSON object of a call; an empty body is an empty object.
+
+    Raises:
+        Refusal: 400; no object, or a field is unknown (the nearest known one is named).
+    """
+    if not body.strip():
+        return {}
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise Refusal.bad_request("invalid_json", "The body must be a JSON object, or empty.")
+    names = sorted(known)
+    for name in fields:
+        _check_known("field", name, names)
+    return fields
+
+
+def reason_of(fields: dict[str, Any]) -> str | None:
+    """The field `reason`.
+
+    Raises:
+        Refusal: 400, it is no text, or too long.
+    """
+    reason = fields.get("reason")
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= MAX_REASON):
+        message = f"reason must be a string of at most {MAX_REASON} characters."
+        raise Refusal.bad_request("invalid_reason", message, "reason")
+    return reason
+
+
+def flag(fields: dict[str, Any], name: str) -> bool:
+    """A field that is true or false, false when it is not there.
+
+    Raises:
+        Refusal: 400, it is something else.
+    """
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise Refusal.bad_request("invalid_parameter", f"{name} must be true or false.", name)
+    return value
+
+
+def text_filters(fields: dict[str, Any]) -> dict[str, str]:
+    """The filters among a body's fields, as text; a tag may also be an object of one name and its value.
+
+    Raises:
+        Refusal: 400, one is neither.
+    """
+    filters: dict[str, str] = {}
+    for name in FILTERS:
+        value = fields.get(name)
+        match value:
+            case None:
+                continue
+            case dict() if name == "tag" and len(value) == 1 and all(isinstance(one, str) for one in value.values()):
+                filters[name] = ":".join(next(iter(value.items())))
+            case str() if value:
+                filters[name] = value
+            case _:
+                raise Refusal.bad_request("invalid_parameter", f"{name} must be a string that is not empty.", name)
+    return filters
+
+
+def duration(name: str, text: str) -> float:
+    """Seconds of a parameter such as `10m`.
+
+    Raises:
+        Refusal: 400, it is no duration.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError:
+        message = f"{name} must be a duration such as 30s, 10m, 2h or 7d."
+        raise Refusal.bad_request("invalid_parameter", message, name) from None
+
+
+def one_of(name: str, text: str, words: Iterable[str]) -> str:
+    """A parameter that must be one of a few words.
+
+    Raises:
+        Refusal: 400, it is another one.
+    """
+    known = tuple(words)
+    if text not in known:
+        message = f"{name} must be one of: {', '.join(known)}."
+        near = nearest(text, known)
+        hint = f" Did you mean {near}?" if near else ""
+        raise Refusal.bad_request("invalid_parameter", message + hint, name)
+    return text
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int:
+    """A parameter that is a whole number from `least` to `most`.
+
+    Raises:
+        Refusal: 400, it is not.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:
+        return int(text)
+    raise Refusal.bad_request("invalid_parameter", f"{name} must be a whole number from {least} to {most}.", name)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not (name and colon):
+        raise Refusal.bad_request("invalid_parameter", "tag must be name:value, such as team:search.", "tag")
+    return name, value
+
+
+def _check_known(kind: str, name: str, known: list[str]) -> None:
+    if name in known:
+        return
+    near = did_you_mean(name, known) if known else " (this call takes none)"
+    raise Refusal.bad_request("unknown_parameter", f"There is a {kind} that is not known here{near}.")

@@ -1,0 +1,104 @@
+"""What an operator reads of the whole proxy: usage, upstreams, settings, metrics, probes; and the reload."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast, get_args
+
+from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+
+from proxy.core.errors import Refusal
+from proxy.core.lifecycle import Phase
+from proxy.core.receipt import iso
+from proxy.core.settings import masked
+from proxy.edge.admin_errors import ReloadError
+from proxy.edge.admin_query import duration, one_of, parameters
+from proxy.edge.runtime import Runtime
+from proxy.engine.engine import Engine
+from proxy.stores.ports import UsageGroup
+
+DEFAULT_SINCE: Final = "7d"
+GROUPS: Final[tuple[UsageGroup, ...]] = get_args(UsageGroup)
+
+
+class AdminReports:
+    """The calls of the admin API that are about no single generation. Each gives what is answered as JSON."""
+
+    def __init__(self, engine: Engine, reload: Callable[[], Awaitable[list[str]]]) -> None:
+        """`reload` takes new settings, gives what waits for a restart, and raises `ReloadError`."""
+        self._engine = engine
+        self._reload = reload
+
+    async def usage(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
+        """Sums over the records since some time ago, largest group first."""
+        given = parameters(http, ("since", "by"))
+        since = time.time() - duration("since", given.get("since", DEFAULT_SINCE))
+        by = cast("UsageGroup", one_of("by", given.get("by", "model"), GROUPS))
+        rows = await self._engine.ledger.usage(since, by)
+        data = [
+            {
+                "group": row.group,
+                "generations": row.generations,
+                "prompt_tokens": row.prompt_tokens,
+                "completion_tokens": row.completion_tokens,
+                "total_tokens": row.prompt_tokens + row.completion_tokens,
+                "unknown": row.unknown,
+            }
+            for row in rows
+        ]
+        return {"object": "usage", "since": iso(since), "by": by, "data": data}
+
+    async def upstreams(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """The providers, with what runs there now; none of them is called."""
+        parameters(http, ())
+        calls = dict.fromkeys(runtime.upstreams, 0)
+        for relay in self._engine.registry:
+            if relay.upstream.name in calls and relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED):
+                calls[relay.upstream.name] += 1
+        data = [
+            {
+                "name": name,
+                "base_url": upstream.settings.base_url,
+                "calls": calls[name],
+                "slots": upstream.settings.slots,
+                "waiting": upstream.slots.waiting,
+                "bills_after_close": upstream.settings.bills_after_close,
+            }
+            for name, upstream in runtime.upstreams.items()
+        ]
+        return {"object": "list", "data": data}
+
+    async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """The settings in force, every secret masked."""
+        parameters(http, ())
+        return masked(runtime.settings)
+
+    async def reload(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
+        """Read the config file again and take it as a whole, or not at all."""
+        parameters(http, ())
+        try:
+            waiting = await self._reload()
+        except ReloadError as error:
+            message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
+            raise Refusal(422, "config_rejected", message) from error
+        return {"object": "config.reload", "needs_restart": waiting}
+
+
+async def metrics_answer(http: web.BaseRequest, engine: Engine) -> web.Response:
+    """The metrics in the format that the scraper prefers, rendered in a thread."""
+    try:
+        encode, content_type = choose_encoder(http.headers.get(hdrs.ACCEPT, ""))
+    except (TypeError, ValueError):  # what it makes of a version that is no number
+        encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    body = await asyncio.to_thread(encode, engine.metrics.registry)
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def readiness(http: web.BaseRequest, checks: dict[str, bool]) -> tuple[int, dict[str, Any]]:
+    """Status and answer of the readiness probe; `?verbose` lists the checks."""
+    is_ready = all(checks.values())
+    answer: dict[str, Any] = {"status": "ready" if is_ready else "not_ready"}
+    if "verbose" in http.query:
+        answer["checks"] = checks
+    return (200 if is_ready else 503), answer

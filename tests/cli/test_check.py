@@ -1,0 +1,144 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.config_file.json_schema import config_schema
+from support.config_files import SMALLEST
+from support.program import ROOT
+from support.quell import quell
+
+SECRETS = {
+    "OPENAI_API_KEY": "canary-key-4711",
+    "SEARCH_KEY_SHA256": "ab" * 32,
+    "SUPPORT_KEY_SHA256": "cd" * 32,
+}
+TWO_ROUTES = f"""\
+{SMALLEST}\
+  - path: /v1/local
+    dialect: openai
+    upstream: openai
+  - path: /dify
+    dialect: dify
+    upstream: openai
+"""
+
+
+def write(folder: Path, text: str) -> None:
+    """The config file of a test."""
+    (folder / "quell.yaml").write_text(text)
+
+
+def test_a_valid_file_exits_0_and_says_what_is_served(tmp_path: Path) -> None:
+    """Whoever checks a file sees its listeners and where each route leads."""
+    write(tmp_path, SMALLEST)
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "quell.yaml: valid",
+        "  listen  127.0.0.1:8484",
+        "  admin   127.0.0.1:8485",
+        "  route   /v1 (openai) -> openai (https://api.openai.com/v1)",
+        "  keys    none",
+    ]
+
+
+def test_an_invalid_file_exits_1_with_every_error_located(tmp_path: Path) -> None:
+    """Errors are FILE:LINE:COL: message, the nearest word included, and nothing else is printed."""
+    write(tmp_path, SMALLEST.replace("base_url", "bse_url").replace("dialect: openai", "dialect: opnai"))
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [
+        "quell.yaml:4:5: unknown key 'bse_url' (did you mean 'base_url'?)",
+        (
+            "quell.yaml:7:14: routes[0].dialect: expected one of: openai, assistants, dify, async_messages, aitronos, "
+            "anthropic (did you mean 'openai'?)"
+        ),
+    ]
+
+
+def test_many_errors_are_cut_at_twenty(tmp_path: Path) -> None:
+    """A file that is wrong everywhere does not flood the screen."""
+    write(tmp_path, SMALLEST + "".join(f"zzz{number}: 1\n" for number in range(27)))
+    lines = quell("check", "quell.yaml", folder=tmp_path).stdout.splitlines()
+    assert (len(lines), lines[-1]) == (21, "… and 7 more")
+
+
+def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
+    """What is probably not meant, and what serve will refuse, is told with exit code 0."""
+    write(tmp_path, f"{TWO_ROUTES}listen: 0.0.0.0:8484\n")
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert done.returncode == 0
+    assert "quell.yaml:15:9: warning: listen: others can reach this listener" in done.stdout
+    assert (
+        "quell.yaml: warning: serve will refuse: routes[2].dialect: dify is not served by this version yet"
+        in done.stdout
+    )
+
+
+def test_programs_get_json(tmp_path: Path) -> None:
+    """--format json has the same facts with their places."""
+    write(tmp_path, SMALLEST.replace("upstream: openai", "upstream: nobody"))
+    done = quell("check", "--format", "json", "quell.yaml", folder=tmp_path)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["valid"]) == (1, False)
+    assert answer["problems"] == [
+        {
+            "file": "quell.yaml",
+            "line": 8,
+            "column": 15,
+            "message": "routes[0].upstream: no upstream is named 'nobody' (known: openai)",
+            "path": "routes[0].upstream",
+        }
+    ]
+    write(tmp_path, TWO_ROUTES)
+    answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
+    assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
+    assert answer["serve_will_refuse"] == ["routes[2].dialect: dify is not served by this version yet"]
+
+
+def test_a_request_is_explained(tmp_path: Path) -> None:
+    """--explain says which route takes a request, where it goes, and why; as text and as JSON."""
+    write(tmp_path, TWO_ROUTES)
+    asked = ("check", "quell.yaml", "--explain", "POST /v1/chat/completions")
+    done = quell(*asked, folder=tmp_path)
+    assert done.returncode == 0
+    assert "  goes to   https://api.openai.com/v1/chat/completions\n" in done.stdout
+    answer = json.loads(quell(*asked, "--format", "json", folder=tmp_path).stdout)
+    assert answer["explain"]["url"] == "https://api.openai.com/v1/chat/completions"
+
+
+def test_what_is_no_request_line_is_a_usage_error(tmp_path: Path) -> None:
+    """A half request line is told how a whole one looks."""
+    write(tmp_path, SMALLEST)
+    done = quell("check", "quell.yaml", "--explain", "/v1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "expected a method and a path, such as 'POST /v1/chat/completions'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nothere.yaml", "."])
+def test_a_missing_file_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    """No traceback, no default in its place."""
+    done = quell("check", name, folder=tmp_path)
+    assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (1, 1, "")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: str(file.name))
+def test_every_example_is_valid_and_shows_no_secret(tmp_path: Path, file: Path) -> None:
+    """What people copy works, and its secrets are never printed."""
+    done = quell("check", str(file), folder=tmp_path, **SECRETS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "canary" not in done.stdout
+    if file.name != "full.yaml":
+        assert "warning" not in done.stdout
+
+
+def test_the_full_example_has_every_key() -> None:
+    """Whoever looks for a key finds it in config/full.yaml."""
+    text = (ROOT / "config" / "full.yaml").read_text()
+    schema = config_schema()
+    secrets = {"token", "secret"}  # shown with their files only
+    for section in (schema, *schema["definitions"].values()):
+        for key in section.get("properties", {}):
+            assert re.search(rf"\b{key}\b", text) or key in secrets, key

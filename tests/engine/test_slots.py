@@ -1,0 +1,54 @@
+"""Tests of proxy.engine.slots: so many at once, the rest in line."""
+
+import asyncio
+
+import pytest
+
+from proxy.core.errors import Refusal
+from proxy.engine.slots import Slots
+
+
+async def test_queue_is_first_come_first_served_and_bounded() -> None:
+    """A call over the size waits its turn; one over the queue's size is refused with 429 at once."""
+    slots = Slots(1, 2)
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        await slots.take()
+        order.append(number)
+
+    await slots.take()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call(1))
+        group.create_task(call(2))
+        while slots.waiting < 2:
+            await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            await slots.take()
+        assert refused.value.status == 429
+        slots.give_back()
+        slots.give_back()
+    assert order == [1, 2]
+    assert slots.waiting == 0
+
+
+async def test_leaving_the_queue_frees_the_place() -> None:
+    """A cancelled wait leaves the queue, and the slot goes to the next one."""
+    slots = Slots(1, 1)
+    await slots.take()
+    waiting = asyncio.get_running_loop().create_task(slots.take())
+    while not slots.waiting:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert slots.waiting == 0
+    slots.give_back()
+    await slots.take()
+
+
+async def test_without_a_size_nobody_waits() -> None:
+    """Without a size every call is admitted at once."""
+    slots = Slots(None, 0)
+    for _ in range(1000):
+        await slots.take()
+    assert slots.waiting == 0

@@ -1,0 +1,113 @@
+"""Tests of proxy.engine.tape: what was appended is read back, from any position, in little memory."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.engine.spill import Spill
+from proxy.engine.tape import FallenBehindError, Tape
+from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES
+
+BOUND = 8 * 1024 * 1024
+
+
+@pytest.fixture
+def spill() -> Iterator[Spill]:
+    """A spill file that goes with its test."""
+    made = Spill()
+    yield made
+    made.close()
+
+
+def read_all(tape: Tape, position: int = 0) -> bytes:
+    parts = []
+    while position < tape.end:
+        parts.append(tape.read(position))
+        position += len(parts[-1])
+    return b"".join(parts)
+
+
+@given(st.lists(st.binary(max_size=9000), max_size=30), st.integers(min_value=0))
+def test_reads_back_what_was_appended(pieces: list[bytes], start: int) -> None:
+    """Whatever is appended is read back byte for byte, from any position."""
+    spill = Spill()
+    tape = Tape(spill, BOUND)
+    for piece in pieces:
+        tape.append(piece)
+    whole = b"".join(pieces)
+    position = start % (len(whole) + 1)
+    assert tape.end == len(whole)
+    assert read_all(tape, position) == whole[position:]
+    spill.close()
+
+
+def test_incompressible_bytes_spill_and_come_back(spill: Spill) -> None:
+    """What does not fit into memory goes to the spill file, is read from there, and its slots are freed at the end."""
+    tape = Tape(spill, BOUND)
+    pieces = [os.urandom(5000) for _ in range(200)]
+    for piece in pieces:
+        tape.append(piece)
+    assert spill.used > 0
+    assert tape._memory <= MEMORY_BYTES + BLOCK_BYTES + 5000
+    assert read_all(tape) == b"".join(pieces)
+    tape.close()
+    assert spill.used == 0
+
+
+def test_over_the_bound_the_oldest_bytes_go(spill: Spill) -> None:
+    """A tape keeps its newest bytes up to the bound; a reader that needs older ones has fallen behind."""
+    tape = Tape(spill, 64 * 1024)
+    piece = bytes(range(256)) * 16
+    for _ in range(100):
+        tape.append(piece)
+    assert 0 < tape.end - tape.start <= 64 * 1024 + BLOCK_BYTES
+    assert read_all(tape, tape.start) == (piece * 100)[tape.start :]
+    with pytest.raises(FallenBehindError):
+        tape.read(0)
+    with pytest.raises(FallenBehindError):
+        tape.sse = True
+        tape.seek(-1)
+
+
+def test_seek_finds_the_block_of_an_event(spill: Spill) -> None:
+    """Seeking to an event gives a position and the number of events before it, whichever block it is in."""
+    tape = Tape(spill, BOUND)
+    tape.sse = True
+    rng = random.Random(1)
+    events = [b"data: %d %s\n\n" % (number, b"x" * rng.randrange(400)) for number in range(1000)]
+    for event in events:
+        tape.append(event)
+    for wanted in (0, 1, 17, 500, 998, 999, 1000, 5000):
+        position, before = tape.seek(wanted)
+        assert before <= wanted
+        assert read_all(tape, position) == b"".join(events[before:])
+
+
+def test_full_disk_costs_the_oldest_bytes_only(spill: Spill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the spill file can't be written, appending goes on and only the oldest bytes are lost."""
+
+    def full(_data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spill, "write", full)
+    tape = Tape(spill, BOUND)
+    pieces = [os.urandom(5000) for _ in range(40)]
+    for piece in pieces:
+        tape.append(piece)
+    assert tape.start > 0
+    assert read_all(tape, tape.start) == b"".join(pieces)[tape.start :]
+
+
+def test_spill_file_has_no_name_and_reuses_slots(spill: Spill) -> None:
+    """The spill file is unlinked from the start, and a freed slot is used again."""
+    first = spill.write(b"one")
+    second = spill.write(b"two")
+    spill.free(first)
+    assert spill.write(b"three") == first
+    assert spill.read(first, 5) == b"three"
+    assert spill.read(second, 3) == b"two"
+    assert os.fstat(spill._fd or -1).st_nlink == 0

@@ -1,0 +1,363 @@
+"""What every ledger that keeps records must do; run over each implementation."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from support.ledgers import a_ledger
+from support.records import a_record
+
+from proxy.core.lifecycle import Cause, Outcome, Phase
+from proxy.core.record import Record, UsageSource
+from proxy.stores.ports import Ledger, RecordFilter
+
+Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Ledger]]
+
+
+@pytest.fixture(params=["sqlite"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """How to open the implementation under test; the same storage each time within one test."""
+    openers: dict[str, Opener] = {"sqlite": partial(a_ledger, tmp_path / "ledger.db")}
+    return openers[request.param]
+
+
+@pytest.fixture
+async def ledger(opened: Opener) -> AsyncIterator[Ledger]:
+    """The implementation under test, open, with `text: partial`."""
+    async with opened() as implementation:
+        yield implementation
+
+
+def ended(record: Record, outcome: Outcome = Outcome.CANCELLED, **facts: Any) -> Record:
+    """The same record, over."""
+    return replace(record, **({"outcome": outcome, "ended_at": 1001.0, "phase": Phase.FINISHED} | facts))
+
+
+def everything() -> Record:
+    """A record with no field left at its default."""
+    return a_record(
+        model="gpt-4o",
+        user="ann",
+        tags={"team": "search", "ä": "ö"},
+        upstream_id="chatcmpl-1",
+        upstream_model="gpt-4o-2024",
+        first_token_at=1000.5,
+        ended_at=1001.25,
+        outcome=Outcome.CANCELLED,
+        cause=Cause.OPERATOR,
+        cancelled_by="root",
+        reason="too long",
+        prompt_tokens=12,
+        completion_tokens=213,
+        cached_tokens=4,
+        reasoning_tokens=5,
+        usage_source=UsageSource.TOKENIZER,
+        cost=Decimal("0.1234567890123456789012345678"),
+        currency="USD",
+        characters=5,
+        text="hello",
+        text_clipped=True,
+        error_kind="reset",
+        phase=Phase.FINISHED,
+        elapsed_seconds=1.25,
+        upstream_closed_ms=1.8,
+    )
+
+
+async def test_a_record_comes_back_as_it_was_ended(ledger: Ledger) -> None:
+    """Every field survives the disk, costs to the last digit."""
+    await ledger.begin(a_record())
+    await ledger.end(everything())
+    assert await ledger.find("acme", "task-u1") == everything()
+
+
+async def test_a_start_is_found_while_it_runs(ledger: Ledger) -> None:
+    """A durable START is a running record, with the text of its pieces in their order."""
+    await ledger.begin(a_record())
+    for piece in ("one ", "two ", "three"):
+        ledger.append("u1", piece)
+    await ledger.begin(a_record("u2"))
+    found = await ledger.find("acme", "task-u1")
+    assert found == a_record(text="one two three")
+
+
+async def test_an_end_catches_up_with_its_start(ledger: Ledger) -> None:
+    """An END queued in the same breath as its START ends that record."""
+    start, end = ledger.begin(a_record()), ledger.end(ended(a_record(), text="x"))
+    await end
+    assert start.done()
+    assert await ledger.find("acme", "task-u1") == ended(a_record(), text="x")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_the_first_end_counts_for_ever(ledger: Ledger, at_once: bool) -> None:
+    """A second END is acknowledged and changes nothing, whether it meets the first in the queue or on disk."""
+    await ledger.begin(a_record())
+    first = ledger.end(ended(a_record(), Outcome.FAILED))
+    if not at_once:
+        await first
+    await ledger.end(ended(a_record(), Outcome.COMPLETED, prompt_tokens=9))
+    assert await ledger.find("acme", "task-u1") == ended(a_record(), Outcome.FAILED)
+
+
+async def test_text_after_the_end_is_ignored(ledger: Ledger) -> None:
+    """A piece that comes after the END leaves the record as it ended."""
+    await ledger.begin(a_record())
+    ledger.append("u1", "kept")
+    ledger.end(ended(a_record()))
+    ledger.append("u1", " lost")
+    await ledger.begin(a_record("u2"))
+    found = await ledger.find("acme", "task-u1")
+    assert found is not None
+    assert found.text == "kept"
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome", "kept"),
+    [
+        ("none", Outcome.CANCELLED, None),
+        ("none", Outcome.COMPLETED, None),
+        ("partial", Outcome.CANCELLED, "text"),
+        ("partial", Outcome.COMPLETED, None),
+        ("all", Outcome.CANCELLED, "text"),
+        ("all", Outcome.COMPLETED, "text"),
+    ],
+)
+@pytest.mark.parametrize("given", [True, False])
+async def test_the_settings_say_whose_text_stays(
+    opened: Opener, policy: str, outcome: Outcome, kept: str | None, given: bool
+) -> None:
+    """`none` keeps no text, `partial` that of what did not complete, `all` all; the count of characters stays."""
+    async with opened(text=policy) as ledger:
+        await ledger.begin(a_record())
+        ledger.append("u1", "te")
+        await ledger.begin(a_record("u2"))
+        ledger.append("u1", "xt")
+        await ledger.end(ended(a_record(), outcome, text="text" if given else None, characters=4))
+        found = await ledger.find("acme", "task-u1")
+        assert found is not None
+        assert (found.text, found.characters) == (kept, 4)
+
+
+async def test_what_ran_when_the_process_died_is_interrupted(opened: Opener) -> None:
+    """The next start ends what was running, once, with the text that was on disk and the phase it was in."""
+    async with opened() as ledger:
+        await ledger.begin(a_record(phase=Phase.STREAMING))
+        ledger.append("u1", "half an\0 ans")
+        ledger.append("u1", "wer ☃")
+        await ledger.begin(a_record("u2"))
+        await ledger.end(ended(a_record("u2")))
+    expected = a_record(
+        phase=Phase.STREAMING,
+        outcome=Outcome.INTERRUPTED,
+        ended_at=7000.0,
+        text="half an\0 answer ☃",
+        characters=17,
+    )
+    for now in (7000.0, 8000.0):
+        async with opened(now=now) as ledger:
+            assert await ledger.find("acme", "task-u1") == expected
+            assert await ledger.find("acme", "task-u2") == ended(a_record("u2"))
+
+
+async def test_an_interrupted_record_takes_no_other_end(opened: Opener) -> None:
+    """An END that comes after the recovery changes nothing."""
+    async with opened() as ledger:
+        await ledger.begin(a_record())
+    async with opened() as ledger:
+        await ledger.end(ended(a_record(), Outcome.COMPLETED))
+        found = await ledger.find("acme", "task-u1")
+        assert found is not None
+        assert found.outcome is Outcome.INTERRUPTED
+
+
+async def test_an_id_names_the_newest_and_a_task_id_goes_first(ledger: Ledger) -> None:
+    """A task id goes before a message id, that before an upstream id; of several records the newest counts."""
+    old = a_record("u1", task_id="again", started_at=1.0)
+    new = a_record("u2", task_id="again", started_at=2.0)
+    alias = a_record("u3", message_id="again", started_at=3.0)
+    far = a_record("u4", started_at=4.0)
+    for record in (new, old, alias, far):
+        await ledger.begin(record)
+        await ledger.end(ended(record, upstream_id="again" if record is far else f"up-{record.uid}"))
+    for wanted, uid in (("again", "u2"), ("message-u1", "u1"), ("up-u3", "u3")):
+        found = await ledger.find("acme", wanted)
+        assert found is not None
+        assert found.uid == uid
+    assert await ledger.find("acme", "unknown") is None
+
+
+async def test_a_foreign_id_looks_unknown_but_not_to_the_operator(ledger: Ledger) -> None:
+    """Two callers may use one id without meeting; without an identity everybody's records are looked at."""
+    await ledger.begin(a_record("u1", task_id="same"))
+    await ledger.begin(a_record("u2", task_id="same", identity="other", started_at=2000.0))
+    for identity, uid in (("acme", "u1"), ("other", "u2"), (None, "u2")):
+        found = await ledger.find(identity, "same")
+        assert found is not None
+        assert found.uid == uid
+    assert await ledger.find("third", "same") is None
+
+
+async def test_an_alias_of_two_running_records_means_nothing(ledger: Ledger) -> None:
+    """An upstream id that two running records of one caller share is unknown until one of them is over."""
+    for uid in ("u1", "u2"):
+        await ledger.begin(a_record(uid, upstream_id="shared"))
+    assert await ledger.find("acme", "shared") is None
+    await ledger.end(ended(a_record("u1", upstream_id="shared")))
+    found = await ledger.find("acme", "shared")
+    assert found is not None
+    assert found.uid == "u2"
+
+
+async def test_pages_go_through_all_records_newest_first(ledger: Ledger) -> None:
+    """Following the cursors shows each record once, also those that started at the same instant."""
+    for number in range(7):
+        await ledger.begin(a_record(f"u{number}", started_at=1000.0 + number // 3))
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await ledger.page(RecordFilter(), 2, cursor)
+        seen += [record.uid for record in page.records]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert seen == ["u6", "u5", "u4", "u3", "u2", "u1", "u0"]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bm90aGluZw", "WzEsMiwzXQ", "WyJhIiwiYiJd", "ÄÖ", "a" * 5000, "W1tb" * 9000, "WzFlOTk5OTksIngiXQ="])
+async def test_a_foreign_cursor_is_refused(ledger: Ledger, cursor: str) -> None:
+    """A cursor that was not given out here is an error that says what to do."""
+    with pytest.raises(ValueError, match="leave it out"):
+        await ledger.page(RecordFilter(), 10, cursor)
+
+
+@pytest.mark.parametrize(
+    ("which", "uids"),
+    [
+        (RecordFilter(identity="acme"), ["u1"]),
+        (RecordFilter(user="ann"), ["u1"]),
+        (RecordFilter(key_id="k2"), ["u2"]),
+        (RecordFilter(route="/other"), ["u2"]),
+        (RecordFilter(model="m1"), ["u1"]),
+        (RecordFilter(tag=("team", "a.b")), ["u2"]),
+        (RecordFilter(tag=("team", "c")), []),
+        (RecordFilter(state="live"), ["u2"]),
+        (RecordFilter(state="ended"), ["u1"]),
+        (RecordFilter(started_before=1500.0), ["u1"]),
+        (RecordFilter(identity="acme", state="live"), []),
+        (RecordFilter(), ["u2", "u1"]),
+    ],
+)
+async def test_a_filter_shows_what_fits(ledger: Ledger, which: RecordFilter, uids: list[str]) -> None:
+    """Each criterion holds by itself, several hold together."""
+    await ledger.begin(a_record("u1", user="ann", model="m1"))
+    await ledger.end(ended(a_record("u1", user="ann", model="m1")))
+    other = {"identity": "other", "key_id": "k2", "route": "/other", "tags": {"team": "a.b"}, "started_at": 2000.0}
+    await ledger.begin(a_record("u2", **other))
+    page = await ledger.page(which, 10, None)
+    assert [record.uid for record in page.records] == uids
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        ("model", [("m2", 1, 100, 1, 0), ("m1", 2, 30, 5, 0), ("", 1, 0, 0, 1)]),
+        ("key", [("acme", 4, 130, 6, 1)]),
+        ("user", [("", 4, 130, 6, 1)]),
+        ("day", [("2024-02-29", 3, 120, 6, 1), ("2024-03-01", 1, 10, 0, 0)]),
+        ("outcome", [("completed", 3, 130, 6, 0), ("failed", 1, 0, 0, 1)]),
+    ],
+)
+async def test_usage_sums_by_group(ledger: Ledger, by: Any, rows: list[tuple[Any, ...]]) -> None:
+    """Tokens are summed per group, most first; a record without any count is unknown, not zero."""
+    day = 1709164800.0
+    for uid, started_at, model, prompt, completion in (
+        ("u0", day - 1, "m1", 1000, 1000),
+        ("u1", day, "m1", 20, 5),
+        ("u2", day + 86400, "m1", 10, None),
+        ("u3", day + 5, "m2", 100, 1),
+        ("u4", day + 86399, None, None, None),
+    ):
+        record = a_record(uid, started_at=started_at, model=model)
+        outcome = Outcome.COMPLETED if model else Outcome.FAILED
+        await ledger.begin(record)
+        await ledger.end(ended(record, outcome, prompt_tokens=prompt, completion_tokens=completion))
+    found = await ledger.usage(day, by)
+    assert [(r.group, r.generations, r.prompt_tokens, r.completion_tokens, r.unknown) for r in found] == rows
+
+
+async def test_wiping_takes_the_text_and_leaves_the_numbers(ledger: Ledger) -> None:
+    """A wiped record has no text; everything else stays."""
+    await ledger.begin(a_record())
+    await ledger.end(everything())
+    await ledger.wipe_text("u1")
+    assert await ledger.find("acme", "task-u1") == replace(everything(), text=None)
+
+
+async def test_wiping_a_running_record_holds_for_its_end_too(ledger: Ledger) -> None:
+    """A running record whose text was wiped gives no text to the disk any more, not even with its END."""
+    await ledger.begin(a_record())
+    ledger.append("u1", "secret")
+    await ledger.wipe_text("u1")
+    ledger.append("u1", " more")
+    await ledger.begin(a_record("u2"))
+    assert await ledger.find("acme", "task-u1") == a_record()
+    await ledger.end(ended(a_record(), text="secret more", characters=11))
+    assert await ledger.find("acme", "task-u1") == ended(a_record(), characters=11)
+
+
+async def test_retention_takes_texts_first_and_records_later(ledger: Ledger) -> None:
+    """What ended longer ago than `text_keep` loses its text, longer than `keep` goes; what runs stays."""
+    await ledger.begin(a_record("old"))
+    for number in range(3):
+        record = a_record(f"u{number}")
+        await ledger.begin(record)
+        await ledger.end(ended(record, ended_at=1000.0 + number, text="text"))
+    assert await ledger.purge(1101.0) == (1, 0)
+    assert await ledger.purge(1101.0) == (0, 0)
+    assert await ledger.purge(2001.5) == (2, 2)
+    page = await ledger.page(RecordFilter(), 10, None)
+    assert [(record.uid, record.text) for record in page.records] == [("u2", None), ("old", None)]
+
+
+async def test_retention_takes_any_number_of_records(ledger: Ledger) -> None:
+    """A purge goes on until nothing old is left."""
+    for number in range(450):
+        record = a_record(f"u{number}")
+        ledger.begin(record)
+        last = ledger.end(ended(record, text="text"))
+    await last
+    assert await ledger.purge(1200.0) == (450, 0)
+    assert await ledger.purge(9000.0) == (0, 450)
+
+
+async def test_no_value_breaks_the_writer(ledger: Ledger) -> None:
+    """Lone surrogates become U+FFFD, numbers beyond all sense are unknown; other records are not held up."""
+    bad = "a\ud800b"
+    record = a_record(task_id="t", user=bad, model=bad, reason=bad, tags={bad: bad}, identity=bad)
+    begun = ledger.begin(record)
+    ledger.append("u1", bad)
+    await begun
+    over = ended(record, text=bad + "\U0001f600", prompt_tokens=10**40, completion_tokens=-1, characters=3)
+    await ledger.end(over)
+    found = await ledger.find(bad, "t")
+    assert found is not None
+    assert (found.user, found.tags, found.text) == ("a�b", {"a�b": "a�b"}, "a�b\U0001f600")
+    assert (found.prompt_tokens, found.completion_tokens, found.characters) == (None, None, 3)
+    assert [r.uid for r in (await ledger.page(RecordFilter(tag=(bad, bad)), 5, None)).records] == ["u1"]
+
+
+async def test_closing_writes_what_is_queued(opened: Opener) -> None:
+    """Nobody has to wait for a future: what was queued before the close is there after it."""
+    async with opened() as ledger:
+        start = ledger.begin(a_record())
+        ledger.append("u1", "text")
+        end = ledger.end(ended(a_record()))
+    assert start.done()
+    assert end.done()
+    async with opened() as ledger:
+        assert await ledger.find("acme", "task-u1") == ended(a_record(), text="text")

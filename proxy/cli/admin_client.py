@@ -39,10 +39,10 @@ class Exit(IntEnum):
 
 
 class CommandError(click.ClickException):
-    """A command failed: one clear line, and the exit code."""
+    """A command failed: what is wrong and what to do, and the exit code."""
 
     def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
-        super().__init__(printable(message))
+        super().__init__("\n".join(map(printable, message.splitlines())))
         self.exit_code = int(code)
 
 
@@ -111,7 +111,9 @@ class AdminClient:
             CommandError: there is no token.
         """
         if self._token.value is None:
-            message = f"no admin token: looked for {self._token.origin}. Use --token-file, QUELL_ADMIN_TOKEN or --config"
+            message = (
+                f"no admin token: looked for {self._token.origin}. Use --token-file, QUELL_ADMIN_TOKEN or --config"
+            )
             raise CommandError(message, Exit.NOT_ALLOWED)
         return {"Authorization": f"Bearer {self._token.value}"}
 

@@ -7,6 +7,7 @@ want of a provider's key.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +21,8 @@ from proxy.core.settings import Address, AdminSettings, LedgerSettings
 from proxy.core.settings_types import FROM_FILE
 
 SECTIONS = ("admin", "ledger")
+
+T = TypeVar("T", AdminSettings, LedgerSettings)
 
 
 class AdminConfigError(Exception):
@@ -61,9 +64,7 @@ def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
     return AdminConfig(admin.listen, token, ledger.url)
 
 
-def _validated[T: (AdminSettings, LedgerSettings)](
-    model: type[T], sections: dict[str, object], name: str, findings: Findings
-) -> T | None:
+def _validated(model: type[T], sections: dict[str, object], name: str, findings: Findings) -> T | None:
     try:
         return model.model_validate(sections.get(name, {}), context=FROM_FILE)
     except ValidationError as error:

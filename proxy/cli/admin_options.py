@@ -32,7 +32,9 @@ def talks_to_proxy(command: Callable[Concatenate[AdminClient, P], None]) -> Call
         command(make_client(admin, token_file, config), *args, **kw)
 
     options = (
-        click.option("--admin", metavar="URL", help=f"The admin listener, else ${ADMIN_VARIABLE}, else {DEFAULT_ADMIN}."),
+        click.option(
+            "--admin", metavar="URL", help=f"The admin listener, else ${ADMIN_VARIABLE}, else {DEFAULT_ADMIN}."
+        ),
         click.option("--token-file", type=click.Path(path_type=Path), help=f"Has the token, else ${TOKEN_VARIABLE}."),
         click.option("--config", "-c", type=click.Path(path_type=Path), help="Take both from the proxy's config file."),
     )
@@ -67,19 +69,37 @@ def _url(listen: Address) -> str:
 def _token(token_file: Path | None, found: AdminConfig | None, config: Path | None) -> Token:
     if token_file is not None:
         return Token(read_token(token_file), str(token_file))
-    if found is not None and found.token is not None:
+    if found is None:
+        return _token_of_environment() or _token_beside(LedgerSettings().url, None)
+    if found.token is not None:
         return Token(found.token, str(config))
-    given = os.environ.get(TOKEN_VARIABLE)
-    if found is None and given:
-        return Token(given.strip(), f"${TOKEN_VARIABLE}")
-    url = found.ledger_url if found else str(LedgerSettings().url)
-    return _token_beside(token_path(url), None if config is None else config.absolute().parent)
+    beside = _token_beside(found.ledger_url, None if config is None else config.absolute().parent)
+    return beside if beside.value else _token_of_environment() or beside
 
 
-def _token_beside(path: Path, folder: Path | None) -> Token:
+def _token_of_environment() -> Token | None:
+    given = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not given:
+        return None
+    if not (given.isascii() and given.isprintable()) or " " in given:
+        raise CommandError(f"${TOKEN_VARIABLE} holds no token (printable ASCII without blanks)", Exit.NOT_ALLOWED)
+    return Token(given, f"${TOKEN_VARIABLE}")
+
+
+def _token_beside(ledger_url: str, folder: Path | None) -> Token:
     """The token that the proxy made beside its ledger, whose name may be relative to where the proxy was started."""
-    places = [path] if folder is None else list(dict.fromkeys([path, folder / path.name]))
+    places = [token_path(ledger_url)]
+    name = Path(ledger_url.removeprefix("sqlite:///"))
+    if folder is not None and not name.is_absolute():
+        places.append((folder / name).with_name(places[0].name))
     for place in places:
-        if place.is_file():
+        if _is_file(place):
             return Token(read_token(place), str(place))
-    return Token(None, " and ".join(str(place) for place in places))
+    return Token(None, " and ".join(dict.fromkeys(map(str, places))))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder of somebody else
+        return False

@@ -1,13 +1,16 @@
 """`quell usage`: what was used, from the ledger."""
 
+from typing import get_args
+
 import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import show_csv, show_json, show_table
+from proxy.stores.ports import UsageGroup
 
 COLUMNS = ("generations", "prompt_tokens", "completion_tokens", "total_tokens", "unknown")
-GROUPS = ("model", "key", "user", "day", "outcome")
+GROUPS: tuple[UsageGroup, ...] = get_args(UsageGroup)
 
 
 @click.command()

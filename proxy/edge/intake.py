@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from itertools import chain
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -19,9 +18,6 @@ BODY_GRACE: Final = 5.0
 BODY_FLOOR: Final = 1024
 """Bytes a second that a body must arrive with after `BODY_GRACE`: far below any real uplink."""
 
-UNKNOWN_VERSION: Final = web.RequestKey("unknown_version", bool)
-"""Set by the server on a request of another version than HTTP/1.0 and 1.1."""
-
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-_~%:\[\]]*")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS: Final = {499: "Client Closed Request"}
@@ -31,13 +27,17 @@ class FloodError(RequestPayloadError):
     """Far more raw bytes arrived for a body than there is content in them."""
 
 
+class OtherVersionRequest(web.BaseRequest):
+    """A request of another version than HTTP/1.0 and 1.1, to be answered as one of HTTP/1.1."""
+
+
 def check_request(request: web.BaseRequest, header_limit: int) -> None:
     """Let a request in whose meaning is the same for everybody on its way (RFC 9110 and 9112, read strictly).
 
     Raises:
         Refusal: 4xx or 5xx; the connection is closed where its framing can't be trusted any more.
     """
-    if UNKNOWN_VERSION in request:
+    if isinstance(request, OtherVersionRequest):
         raise Refusal.unreadable(505, "http_version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
     if request.method not in METHODS or request.raw_path == "*":
         refusal = Refusal.unreadable(405, "method_not_allowed", "This method is not served.")
@@ -60,14 +60,15 @@ def check_request(request: web.BaseRequest, header_limit: int) -> None:
 
 
 def _check_header_block(request: web.BaseRequest, limit: int) -> None:
-    block = b"".join(chain.from_iterable(request.raw_headers))
-    if len(block) > limit:
+    headers = request.headers
+    values = "".join(headers.values())
+    if len(values) + len("".join(headers)) > limit:
         raise Refusal.unreadable(
             431, "headers_too_large", f"The request's headers are longer than {limit} bytes in all."
         )
-    if not block.isascii():
+    if not values.isascii():
         raise Refusal.bad_request("invalid_header", "The request's headers must be plain ASCII.")
-    for value in request.headers.getall(hdrs.CONNECTION, ()):
+    for value in headers.getall(hdrs.CONNECTION, ()):
         nominations(value)
 
 

@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.core.errors import Refusal
 from proxy.core.settings import LimitsSettings
-from proxy.edge.intake import UNKNOWN_VERSION, check_request, respond
+from proxy.edge.intake import OtherVersionRequest, check_request, respond
 from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol, log_failure
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -73,18 +73,15 @@ class QuellServer(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        request = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        kind = web.BaseRequest
         if message.version not in _VERSIONS:
-            # Answered as HTTP/1.1: the answer would carry the client's made-up version otherwise.
-            request = web.BaseRequest(
-                message._replace(version=HttpVersion11, should_close=True), payload, protocol, writer, task, self._loop
-            )
-            request[UNKNOWN_VERSION] = True
+            kind = OtherVersionRequest
+            message = message._replace(version=HttpVersion11, should_close=True)
         elif message.upgrade or hdrs.EXPECT in message.headers:
             # What follows is not certain to be a request: the parser drops bytes behind a refused upgrade, and a client
             # that expected 100 may or may not send its body after a refusal.
-            request = web.BaseRequest(message._replace(should_close=True), payload, protocol, writer, task, self._loop)
-        return request
+            message = message._replace(should_close=True)
+        return kind(message, payload, protocol, writer, task, self._loop)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

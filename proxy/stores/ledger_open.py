@@ -50,11 +50,8 @@ def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tupl
         LedgerOpenError: as the message says.
         LedgerLockedError: another process has the ledger.
     """
-    if path.is_dir():
-        raise LedgerOpenError(f"{path}: is a folder; ledger.url must name a file in it")
-    if not path.parent.is_dir():
-        raise LedgerOpenError(f"{path}: the folder {path.parent} does not exist; make it, or change ledger.url")
     try:
+        _refuse_wrong_place(path)
         lock = LockFile.acquire(path.with_name(path.name + ".lock"), replica)
     except OSError as error:
         raise _unusable(path, error) from error
@@ -67,6 +64,14 @@ def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tupl
         if isinstance(error, OSError):
             raise _unusable(path, error) from error
         raise
+
+
+def _refuse_wrong_place(path: Path) -> None:
+    if path.is_dir():
+        raise LedgerOpenError(f"{path}: is a folder; ledger.url must name a file in it")
+    if not path.parent.is_dir():
+        # Not made here: it may be a volume that was not mounted.
+        raise LedgerOpenError(f"{path}: the folder {path.parent} does not exist; make it, or change ledger.url")
 
 
 def _make_private(path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from support.ledgers import a_ledger
-from support.records import a_record
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.record import Record, UsageSource
 from proxy.stores.ports import Ledger, RecordFilter
+from support.ledgers import a_ledger
+from support.records import a_record
 
 Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Ledger]]
 
@@ -228,7 +228,10 @@ async def test_pages_go_through_all_records_newest_first(ledger: Ledger) -> None
     assert seen == ["u6", "u5", "u4", "u3", "u2", "u1", "u0"]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "bm90aGluZw", "WzEsMiwzXQ", "WyJhIiwiYiJd", "ÄÖ", "a" * 5000, "W1tb" * 9000, "WzFlOTk5OTksIngiXQ="])
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "bm90aGluZw", "WzEsMiwzXQ", "WyJhIiwiYiJd", "ÄÖ", "a" * 5000, "W1tb" * 9000, "WzFlOTk5OTksIngiXQ="],
+)
 async def test_a_foreign_cursor_is_refused(ledger: Ledger, cursor: str) -> None:
     """A cursor that was not given out here is an error that says what to do."""
     with pytest.raises(ValueError, match="leave it out"):

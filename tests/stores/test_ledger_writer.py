@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.ledgers import a_ledger
-from support.records import a_record
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter
+from support.ledgers import a_ledger
+from support.records import a_record
+from support.wait import eventually
 
 
 @contextmanager
@@ -34,16 +35,12 @@ def ended(record: Record, text: str | None = None) -> Record:
 async def failing(ledger: SqliteLedger) -> None:
     """Wait until a transaction has failed since now."""
     before = ledger.transactions[1]
-    async with asyncio.timeout(30):
-        while ledger.transactions[1] == before:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: ledger.transactions[1] > before, what="a transaction fails")
 
 
 async def succeeding(ledger: SqliteLedger) -> None:
-    """Wait until the ledger is healthy."""
-    async with asyncio.timeout(30):
-        while not ledger.healthy or ledger.pending:
-            await asyncio.sleep(0.01)
+    """Wait until the ledger is healthy, with nothing left to write."""
+    await eventually(lambda: ledger.healthy and not ledger.pending, what="the ledger is healthy")
 
 
 async def uids(ledger: SqliteLedger, which: RecordFilter | None = None) -> list[str]:
@@ -123,6 +120,8 @@ async def test_a_late_start_fails_and_is_never_written(tmp_path: Path) -> None:
             with pytest.raises(LedgerUnavailableError, match="not on disk within"):
                 await start
             assert not ledger.healthy
+            await failing(ledger)
+            assert ledger.pending == 0
         await succeeding(ledger)
         assert await uids(ledger) == []
         await ledger.begin(a_record("next"))
@@ -250,9 +249,7 @@ async def test_nothing_runs_on_the_default_threads(tmp_path: Path) -> None:
     """The ledger writes and reads while the loop's own thread pool is exhausted. Covers P10."""
     loop = asyncio.get_running_loop()
     release = asyncio.Event()
-    blocked = [loop.run_in_executor(None, lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result())]
-    blocked *= 1
-    blocked += [
+    blocked = [
         loop.run_in_executor(None, lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result())
         for _ in range(64)
     ]

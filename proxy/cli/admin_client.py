@@ -3,9 +3,10 @@
 Redirects are not followed and proxies of the environment are not used: the token goes to one address only.
 """
 
+import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -38,12 +39,26 @@ class Exit(IntEnum):
     NOT_CONFIRMED = 6
 
 
-class CommandError(click.ClickException):
+class CommandError(Exception):
     """A command failed: what is wrong and what to do, and the exit code."""
 
     def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
         super().__init__("\n".join(map(printable, message.splitlines())))
-        self.exit_code = int(code)
+        self.code = code
+
+
+def tells_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that raises `CommandError` say so on standard error and end with its exit code."""
+
+    @functools.wraps(command)
+    def told(**arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except CommandError as error:
+            click.echo(f"quell: {error}", err=True)
+            raise click.exceptions.Exit(error.code) from error
+
+    return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from proxy.config_file.document import DocumentError, compose, decode
 from proxy.config_file.interpolate import Interpolator
 from proxy.config_file.messages import explain
-from proxy.config_file.problems import Problem, render
+from proxy.config_file.problems import Loc, Problem, render
 from proxy.config_file.secret_files import read_secret_files
 from proxy.config_file.values import Findings, plain_values
 from proxy.core.settings import Address, AdminSettings, LedgerSettings
-from proxy.core.settings_types import FROM_FILE
+from proxy.core.settings_types import FROM_FILE, Section
 
 SECTIONS = ("admin", "ledger")
 
-T = TypeVar("T", AdminSettings, LedgerSettings)
+T = TypeVar("T", bound=Section)
 
 
 class AdminConfigError(Exception):
@@ -68,11 +68,13 @@ def _validated(model: type[T], sections: dict[str, object], name: str, findings:
     try:
         return model.model_validate(sections.get(name, {}), context=FROM_FILE)
     except ValidationError as error:
-        for each in error.errors(include_url=False):
-            at = each["ctx"]["at"] if each["type"] == "misplaced" else None
-            loc = (name, *each["loc"], *([at] if at else []))
-            if not findings.wrong(loc):
-                findings.error(loc, explain(each, None))
+        details = error.errors(include_url=False)
+    for each in details:
+        loc: Loc = (name, *each["loc"])
+        if each["type"] == "misplaced":
+            loc = (*loc, each["ctx"]["at"])
+        if not findings.wrong(loc):
+            findings.error(loc, explain(each, None))
     return None
 
 

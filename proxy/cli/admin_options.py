@@ -4,11 +4,11 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 
 import click
 
-from proxy.cli.admin_client import AdminClient, CommandError, Exit, Token
+from proxy.cli.admin_client import AdminClient, CommandError, Exit, Token, tells_errors
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
 from proxy.core.settings import Address, LedgerSettings
 from proxy.edge.admin_errors import AdminTokenError
@@ -21,15 +21,14 @@ TOKEN_VARIABLE: Final = "QUELL_ADMIN_TOKEN"  # noqa: S105 the name of a variable
 
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 nothing is bound here
 
-P = ParamSpec("P")
 
-
-def talks_to_proxy(command: Callable[Concatenate[AdminClient, P], None]) -> Callable[..., None]:
-    """Give a command the options `--admin`, `--token-file` and `--config`, and the client that they make."""
+def talks_to_proxy(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options `--admin`, `--token-file` and `--config`, and as its argument the client they make."""
 
     @functools.wraps(command)
-    def with_client(*args: P.args, admin: str | None, token_file: Path | None, config: Path | None, **kw: Any) -> None:
-        command(make_client(admin, token_file, config), *args, **kw)
+    @tells_errors
+    def with_client(*, admin: str | None, token_file: Path | None, config: Path | None, **arguments: Any) -> None:
+        command(make_client(admin, token_file, config), **arguments)
 
     options = (
         click.option(

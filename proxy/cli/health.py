@@ -4,7 +4,7 @@ import os
 
 import click
 
-from proxy.cli.admin_client import AdminClient, CommandError, Token
+from proxy.cli.admin_client import AdminClient, CommandError, Token, tells_errors
 from proxy.cli.admin_options import ADMIN_VARIABLE, DEFAULT_ADMIN
 
 READY = 200
@@ -12,6 +12,7 @@ READY = 200
 
 @click.command()
 @click.option("--admin", metavar="URL", help=f"The admin listener, else ${ADMIN_VARIABLE}, else {DEFAULT_ADMIN}.")
+@tells_errors
 def health(admin: str | None) -> None:
     """Ask a running proxy whether it takes work. Exit code 0: yes, 1: no, or it can't be reached."""
     url = admin or os.environ.get(ADMIN_VARIABLE) or DEFAULT_ADMIN

@@ -59,9 +59,9 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
         try:
             receipt = client.post(f"/generations/{escaped(any_id)}/cancel", extra)
         except CommandError as error:
-            if error.exit_code != Exit.NOT_FOUND:
+            if error.code is not Exit.NOT_FOUND:
                 raise
-            say(f"{any_id}: {error.message}")
+            say(f"{any_id}: {error}")
             codes.append(Exit.NOT_FOUND)
             continue
         receipts.append(receipt)

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import aiohttp
 import click
-from aiohttp_sse_client.client import EventSource  # type: ignore[import-untyped]  # it has no types
+from aiohttp_sse_client.client import EventSource
 
-from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
+from proxy.cli.admin_client import AdminClient, CommandError, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import say
 
@@ -80,6 +80,8 @@ async def _follow(client: AdminClient, message_id: str) -> bool:
                 if text := text_of(data):
                     shown = True
                     _write(text)
+        except BrokenPipeError:  # whoever read our output has left
+            raise
         except (aiohttp.ClientError, ConnectionError, UnicodeDecodeError, ValueError) as error:
             record = await asyncio.to_thread(client.get, f"/generations/{message_id}")
             if record["outcome"] != _RUNNING:

@@ -105,7 +105,7 @@ class QuellProtocol(RequestHandler):
             self._head_arrived()
         elif self._arriving is not None and not self._arriving.is_eof():
             self._count_body(self._arriving, len(data))
-        elif data:
+        elif self._head_bytes or data.strip(b"\r\n"):  # some clients end a body with an empty line too many
             self._count_head(len(data))
 
     def _head_arrived(self) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from proxy.stores.tables import generation, generation_text
 
 _READERS: Final = 4
 """Connections, each with its thread; a long sum leaves three for the stops that look an id up."""
+
+_FOREIGN_CURSOR: Final = "cursor: not one that was given out here; leave it out to begin at the newest"
 
 _at = generation.c
 _RUNNING: Final = _at.outcome == Outcome.RUNNING.value
@@ -155,6 +158,9 @@ def _cursor(record: Record) -> str:
 def _read_cursor(cursor: str) -> tuple[float, str]:
     try:
         started_at, uid = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
-        return float(started_at), clean(str(uid))
+        found = float(started_at), clean(str(uid))
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise ValueError("cursor: not one that was given out here; leave it out to begin at the newest") from None
+        raise ValueError(_FOREIGN_CURSOR) from None
+    if not math.isfinite(found[0]):
+        raise ValueError(_FOREIGN_CURSOR)
+    return found

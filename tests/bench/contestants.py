@@ -2,13 +2,16 @@
 
 import asyncio
 import ctypes
+import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -142,7 +145,7 @@ class Arena:
         return contestant
 
     def _nginx_command(self, port: int, folder: Path) -> list[str]:
-        files = len(range(16384))
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         file = folder / "nginx.conf"
         file.write_text(NGINX_FILE.format(folder=folder, files=files, port=port, upstream=self.upstream.port))
         return ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
@@ -173,4 +176,72 @@ def free_port() -> int:
 
 async def state(upstream: Contestant, group: str) -> dict[str, int]:
     """How many calls of a group the upstream has in which state: arrived, closed, done."""
-    return _json(await client.fetch(upstream.port, f"/bench/state?{group}"))
+    counts: dict[str, int] = json.loads(await client.fetch(upstream.port, f"/bench/state?{group}"))
+    return counts
+
+
+async def settled(upstream: Contestant, group: str, wanted: str, number: int, patience: float = 10.0) -> bool:
+    """Wait until so many calls of a group are in a state; False when that does not happen in time."""
+    try:
+        async with asyncio.timeout(patience):
+            while (await state(upstream, group)).get(wanted, 0) < number:
+                await asyncio.sleep(0.02)  # the upstream is another process: it can only be asked
+    except TimeoutError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the upstream saw of one call: its state, when its close was seen, the events written and when."""
+
+    state: str
+    closed: float
+    events: int
+    times: list[float]
+
+    def after(self, moment: float) -> int:
+        """How many events were written after a moment."""
+        return sum(written > moment for written in self.times)
+
+
+async def report(upstream: Contestant, group: str) -> dict[str, Seen]:
+    """What the upstream saw of a group's calls, by id; it forgets them."""
+    calls: dict[str, Any] = json.loads(await client.fetch(upstream.port, f"/bench/report?{group}"))
+    return {ident: Seen(*fields) for ident, fields in calls.items()}
+
+
+def _await_port(contestant: Contestant) -> None:
+    deadline = time.monotonic() + client.PATIENCE
+    while time.monotonic() < deadline and contestant.process.poll() is None:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", contestant.port)):
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"{contestant.name} did not start:\n{contestant.log.read_text(errors='replace')}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PDEATHSIG, signal.SIGTERM)
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUELL_", "OPENAI_", "PYTHON"))}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def _nginx_version() -> str:
+    """Such as `nginx/1.22.1`; empty where there is none."""
+    if shutil.which("nginx") is None:
+        return ""
+    shown = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False)
+    return shown.stderr.strip().rpartition(" ")[2]

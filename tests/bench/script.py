@@ -20,7 +20,7 @@ ANSWER_BYTES: Final = 300
 """Length of a short JSON answer."""
 
 WORDS: Final = tuple(
-    " the of and to in is that for it as was with be by on not he his but at are this have from or had an they which "
+    "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which "
     "one you were her all she there would their we him been has when who will more no if out so said what up its about "
     "into than them can only other new some could time these two may then do first any my now such like our over man "
     "me even most made after also did many before must through back years where much your way well down should because".split(

@@ -122,6 +122,17 @@ async def test_the_head_deadline_spares_idle_connections() -> None:
         assert (await client.answer()).status == 200
 
 
+async def test_empty_lines_between_requests_are_no_head() -> None:
+    """A line end too many behind a body starts no head deadline: no 408 out of the blue."""
+    async with serving(Tiny(), head_deadline=0.1) as port, RawClient(port) as client:
+        await client.send(request_bytes("POST", "/", b"abc") + b"\r\n")
+        assert (await client.answer()).status == 200
+        await client.send(b"\r\n")
+        await asyncio.sleep(0.3)
+        await client.get("/")
+        assert (await client.answer()).status == 200
+
+
 async def test_a_silent_connection_is_closed_without_a_word() -> None:
     """A connection that never sends a byte is closed at the head deadline, with no answer (C15)."""
     async with serving(Tiny(), head_deadline=0.2) as port, RawClient(port) as client:

@@ -35,7 +35,8 @@ async def ledger(opened: Opener) -> AsyncIterator[Ledger]:
 
 def ended(record: Record, outcome: Outcome = Outcome.CANCELLED, **facts: Any) -> Record:
     """The same record, over."""
-    return replace(record, **({"outcome": outcome, "ended_at": 1001.0, "phase": Phase.FINISHED} | facts))
+    known: dict[str, Any] = {"outcome": outcome, "ended_at": 1001.0, "phase": Phase.FINISHED}
+    return replace(record, **(known | facts))
 
 
 def everything() -> Record:

@@ -10,7 +10,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger_sqlite import SqliteLedger
 from support.ledgers import a_ledger
 
-ROUNDS = 30
+ROUNDS = 6
 TESTS = Path(__file__).parents[1]
 
 

@@ -1,7 +1,7 @@
 """A program that writes to a ledger until it is killed, and says on stdout what was acknowledged.
 
-Usage: python -m support.ledger_victim DATABASE ROUND. Each line is one of `start UID`, `text UID LENGTH` (what was handed over
-so far) and `end UID`. A record's text repeats its uid; every other record is ended.
+Usage: python -m support.ledger_victim DATABASE ROUND. Each line is one of `start UID`, `text UID LENGTH` (what was
+handed over so far) and `end UID`. A record's text repeats its uid; every other record is ended.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The composition root: builds the parts, wires them in order, unwinds them in reverse. Concrete ones meet only here."""
+"""The composition root: builds the parts, wires them in order, unwinds them in reverse; concrete ones meet here."""
 
 import asyncio
 import contextlib
@@ -61,6 +61,7 @@ class App:
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
         self._draining = False
+        self._warm = False
         self.port = 0
         self.admin_port = 0
         self.engine: Engine
@@ -101,7 +102,7 @@ class App:
         self._stack.push_async_callback(self._close_upstreams)
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
-        self.tasks.start(counter.warm(), "warm the tokenizer")
+        warming = self.tasks.start(counter.warm(), "warm the tokenizer")
         self.tasks.start(engine.sweep_forever(settings.ledger.flush), "sweep")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")
@@ -110,6 +111,8 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
+        await warming  # a stop in the first second would wait for it
+        self._warm = True
 
     async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
         await runner.setup()
@@ -134,7 +137,12 @@ class App:
             await upstream.close()
 
     def _ready(self) -> dict[str, bool]:
-        return {"config": True, "ledger": self.engine.ledger.healthy, "not_draining": not self._draining}
+        return {
+            "config": True,
+            "ledger": self.engine.ledger.healthy,
+            "tokenizer": self._warm,
+            "not_draining": not self._draining,
+        }
 
     async def reload(self) -> list[str]:
         """Take new settings as a whole or not at all; what runs keeps its old route. Gives what needs a restart.
@@ -169,8 +177,9 @@ class App:
 
     async def _retire(self, upstream: Upstream) -> None:
         """Close an upstream that the settings no longer have, once nothing uses it."""
-        while upstream.calls or any(relay.upstream is upstream for relay in self.engine.registry):
-            await asyncio.sleep(RETIRE_SECONDS)  # noqa: ASYNC110 nobody waits for this, so an event would be idle wiring
+        registry = self.engine.registry
+        while upstream.calls or any(relay.upstream is upstream for relay in registry):  # noqa: ASYNC110 nobody waits
+            await asyncio.sleep(RETIRE_SECONDS)
         await upstream.close()
 
     async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> None:

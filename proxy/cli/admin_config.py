@@ -45,11 +45,14 @@ def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
         AdminConfigError: the file can't be read, or something in these sections is wrong.
     """
     findings = Findings(str(path), Interpolator(environ))
+    raw = None
     try:
-        raw = plain_values(compose(decode(path.read_bytes()), findings.text_error), findings)
+        node = compose(decode(path.read_bytes()), findings.text_error)
+        raw = plain_values(node, findings)
+        if not isinstance(raw, dict):
+            findings.text_error(node.at, "expected keys and values, such as version: 1")
     except DocumentError as error:
         findings.text_error(error.at, error.message)
-        raw = None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file's name"
         raise AdminConfigError(f"{path}: can't be read ({reason})") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Job:
 
 def run(job: Job) -> None:
     """Run until a signal ends it; leaves the process with an exit code."""
+    _raise_file_limit()
     try:
         factory = _loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -44,6 +46,12 @@ def run(job: Job) -> None:
         for line in str(error).splitlines():
             click.echo(f"quell: {line}", err=True)
         sys.exit(1)
+
+
+def _raise_file_limit() -> None:
+    """Take as many open files as we may: each stream has two sockets, and the usual soft limit is for desktops."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -90,9 +90,9 @@ def _word(word: Word, findings: Findings, loc: Loc) -> Any:
         if _LITERAL_KEY.search(value):
             findings.warn(loc, "looks like a key itself; keep it out of the file: ${NAME}, or a file named by …_file")
         filled = findings.interpolator.fill(value)
-        if value and not filled:
-            findings.emptied[loc] = value
-        return filled
     except ValueError as error:
         findings.error(loc, str(error))
         return None
+    if value and not filled:
+        findings.emptied[loc] = value
+    return filled

@@ -9,11 +9,9 @@ eye on peers that leave while reading is paused, and the kernel's own timeouts. 
 
 import asyncio
 import socket
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
@@ -21,11 +19,10 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from proxy.core.errors import Refusal
 from proxy.edge.intake import FloodError, raw_answer, respond
+from proxy.engine.failures import log_failure
 
 if TYPE_CHECKING:
     from proxy.edge.server import QuellServer
-
-log = structlog.get_logger()
 
 MAX_LINE: Final = 8190
 MAX_FIELD: Final = 8192
@@ -227,10 +224,3 @@ def _refusal_of(error: BaseException | None) -> Refusal:
     if error is not None and error.args == ("Too many headers received",):
         return Refusal.unreadable(431, "headers_too_large", f"The request has more than {MAX_FIELDS} headers.")
     return Refusal.unreadable(400, "invalid_request", "This is not a valid HTTP/1.1 request.")
-
-
-def log_failure(event: str, error: BaseException) -> None:
-    """Log an exception as its type and the way it took, without its message, which may quote a request."""
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
-    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error(event, error=type(error).__name__, where=where)

@@ -16,7 +16,8 @@ from aiohttp.web_protocol import RequestHandler
 from proxy.core.errors import Refusal
 from proxy.core.settings import LimitsSettings
 from proxy.edge.intake import OtherVersionRequest, check_request, respond
-from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol, log_failure
+from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol
+from proxy.engine.failures import log_failure
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

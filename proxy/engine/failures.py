@@ -1,4 +1,4 @@
-"""How a defect of ours is logged: its type and where it happened, never its message or locals, which may hold content."""
+"""How a defect of ours is logged: its type and where it happened, never its message, which may hold content."""
 
 import traceback
 from pathlib import Path
@@ -13,4 +13,4 @@ def log_failure(event: str, error: BaseException, **fields: Any) -> None:
     """One error line with the type of `error` and its stack as `file:line function`, innermost last."""
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error(event, error=type(error).__name__, at=where, **fields)
+    log.error(event, error=type(error).__name__, where=where, **fields)

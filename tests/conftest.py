@@ -1,4 +1,4 @@
-"""The files that test the server itself run on both event loops: transports differ where it matters there."""
+"""Every test runs on uvloop, as the program does; those of the server itself also on asyncio, whose transports differ."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -1,0 +1,66 @@
+# Quell. Every target works on a fresh machine that has make and Python 3.11 or newer.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/build.txt requirements/run.txt
+DEV_LOCKS := requirements/build.txt requirements/dev.txt
+
+# The folder is part of the name: a .venv that came with a copied folder is made anew.
+HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
+READY := $(VENV)/.ready-$(HERE)
+DEV_READY := $(VENV)/.dev-ready-$(HERE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench bench-readme lock clean system-packages
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
+
+setup: $(READY) ## .venv with the program in it, as .venv/bin/quell
+
+run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, else with the demo upstream
+	@if [ -n "$${OPENAI_API_KEY:-}" ]; then exec $(BIN)/quell run; else exec $(BIN)/quell demo; fi
+
+test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: $(DEV_READY) ## lint, format, types, floors
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_READY) ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV_READY) system-packages ## the benchmarks: Quell beside nginx and a plain aiohttp hop
+	@mkdir -p .quell
+	$(BIN)/python tests/bench/run.py --markdown .quell/bench.md
+
+bench-readme: bench ## the benchmarks, and their table into README.md
+	sed -i -e '/^<!-- bench -->$$/,/^<!-- \/bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .quell/bench.md' README.md
+
+lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) pyproject.toml --extra tokens -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
+
+clean: ## away with .venv and everything that was made
+	rm -rf $(VENV) .quell dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system-packages:
+	@.ci/system-packages
+
+$(READY): .ci/venv pyproject.toml $(LOCKS)
+	@.ci/venv $(LOCKS)
+	@touch $@
+
+$(DEV_READY): .ci/venv pyproject.toml $(DEV_LOCKS)
+	@.ci/venv $(DEV_LOCKS)
+	@touch $@

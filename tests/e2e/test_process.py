@@ -1,0 +1,218 @@
+"""The program as a process: signals, a kill, a reload, what its log says, and what it must never say."""
+
+import asyncio
+import signal
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from support.chat import DONE, chat_events, text
+from support.client import Answer, RawClient
+from support.program import ADMIN_TOKEN, Program, config_text, running_program
+from support.scripts import events_then_hang, hang, json_answer, sse_stream
+from support.stops import CHAT, STREAM
+from support.upstream import scripted_upstream
+from support.wait import eventually
+
+SAID = chat_events(8)[:-2]
+SLOW_DRAIN = {"ready_delay": "0s", "timeout": "30s"}
+
+
+async def get(port: int, path: str) -> Answer:
+    """A GET with the operator's token."""
+    async with RawClient(port) as client:
+        await client.get(path, [("Authorization", f"Bearer {ADMIN_TOKEN}")])
+        return await client.answer()
+
+
+async def post(port: int, path: str, body: Any = b"", **headers: str) -> Answer:
+    """A POST on a connection of its own."""
+    async with RawClient(port) as client:
+        await client.post(path, body, [(name.replace("_", "-"), value) for name, value in headers.items()])
+        return await client.answer()
+
+
+def rows(folder: Path) -> dict[str, tuple[str, str | None]]:
+    """What the ledger file says: outcome and text by task id."""
+    with sqlite3.connect(f"file:{folder / 'quell.db'}?mode=ro", uri=True) as db:
+        found = {
+            task: (outcome, text) for task, outcome, text in db.execute("select task_id, outcome, text from generation")
+        }
+    db.close()
+    return found
+
+
+async def test_drain_lets_running_work_end(tmp_path: Path) -> None:
+    """P1: SIGTERM makes us unready at once, refuses new work with 503, lets a running stream end, and exits with 0."""
+    release = asyncio.Event()
+
+    async def script(conn: Any) -> None:
+        await conn.head(200, [("Content-Type", "text/event-stream")])
+        for event in SAID:
+            await conn.chunk(event)
+        await release.wait()
+        for event in chat_events(8)[-2:]:
+            await conn.chunk(event)
+        await conn.end()
+
+    async with scripted_upstream(script) as up:
+        async with running_program(config_text(up.base_url, drain=SLOW_DRAIN), tmp_path) as program:
+            async with RawClient(program.port) as client:
+                await client.post(CHAT, STREAM)
+                await client.until(b"data:", len(SAID))
+                program.signal(signal.SIGTERM)
+                await eventually(lambda: readiness(program), what="not ready any more")
+                refused = await eventually(lambda: refusal(program), what="new work is refused")
+                release.set()
+                answer = await client.answer()
+            assert await program.exit_code() == 0
+    assert refused.header("Retry-After") is not None
+    assert answer.complete
+    assert answer.body == b"".join(chat_events(8))
+
+
+async def readiness(program: Program) -> bool:
+    """Whether /readyz says no."""
+    return (await get(program.admin_port, "/readyz")).status == 503
+
+
+async def refusal(program: Program) -> Answer | None:
+    """The answer to new work, once it is a 503."""
+    answer = await post(program.port, CHAT, {**STREAM, "stream": False})
+    return answer if answer.status == 503 else None
+
+
+async def test_drain_over_its_time_stops_properly(tmp_path: Path) -> None:
+    """P1: what still runs after the drain time is stopped with a proper end, cause shutdown, its partial kept."""
+    config = {"drain": {"ready_delay": "0s", "timeout": "100ms"}}
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        async with running_program(config_text(up.base_url, **config), tmp_path) as program:
+            async with RawClient(program.port) as client, RawClient(program.port) as silent:
+                await client.post(CHAT, STREAM, [("X-Task-Id", "t-1")])
+                await client.until(b"data:", len(SAID))
+                up.script = hang()
+                await silent.post(CHAT, STREAM, [("X-Task-Id", "t-2")])
+                await up.conn(1)
+                program.signal(signal.SIGTERM)
+                answer, unheard = await client.answer(), await silent.answer()
+            assert await program.exit_code() == 0
+    assert answer.complete
+    assert answer.events[-1] == DONE
+    assert b"cause=shutdown" in answer.body
+    assert (unheard.status, unheard.header("Retry-After")) == (503, "1")
+    assert rows(tmp_path) == {"t-1": ("cancelled", text(8)), "t-2": ("cancelled", "")}
+
+
+async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """P2: a second SIGTERM ends the drain at once, and the ledger is flushed all the same."""
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        async with running_program(config_text(up.base_url, drain=SLOW_DRAIN), tmp_path) as program:
+            async with RawClient(program.port) as client:
+                await client.post(CHAT, STREAM, [("X-Task-Id", "t-1")])
+                await client.until(b"data:", len(SAID))
+                program.signal(signal.SIGTERM)
+                await eventually(lambda: refusal(program), what="the drain has begun")
+                program.signal(signal.SIGTERM)
+                answer = await client.answer()
+            assert await program.exit_code() == 0
+    assert answer.events[-1] == DONE
+    assert rows(tmp_path)["t-1"] == ("cancelled", text(8))
+
+
+async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
+    """P3: after SIGKILL every started generation has a row, interrupted at the next start, its flushed text kept."""
+    streams = 20
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        config = config_text(up.base_url, ledger={"flush": "50ms"})
+        async with running_program(config, tmp_path) as program:
+            clients = [await RawClient(program.port).connect() for _ in range(streams)]
+            for number, client in enumerate(clients):
+                await client.post(CHAT, STREAM, [("X-Task-Id", f"t-{number}")])
+            for client in clients:
+                await client.until(b"data:", len(SAID))
+            await eventually(lambda: pieces(tmp_path) == streams, what="every stream's text was flushed")
+            program.kill()
+            for client in clients:
+                client.reset()
+        async with running_program(config, tmp_path):
+            found = rows(tmp_path)
+    assert found == {f"t-{number}": ("interrupted", text(8)) for number in range(streams)}
+
+
+def pieces(folder: Path) -> int:
+    """How many generations have text on disk."""
+    with sqlite3.connect(f"file:{folder / 'quell.db'}?mode=ro", uri=True) as db:
+        number = int(db.execute("select count(distinct uid) from generation_text").fetchone()[0])
+    db.close()
+    return number
+
+
+async def test_reload_takes_all_or_nothing(tmp_path: Path) -> None:
+    """F5, F6: SIGHUP with a bad file changes nothing; with a good one new work takes the new route, old streams stay."""
+    async with scripted_upstream(events_then_hang(SAID)) as old, scripted_upstream(sse_stream(chat_events(2))) as new:
+        config = config_text(old.base_url)
+        async with running_program(config, tmp_path) as program, RawClient(program.port) as client:
+            await client.post(CHAT, STREAM, [("X-Task-Id", "t-1")])
+            await client.until(b"data:", len(SAID))
+            file = tmp_path / "quell.yaml"
+            file.write_text(config.replace("base_url", "bse_url"))
+            program.signal(signal.SIGHUP)
+            await eventually(lambda: "the old ones stay" in program.log(), what="the bad file is refused")
+            assert "did you mean 'base_url'" in program.log() or "base_url" in program.log()
+            assert b"quell_config_reload_success 0.0" in (await get(program.admin_port, "/metrics")).body
+            file.write_text(config.replace(old.base_url, new.base_url))
+            program.signal(signal.SIGHUP)
+            await eventually(lambda: "settings were reloaded" in program.log(), what="the good file is taken")
+            assert (await post(program.port, CHAT, STREAM)).body == b"".join(chat_events(2))
+            stopped = await post(program.port, "/v1/generations/t-1/cancel")
+            assert (await client.answer()).events[-1] == DONE
+    assert stopped.json()["result"] == "stopped"
+
+
+async def test_no_credential_and_no_text_anywhere(tmp_path: Path) -> None:
+    """Z3: neither credentials nor texts are in the log, the metrics, the shown config or the records' other fields."""
+    caller, provider, prompt = "sk-caller-canary-1", "sk-provider-canary-2", "prompt-canary-3"
+    body = {**STREAM, "messages": [{"role": "user", "content": prompt}]}
+    async with scripted_upstream(sse_stream(chat_events(3))) as up:
+        config = config_text(up.base_url, upstream={"api_key": provider}, observability={"log": {"level": "debug"}})
+        async with running_program(config, tmp_path) as program:
+            bearer = {"Authorization": f"Bearer {caller}"}
+            await post(program.port, CHAT, body, **bearer)
+            await post(program.port, CHAT, b'{"messages": ' + prompt.encode(), **bearer)
+            up.script = json_answer({"error": {"message": "no"}}, 401)
+            await post(program.port, CHAT, body, **bearer)
+            sent = [header for request in up.requests for header in request.headers]
+            seen = [
+                (await get(program.admin_port, path)).raw.decode()
+                for path in ("/metrics", "/api/config", "/api/generations", "/api/upstreams")
+            ]
+        everything = [
+            program.log(),
+            *seen,
+            *(file.read_bytes().decode(errors="replace") for file in tmp_path.glob("*.db*")),
+        ]
+    assert ("Authorization", f"Bearer {provider}") in sent
+    assert not [value for _, value in sent if caller in value]
+    for canary in (caller, provider, prompt):
+        assert not [where for where in everything if canary in where]
+
+
+async def test_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    """A port in use ends the start with exit code 1 and one line that names the port and the key."""
+    async with scripted_upstream(hang()) as up:
+        config = config_text("http://127.0.0.1:9/v1", listen=f"127.0.0.1:{up.port}")
+        file = tmp_path / "quell.yaml"
+        file.write_text(config)
+        program = Program(["-m", "proxy", "serve", "--config", str(file)], tmp_path, env())
+        assert await program.exit_code(30) == 1
+    lines = program.log().splitlines()
+    assert len(lines) == 1
+    assert f"127.0.0.1:{up.port}" in lines[0]
+    assert "listen" in lines[0]
+
+
+def env() -> dict[str, str]:
+    """The environment of a program started by hand."""
+    from support.program import environment  # noqa: PLC0415 used by this one test
+
+    return environment()

@@ -124,6 +124,8 @@ def _note(each: ErrorDetails, raw: dict[str, Any], findings: Findings) -> None:
         findings.key_error(loc, explain(each, None))
     else:
         if each["type"] == "misplaced":
+            if any(wrong[:-1] == loc for wrong in findings.errors):
+                return  # the section may only contradict itself because one of its values could not be read
             loc = (*loc, each["ctx"]["at"])
         source = f" (the file says {findings.emptied[loc]})" if loc in findings.emptied else ""
         findings.error(loc, explain(each, value) + source)

@@ -24,15 +24,29 @@ class Fold(Protocol):
 class Decoder(Protocol):
     """Undoes a content coding on the kept copy; the client's bytes stay as they are."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the coding's own end was reached."""
+        ...
+
+    @property
+    def failed(self) -> str | None:
+        """Why nothing more comes out: `damaged` or `bomb`; None as long as all is well."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """The plain bytes that `data` adds."""
         ...
 
 
 class Tee:
-    """Keeps chunks in a list, joined once at the fold. `keep` parses nothing."""
+    """Keeps chunks in a list, joined once at the fold. `keep` parses nothing.
 
-    __slots__ = ("_bound", "_chunks", "_decoder", "_folded", "_framer", "_partial", "_size", "_streamed", "_wire")
+    What could not be folded is noted on the partial: `oversize` when it was too large, `bad_events` when its coding
+    was damaged or cut off.
+    """
+
+    __slots__ = ("_bound", "_chunks", "_decoder", "_framer", "_over", "_partial", "_size", "_streamed", "_wire")
 
     def __init__(
         self, wire: Fold, partial: Partial, *, streamed: bool, bound: int, decoder: Decoder | None = None
@@ -52,33 +66,63 @@ class Tee:
         self._bound = bound
         self._decoder = decoder
         self._framer = Framer() if decoder else None
-        self._folded = False
+        self._over = False
         self._chunks: list[bytes] = []
         self._size = 0
 
     def keep(self, chunk: bytes) -> bool:
         """Keep bytes that went by; True when a fold is due now."""
-        if not self._streamed and self._size + len(chunk) > self._bound:
+        if not self._streamed and (self._partial.oversize or self._size + len(chunk) > self._bound):
             self._partial.oversize = True
+            self._chunks.clear()
             return False
         self._chunks.append(chunk)
         self._size += len(chunk)
         return self._streamed and self._size >= FOLD_BYTES
 
     def fold(self, *, final: bool = False) -> None:
-        """Fold what was kept; an answer only as a whole, at the end."""
+        """Fold what was kept; an answer only as a whole, at the end. The first final fold is the last one."""
+        if self._over:
+            return
+        self._over = final
         if self._streamed:
             self._fold_events(final=final)
-        elif final and not self._folded and not self._partial.oversize:
-            self._folded = True
-            self._wire.fold_answer(self._taken(), self._partial)
+        elif final:
+            self._fold_answer()
 
     def _fold_events(self, *, final: bool) -> None:
         data = self._taken()
         if self._framer is not None:
-            data = self._framer.push(data) + (self._framer.flush() if final else b"")
+            data = self._framed(self._framer, data, final=final)
         if data:
             self._wire.fold(data, self._partial)
+        if final:
+            self._note_coding()
+
+    def _framed(self, framer: Framer, data: bytes, *, final: bool) -> bytes:
+        whole = framer.whole(framer.push(data))
+        if framer.oversize:
+            self._partial.oversize = True
+        return whole + framer.flush() if final else whole
+
+    def _fold_answer(self) -> None:
+        body = self._taken()
+        if self._decoder is not None and self._decoder.failed == "bomb":
+            self._partial.oversize = True
+        if not self._partial.oversize:
+            self._wire.fold_answer(body, self._partial)
+            self._note_coding()
+
+    def _note_coding(self) -> None:
+        """Say what the coding hid: a bomb's events were too large, of a cut or damaged body nobody knows the rest."""
+        decoder = self._decoder
+        if decoder is None or decoder.whole:
+            return
+        if decoder.failed == "bomb":
+            self._partial.oversize = True
+        else:
+            self._partial.bad_events += 1
+            self._partial.ends_with_body = False
 
     def _taken(self) -> bytes:
         data = b"".join(self._chunks)

@@ -1,5 +1,6 @@
 """Observing a generation: its client-side stream again, from any event on, each event with its number as `id:`."""
 
+import asyncio
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -8,6 +9,7 @@ from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
+from proxy.engine.engine import KEEPALIVE
 from proxy.engine.head import Ending
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
@@ -21,22 +23,40 @@ STREAM_HEADERS: tuple[HeaderPair, ...] = (
 
 
 class Numbered:
-    """Turns the tape's bytes into numbered events, those behind `after` only."""
+    """Turns a tape's bytes into numbered events, those behind `after` only."""
 
-    def __init__(self, number: int, after: int) -> None:
+    def __init__(self, number: int, after: int, *, at_start: bool) -> None:
+        """Begin behind event `number`; `at_start` when the first bytes that come are the stream's first."""
         self._number = number
         self._after = after
+        self._at_start = at_start
         self._framer = Framer()
 
     def take(self, data: bytes) -> bytes:
         """The events that `data` completes."""
         return b"".join(self._events(self._framer.push(data)))
 
+    def rest(self) -> bytes:
+        """What the stream ended with and is no whole event: it goes on as it is."""
+        return b"".join(self._events(self._framer.flush()))
+
+    @property
+    def amid_event(self) -> bool:
+        """Whether nothing may be put behind what was given so far."""
+        return self._framer.amid_event
+
     def _events(self, block: bytes) -> Iterator[bytes]:
-        for raw, dispatched in slices(block):
+        for raw, dispatched in slices(block, at_start=self._at_start):
             self._number += dispatched
-            if self._number > self._after:
-                yield with_id(raw, str(self._number)) if dispatched else raw
+            if dispatched and self._number > self._after:
+                yield with_id(raw, str(self._number))
+            elif not dispatched and self._number >= self._after:
+                yield self._undispatched(raw)
+        self._at_start = self._at_start and not block
+
+    def _undispatched(self, raw: bytes) -> bytes:
+        """A comment, or fields without data. An id among them would be what a parser comes back with: it gets ours."""
+        return with_id(raw, str(self._number)) if b"id" in raw and not self._framer.oversize else raw
 
 
 async def send_events(
@@ -68,26 +88,18 @@ async def send_events(
     if relay is not None:
         relay.attach(reader)
     try:
-        while relay is not None and relay.head is None:
-            await reader.woken()
-        position, number = _seek(tape, after)
-        response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
-        numbered = Numbered(number, after)
-        while True:
-            over = relay is None or relay.ending is not None
-            while position < tape.end and (tape.sse or over):
-                data = _read(tape, position)
-                position += len(data)
-                shown = numbered.take(data) if tape.sse else b""
-                if shown and not sink.write(shown):
-                    await sink.drained(deadline)
-            if over:
-                break
-            if relay is not None and relay.ending is None:
-                await reader.woken()
-        if not tape.sse and tape.end and after < 1:
-            sink.write(with_id(encode_event(_whole(tape)), "1"))
-        if relay is not None and relay.ending is Ending.BROKEN:
+        await _begun(relay, reader)
+        if tape.sse:
+            position, number = _seek(tape, after)
+            response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
+            numbered = Numbered(number, after, at_start=not position)
+            await _follow(relay, reader, tape, position, numbered, sink, deadline)
+        else:
+            whole = _whole(tape, after)
+            response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
+            if whole and not _is_broken(relay):
+                sink.write(with_id(encode_event(whole), "1"))
+        if _is_broken(relay):
             downstream.break_off()
         return response
     finally:
@@ -95,12 +107,62 @@ async def send_events(
             relay.detach(reader)
 
 
+async def _begun(relay: Relay | None, reader: Reader) -> None:
+    """Wait until it is known what the client gets; an answer that is one event must be there as a whole."""
+    while relay is not None and relay.ending is None and (relay.head is None or not relay.tape.sse):
+        await reader.woken()
+
+
+def _is_broken(relay: Relay | None) -> bool:
+    return relay is not None and relay.ending is Ending.BROKEN
+
+
+async def _follow(
+    relay: Relay | None,
+    reader: Reader,
+    tape: Tape,
+    position: int,
+    numbered: Numbered,
+    sink: downstream.SocketSink,
+    deadline: float,
+) -> None:
+    over = False
+    while not over:
+        over = relay is None or relay.ending is not None
+        while position < tape.end:
+            data = _read(tape, position)
+            position += len(data)
+            await _send(sink, numbered.take(data), deadline)
+        if relay is not None and relay.ending is None:
+            await _more(relay, reader, numbered, sink)
+    await _send(sink, numbered.rest(), deadline)
+
+
+async def _send(sink: downstream.SocketSink, data: bytes, deadline: float) -> None:
+    if data and not sink.write(data):
+        await sink.drained(deadline)
+
+
+async def _more(relay: Relay, reader: Reader, numbered: Numbered, sink: downstream.SocketSink) -> None:
+    """Wait for news of the generation; a silent upstream is bridged by comments where the route wants them."""
+    try:
+        async with asyncio.timeout(relay.rules.route.keepalive):
+            await reader.woken()
+    except TimeoutError:
+        if not numbered.amid_event:
+            sink.write(KEEPALIVE)
+
+
 def _seek(tape: Tape, after: int) -> tuple[int, int]:
     try:
         return tape.seek(after)
     except FallenBehindError:
-        message = "The events behind this number are no longer kept. The record has the partial text."
-        raise Refusal(410, "events_gone", message) from None
+        raise _gone() from None
+
+
+def _gone() -> Refusal:
+    message = "The events behind this number are no longer kept. The record has the partial text."
+    return Refusal(410, "events_gone", message)
 
 
 def _read(tape: Tape, position: int) -> bytes:
@@ -110,8 +172,13 @@ def _read(tape: Tape, position: int) -> bytes:
         raise ConnectionResetError("the observer fell behind the tape") from None
 
 
-def _whole(tape: Tape) -> bytes:
-    parts, position = [], tape.start
+def _whole(tape: Tape, after: int) -> bytes:
+    """The one event of an answer that is no stream; empty when the observer has it."""
+    if after >= 1:
+        return b""
+    if tape.start:
+        raise _gone()
+    parts, position = [], 0
     while position < tape.end:
         parts.append(tape.read(position))
         position += len(parts[-1])

@@ -172,6 +172,6 @@ def _chosen_id(http: web.BaseRequest) -> str | None:
 
 def _check_allowed(served: Served, rest: str) -> None:
     only = served.route.only
-    if only and not any(rest == path or rest.startswith(path + "/") for path in only):
+    if only and not any(rest == path or rest.startswith(path.rstrip("/") + "/") for path in only):
         message = "This path is not passed on: the route's `only` list does not have it."
         raise Refusal(403, "path_not_allowed", message, type="permission_error")

@@ -51,9 +51,8 @@ async def _open(served: Served, method: str, url: str, headers: list[HeaderPair]
 async def _pass_back(request: web.BaseRequest, served: Served, answer: Answer, deadline: float) -> web.StreamResponse:
     streamed = answer.content_type == "text/event-stream"
     headers = downstream_headers(answer.headers, stream=streamed) + cors_headers(request, served.route.cors)
-    bare = request.method == "HEAD" or answer.status in NO_BODY
-    response, sink = await downstream.begin(request, answer.status, headers, answer.length if not bare else None)
-    if bare:
+    response, sink = await downstream.begin(request, answer.status, headers, answer.length)
+    if request.method == "HEAD" or answer.status in NO_BODY:
         return response
     idle = served.upstream.settings.timeouts.idle
     try:

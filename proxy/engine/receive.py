@@ -12,7 +12,7 @@ from proxy.core.tee import Tee
 from proxy.engine.head import Head
 from proxy.engine.upstream import Answer, UpstreamError
 from proxy.wire.answer import AnswerFold, AnswerTooLargeError
-from proxy.wire.content_coding import decoder_for
+from proxy.wire.content_coding import Decoder, decoder_for
 
 if TYPE_CHECKING:
     from proxy.engine.relay import Relay
@@ -27,13 +27,16 @@ DONE_SECONDS = 2.0
 NAMING_BLOCKS = 4
 """In so many blocks the upstream's id is looked for; comments may come before the first event."""
 
-KEPT_TYPES = frozenset({"text/event-stream", "application/json", ""})
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+KEPT_TYPES = frozenset({EVENT_STREAM, JSON, ""})
 """What a copy is kept of; of anything else (audio, images, a proxy's HTML) only the end of the body tells."""
 
 OK = 200
+BODILESS = frozenset({204, 205, 304})
 DONE = b"[DONE]"
 USAGE = b'"usage"'
-REPLACED_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding"})
+REPLACED_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "transfer-encoding"})
 PLAIN_CODINGS = frozenset({"", "identity"})
 
 
@@ -45,20 +48,28 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
         LedgerUnavailableError: the START could not be written, so nothing may go out.
         Refusal: a folded answer that can't be built.
     """
-    streamed = answer.status == OK and answer.content_type == "text/event-stream"
-    plain = answer.coding in PLAIN_CODINGS
     plan, partial = relay.plan, relay.generation.partial
+    plain = answer.coding in PLAIN_CODINGS
     decoder = None if plain else decoder_for(answer.coding)
+    streamed = _is_stream(relay, answer)
+    if streamed and plan.folded:
+        return await _fold_events(relay, answer, plain=plain, decoder=decoder)
     if (plain or decoder is not None) and answer.content_type in KEPT_TYPES:
         relay.tee = Tee(plan.wire, partial, streamed=streamed, bound=relay.rules.kept, decoder=decoder)
-    relay.tape.sse = streamed and plain and not plan.folded
-    if streamed and plain:
-        await (_fold_events if plan.folded else _pass_events)(relay, answer)
+    if streamed and plain and relay.tee is not None:
+        ended = await _pass_events(relay, answer, relay.tee)
     else:
-        await _pass_bytes(relay, answer, hold=answer.content_type == "application/json")
+        await _pass_bytes(relay, answer, hold=answer.content_type == JSON or answer.status in BODILESS)
+        ended = True
     fold_rest(relay)
     judged = relay.tee is not None and (streamed or not partial.oversize)
-    return partial.complete(eof_clean=True) if judged else True
+    return partial.complete(eof_clean=ended) if judged else True
+
+
+def _is_stream(relay: "Relay", answer: Answer) -> bool:
+    """Whether SSE events follow: the content type says so, or there is none and events were asked for."""
+    asked = relay.plan.streamed or relay.plan.folded
+    return answer.status == OK and (answer.content_type == EVENT_STREAM or (asked and not answer.content_type))
 
 
 def fold_rest(relay: "Relay") -> None:
@@ -67,70 +78,130 @@ def fold_rest(relay: "Relay") -> None:
         relay.tee.fold(final=True)
 
 
-async def _pass_events(relay: "Relay", answer: Answer) -> None:
-    """Whole events go to the client as they came; a copy goes to the tee."""
-    await relay.publish(Head(answer.status, answer.headers, streamed=True))
-    framer, tee, strips, unnamed = Framer(), relay.tee, relay.plan.strips_usage, NAMING_BLOCKS
-    if tee is None:
-        raise RuntimeError("a plain stream is always kept")
-    while chunk := await answer.read():
-        relay.heard()
+class _Events:
+    """The events of a stream on their way: a copy is kept, the upstream's id and the terminator are looked for."""
+
+    __slots__ = ("_framer", "_relay", "_strips", "_tee", "_unnamed", "over")
+
+    def __init__(self, relay: "Relay", tee: Tee) -> None:
+        self._relay = relay
+        self._tee = tee
+        self._framer = Framer()
+        self._strips = relay.plan.strips_usage
+        self._unnamed = NAMING_BLOCKS
+        self.over = False
+        """Whether the terminator came; nothing behind it is of interest."""
+
+    @property
+    def oversize(self) -> bool:
+        """Whether any event was too large to be held back, and so is missing in the copy."""
+        return self._framer.oversize
+
+    def take(self, chunk: bytes) -> bytes:
+        """What of the stream can be passed on now that `chunk` came."""
+        self._relay.heard()
+        framer = self._framer
         block = framer.push(chunk)
-        if not block:
-            continue
-        if framer.oversize:
-            relay.amid_event = _note_oversize(relay, framer, block)
-        if unnamed:
-            unnamed = _learn_id(relay, block, unnamed)
-        over = DONE in block and (end := _end_of_done(relay, block)) is not None
-        if over:
-            block = block[:end]
-        if tee.keep(framer.whole(block)):
-            tee.fold()
-        if strips and USAGE in block:
-            block = relay.plan.wire.without_extra_usage(block)
-        if block:
-            relay.pass_on(block)
-        if over:
-            await _expect_end(answer)
-            return
-    if tail := framer.flush():
-        tee.keep(tail)
-        relay.pass_on(tail)
+        if not framer.oversize:
+            return self._look(block) if block else block
+        self._relay.generation.partial.oversize = True
+        self._relay.amid_event = framer.amid_event
+        whole = framer.whole(block)  # bytes of the oversize event stand on one side of it, and go as they are
+        before = b"" if block.startswith(whole) else block[: len(block) - len(whole)]
+        seen = self._look(whole) if whole else whole
+        return before + seen if self.over else before + seen + block[len(before) + len(whole) :]
+
+    def rest(self) -> bytes:
+        """The last bytes of a stream that ended without a border."""
+        tail = self._framer.flush()
+        if tail:
+            self._tee.keep(tail)
+        return tail
+
+    def _look(self, block: bytes) -> bytes:
+        """Look at whole events and keep them; gives what the client gets of them."""
+        if self._unnamed:
+            self._learn_id(block)
+        if DONE in block:
+            block = self._up_to_done(block)
+        if self._tee.keep(block):
+            self._tee.fold()
+        if self._strips and USAGE in block:
+            block = self._relay.plan.wire.without_extra_usage(block)
+        return block
+
+    def _learn_id(self, block: bytes) -> None:
+        """Learn the upstream's id at once, so that a stop can name it."""
+        upstream_id = self._relay.plan.wire.peek_id(block)
+        if upstream_id is None:
+            self._unnamed -= 1
+        else:
+            self._unnamed = 0
+            self._relay.learned_id(upstream_id)
+
+    def _up_to_done(self, block: bytes) -> bytes:
+        """The block up to its terminating event; all of it when the word only stands in somebody's text."""
+        end = 0
+        for raw, _ in slices(block):
+            end += len(raw)
+            if DONE in raw and self._relay.plan.wire.is_done(raw):
+                self.over = True
+                if (block[end:] + self._framer.tail).strip():
+                    self._relay.generation.partial.trailing = True
+                return block[:end]
+        return block
 
 
-async def _fold_events(relay: "Relay", answer: Answer) -> None:
-    """The client wants one answer: build it from the stream."""
-    framer, tee, fold, unnamed = Framer(), relay.tee, AnswerFold(relay.rules.answer), NAMING_BLOCKS
-    if tee is None:
-        raise RuntimeError("a plain stream is always kept")
+async def _pass_events(relay: "Relay", answer: Answer, tee: Tee) -> bool:
+    """Whole events go to the client as they came; True when the body ended as it should."""
+    headers = answer.headers if answer.content_type else [*answer.headers, ("Content-Type", EVENT_STREAM)]
+    relay.tape.sse = True
+    await relay.publish(Head(answer.status, headers, streamed=True))
+    events = _Events(relay, tee)
     while chunk := await answer.read():
-        relay.heard()
-        if not (block := framer.push(chunk)):
-            continue
-        if unnamed:
-            unnamed = _learn_id(relay, block, unnamed)
-        if tee.keep(block):
-            tee.fold()
+        if block := events.take(chunk):
+            relay.pass_on(block)
+        if events.over:
+            return await _ends(relay, answer)
+    if tail := events.rest():
+        relay.pass_on(tail)
+    return True
+
+
+async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: Decoder | None) -> bool:
+    """The client wants one answer: build it from the stream. True; an answer that is not complete is an error."""
+    if not plain and decoder is None:
+        message = "The upstream's stream is compressed in a way that can't be read here, although it was asked not to."
+        raise Refusal(502, "upstream_bad_answer", message, type="upstream_error")
+    partial = relay.generation.partial
+    relay.tee = Tee(relay.plan.wire, partial, streamed=True, bound=relay.rules.kept)
+    events, fold, ended = _Events(relay, relay.tee), AnswerFold(relay.rules.answer), True
+    while not events.over and (chunk := await answer.read()):
+        block = events.take(chunk if decoder is None else decoder.feed(chunk))
+        if events.oversize:
+            raise _too_large()
         try:
             fold.feed(block)
         except AnswerTooLargeError as error:
-            message = "The upstream's answer is longer than limits.tape; ask for it as a stream."
-            raise Refusal(502, "answer_too_large", message, type="upstream_error") from error
-        if DONE in block and _end_of_done(relay, block) is not None:
-            await _expect_end(answer)
-            break
+            raise _too_large() from error
+    if events.over:
+        ended = await _ends(relay, answer)
     fold_rest(relay)
-    partial = relay.generation.partial
     if partial.error is not None:
         raise Refusal(502, "upstream_error", "The upstream reported an error in its stream.", type="upstream_error")
-    if not partial.complete(eof_clean=True):
+    if not partial.complete(eof_clean=ended):
         raise UpstreamError(UpstreamErrorKind.TRUNCATED)
     body = fold.answer()
     headers = [(name, value) for name, value in answer.headers if name.lower() not in REPLACED_HEADERS]
-    headers.append(("Content-Type", "application/json"))
+    headers.append(("Content-Type", JSON))
     relay.tape.append(body)
     await relay.publish(Head(OK, headers, streamed=False, length=len(body), body=body))
+    return True
+
+
+def _too_large() -> Refusal:
+    message = "The upstream's answer is longer than limits.tape; ask for it as a stream."
+    return Refusal(502, "answer_too_large", message, type="upstream_error")
 
 
 async def _pass_bytes(relay: "Relay", answer: Answer, *, hold: bool) -> None:
@@ -162,39 +233,17 @@ def _keep(relay: "Relay", chunk: bytes) -> None:
         relay.tee.fold()
 
 
-def _learn_id(relay: "Relay", block: bytes, tries: int) -> int:
-    """Look for the upstream's id at once, so that it can be stopped by it; gives how often to look again."""
-    upstream_id = relay.plan.wire.peek_id(block)
-    if upstream_id is None:
-        return tries - 1
-    relay.learned_id(upstream_id)
-    return 0
+async def _ends(relay: "Relay", answer: Answer) -> bool:
+    """Whether only the end of the body follows the terminator, as it should.
 
-
-def _note_oversize(relay: "Relay", framer: Framer, block: bytes) -> bool:
-    """An event too large to be held goes raw; True while we are in the middle of one."""
-    relay.generation.partial.oversize = True
-    return not block.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) or bool(framer.tail)
-
-
-def _end_of_done(relay: "Relay", block: bytes) -> int | None:
-    """Where in the block the terminating event ends; None when the word only stands in somebody's text."""
-    end = 0
-    for raw, _ in slices(block):
-        end += len(raw)
-        if DONE in raw and relay.plan.wire.is_done(raw):
-            return end
-    return None
-
-
-async def _expect_end(answer: Answer) -> None:
-    """After the terminator only the end of the body is of interest: with it the connection can be used again.
-
-    What comes instead is not passed on; the connection is closed then.
+    What comes instead is not passed on, and it costs the upstream its connection: whatever it says is not trusted.
     """
     try:
         async with timeout(DONE_SECONDS):
-            while not await answer.read():
-                return
+            while more := await answer.read():
+                if more.strip():
+                    relay.generation.partial.trailing = True
+                    return False
     except (TimeoutError, UpstreamError):
-        return
+        return False
+    return True

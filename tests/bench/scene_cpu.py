@@ -61,6 +61,8 @@ async def _paced(proxy: Contestant, seconds: float) -> float:
         await asyncio.sleep(seconds)
         used, relayed = proxy.cpu() - before, sum(connection.events for connection in opened) - events
     await asyncio.sleep(SETTLE)
+    if not relayed:
+        raise RuntimeError(f"{proxy.name} relayed nothing")
     return used / relayed
 
 

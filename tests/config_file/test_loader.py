@@ -137,6 +137,12 @@ def test_an_empty_variable_is_named_where_something_is_needed(tmp_path: Path) ->
     ]
 
 
+def test_a_section_is_not_blamed_for_a_value_that_could_not_be_read(tmp_path: Path) -> None:
+    """A key whose hash is not set has one error, not another one for having no hash."""
+    found = problems(load_text(tmp_path, SMALLEST + 'keys: [{id: a, hash: "${NOT_SET}"}]\n'))
+    assert [line.partition(" the")[0] for line in found] == ["9:22: keys[0].hash:"]
+
+
 def test_a_list_of_wrong_items_is_not_called_empty(tmp_path: Path) -> None:
     """Only what is wrong is told, not what follows from it."""
     text = SMALLEST.replace("dialect: openai", "dialect: [opnai]")

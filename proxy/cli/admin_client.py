@@ -17,6 +17,9 @@ import click
 
 from proxy.config_file.problems import printable
 
+DEFAULT_ADMIN: Final = "http://127.0.0.1:8485"
+ADMIN_VARIABLE: Final = "QUELL_ADMIN"
+
 PATIENCE: Final = 30.0
 """Seconds for an answer. A stop is answered within `cancellation.confirm_timeout`, 2 s by default."""
 

@@ -8,15 +8,12 @@ from typing import Any, Final
 
 import click
 
-from proxy.cli.admin_client import AdminClient, CommandError, Exit, Token, tells_errors
+from proxy.cli.admin_client import ADMIN_VARIABLE, DEFAULT_ADMIN, AdminClient, CommandError, Exit, Token, tells_errors
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
 from proxy.core.settings import Address, LedgerSettings
 from proxy.edge.admin_errors import AdminTokenError
 from proxy.edge.admin_token import read_token, token_path
-from proxy.stores.ledger_errors import LedgerOpenError
 
-DEFAULT_ADMIN: Final = "http://127.0.0.1:8485"
-ADMIN_VARIABLE: Final = "QUELL_ADMIN"
 TOKEN_VARIABLE: Final = "QUELL_ADMIN_TOKEN"  # noqa: S105 the name of a variable, no secret
 
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 nothing is bound here
@@ -55,7 +52,7 @@ def make_client(admin: str | None, token_file: Path | None, config: Path | None)
         return AdminClient(url, _token(token_file, found, config))
     except AdminConfigError as error:
         raise CommandError(str(error)) from error
-    except (AdminTokenError, LedgerOpenError) as error:
+    except AdminTokenError as error:
         raise CommandError(str(error), Exit.NOT_ALLOWED) from error
 
 

@@ -4,8 +4,14 @@ import os
 
 import click
 
-from proxy.cli.admin_client import AdminClient, CommandError, Token, tells_errors
-from proxy.cli.admin_options import ADMIN_VARIABLE, DEFAULT_ADMIN
+from proxy.cli.admin_client import (
+    ADMIN_VARIABLE,
+    DEFAULT_ADMIN,
+    AdminClient,
+    CommandError,
+    Token,
+    tells_errors,
+)
 
 READY = 200
 

@@ -1,14 +1,25 @@
 """The log: JSON lines, or readable ones on a terminal. Credentials and texts are never given to it."""
 
+import json
 import logging
 import sys
 from typing import TextIO
 
+import msgspec
 import structlog
 
 from proxy.core.settings import LogSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def _json(event: object, **_options: object) -> str:
+    """A log line in ASCII. msgspec writes it faster, but leaves separators like U+2028 as they are: then json does it."""
+    try:
+        line = msgspec.json.encode(event, enc_hook=repr)
+    except UnicodeEncodeError:  # half a surrogate pair
+        line = b"\xff"
+    return line.decode() if line.isascii() else json.dumps(event, default=repr)
 
 
 def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -23,7 +34,7 @@ def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
     if pretty:
         shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
     else:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),

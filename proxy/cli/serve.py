@@ -9,7 +9,7 @@ import click
 from proxy.app import ReloadError
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
-from proxy.config_file.loader import EnvironmentSettingsError, Loaded, load, load_env
+from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
 from proxy.core.settings import Address, LogSettings, Settings
 
 DEMO = Address("127.0.0.1", 8486)
@@ -26,7 +26,7 @@ def _settings(loaded: Loaded) -> Settings:
         ReloadError: one line per problem.
     """
     if loaded.settings is None or loaded.problems:
-        raise ReloadError([str(problem) for problem in loaded.problems])
+        raise ReloadError(render(loaded.problems))
     return loaded.settings
 
 
@@ -38,8 +38,7 @@ def serve(path: Path) -> None:
     try:
         settings = _settings(loaded)
     except ReloadError as error:
-        for line in error.problems:
-            click.echo(line, err=True)
+        click.echo("\n".join(error.problems), err=True)
         sys.exit(1)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -64,5 +63,6 @@ def demo() -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
     environ = {**os.environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"}
     settings = load_env(environ)
+    upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
     set_up_log(LogSettings())
-    run(Job(settings, demo=DEMO, model="demo"))
+    run(Job(settings.model_copy(update={"upstreams": upstreams}), demo=DEMO, model="demo"))

@@ -9,12 +9,12 @@ from typing import Final
 
 from proxy.core.settings import Settings
 from proxy.edge.admin_errors import AdminTokenError
-from proxy.stores.ledger_open import path_of
 
 SUFFIX: Final = ".admin_token"
 LONGEST: Final = 4096
 """Bytes that a token's file may have; ours has 44."""
 
+_FILE_URL: Final = "sqlite:///"
 _RANDOM_BYTES: Final = 32
 _ROOT: Final = 0
 
@@ -24,7 +24,6 @@ def admin_token(settings: Settings) -> str:
 
     Raises:
         AdminTokenError: its file can't be read or made, or somebody else could have read or written it.
-        LedgerOpenError: the ledger's URL names no file beside which it could stand.
     """
     if settings.admin.token is not None:
         return settings.admin.token.get_secret_value()
@@ -35,12 +34,9 @@ def admin_token(settings: Settings) -> str:
 
 
 def token_path(ledger_url: str) -> Path:
-    """Where the token stands that is made for a ledger.
-
-    Raises:
-        LedgerOpenError: the URL names no file.
-    """
-    ledger = path_of(ledger_url)
+    """Where the token stands that is made for a ledger: beside its file, or in the working folder if it has none."""
+    name = ledger_url.removeprefix(_FILE_URL)
+    ledger = Path(os.path.realpath("quell.db" if name == ledger_url else name))
     return ledger.with_name(ledger.name + SUFFIX)
 
 

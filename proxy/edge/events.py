@@ -98,7 +98,7 @@ async def send_events(
             whole = _whole(tape, after)
             response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
             if whole and not _is_broken(relay):
-                sink.write(with_id(encode_event(whole), "1"))
+                await _send(sink, with_id(encode_event(whole), "1"), deadline)
         if _is_broken(relay):
             downstream.break_off()
         return response

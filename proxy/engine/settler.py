@@ -58,7 +58,7 @@ class Settler:
         except LedgerUnavailableError as error:
             log_failure("ledger.write_failed", error, task_id=record.task_id)
         _log_end(record)
-        relay.tape.seal()
+        relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
         self._metrics.active.set(len(self._registry))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from proxy.core.sse import dispatched
 from proxy.engine.spill import Spill
-from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES, SLOT_BYTES
+from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES, REST_BYTES, SLOT_BYTES
 
 
 class FallenBehindError(Exception):
@@ -65,8 +65,13 @@ class Tape:
         if self.end - self._open_start >= BLOCK_BYTES:
             self.seal()
 
+    def finish(self) -> None:
+        """Nothing more comes: from now on the tape only waits for late readers, in little memory."""
+        if self.end - self._open_start >= REST_BYTES:
+            self.seal()
+
     def seal(self) -> None:
-        """Compress the open block (a finished tape is sealed too, it only waits for late readers)."""
+        """Compress the open block."""
         if not self._open:
             return
         raw = b"".join(self._open)

@@ -187,7 +187,7 @@ class Upstream:
 
     @property
     def asks_usage(self) -> bool:
-        """Whether a stream may be asked for its usage: where the settings say so, or the upstream is known to take it."""
+        """Whether a stream may be asked for its usage: the settings say so, or the upstream is known to take it."""
         match self.settings.usage:
             case "auto":
                 return self.takes_usage

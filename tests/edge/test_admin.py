@@ -256,11 +256,13 @@ async def test_pages_of_live_and_of_all(tmp_path: Path) -> None:
     async with a_proxy(tmp_path) as (proxy, _), streams(proxy, ("a", []), ("b", []), ("c", [])):
         for state in ("&state=live", ""):
             cursor, seen = "", []
-            while cursor is not None:
+            for _ in range(4):
                 more = f"&cursor={cursor}" if cursor else ""
                 page = (await call(proxy.admin_port, "GET", f"/api/generations?limit=1{state}{more}")).json()
                 seen += [record["task_id"] for record in page["data"]]
                 cursor = page["next_cursor"]
+                if cursor is None:
+                    break
             assert seen == ["c", "b", "a"]
 
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
+from proxy.stores import ledger_reads
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter
 from support.ledgers import a_ledger
@@ -25,6 +27,13 @@ def locked(path: Path) -> Iterator[None]:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
+
+
+def pieces_on_disk(path: Path) -> int:
+    """How many pieces of text there are that no record has taken yet."""
+    with closing(sqlite3.connect(path)) as connection:
+        count: int = connection.execute("SELECT count(*) FROM generation_text").fetchone()[0]
+        return count
 
 
 def ended(record: Record, text: str | None = None) -> Record:
@@ -76,6 +85,38 @@ async def test_text_that_waits_is_one_write_a_record(tmp_path: Path) -> None:
         found = await ledger.find("acme", "task-u1")
         assert found is not None
         assert found.text == "".join(f"{number} " for number in range(1000))
+
+
+@pytest.mark.parametrize("given", ["text", None])
+async def test_no_piece_outlives_its_record(tmp_path: Path, given: str | None) -> None:
+    """An END takes or drops the pieces in its own transaction, and so does the recovery."""
+    path = tmp_path / "q.db"
+    async with a_ledger(path) as ledger:
+        for uid in ("u1", "u2"):
+            await ledger.begin(a_record(uid))
+            ledger.append(uid, "text")
+        await succeeding(ledger)
+        assert pieces_on_disk(path) == 2
+        await ledger.end(ended(a_record("u1"), given))
+        assert pieces_on_disk(path) == 1
+    async with a_ledger(path):
+        assert pieces_on_disk(path) == 0
+
+
+async def test_a_record_is_read_as_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An END between the look at the record and the look at its pieces does not make the text vanish."""
+    look = ledger_reads._with_pieces
+    async with a_ledger(tmp_path / "q.db") as ledger:
+        await ledger.begin(a_record())
+        ledger.append("u1", "text")
+        await succeeding(ledger)
+
+        async def after_the_end(connection: AsyncConnection, record: Record) -> Record:
+            await ledger.end(ended(a_record(), "text"))
+            return await look(connection, record)
+
+        monkeypatch.setattr(ledger_reads, "_with_pieces", after_the_end)
+        assert await ledger.find("acme", "task-u1") == a_record(text="text")
 
 
 async def test_at_the_bound_new_work_is_refused_and_old_work_kept(tmp_path: Path) -> None:
@@ -142,8 +183,7 @@ async def test_a_start_that_was_late_but_committed_is_taken_back(tmp_path: Path)
         await succeeding(ledger)
         assert ledger.transactions[1] == 0
         assert await uids(ledger) == []
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM generation_text").fetchone() == (0,)
+    assert pieces_on_disk(path) == 0
 
 
 async def test_the_end_of_a_late_start_is_written(tmp_path: Path) -> None:
@@ -159,15 +199,17 @@ async def test_the_end_of_a_late_start_is_written(tmp_path: Path) -> None:
         assert await ledger.find("acme", "task-late") == ended(a_record("late"), "text")
 
 
-async def test_health_comes_back_without_new_work(tmp_path: Path) -> None:
-    """While new work is refused nothing would be written, so the writer tries the disk by itself."""
+async def test_health_comes_back_without_new_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While new work is refused nothing would be written, so the writer goes on trying the disk by itself."""
+    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):
             start = ledger.begin(a_record())
             with pytest.raises(LedgerUnavailableError):
                 await start
-            await failing(ledger)
+            for _ in range(3):
+                await failing(ledger)
             assert ledger.pending == 0
             assert not ledger.healthy
         await succeeding(ledger)

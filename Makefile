@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench bench-readme lock clean system-packages
+.PHONY: help setup run test check lint types floors format bench bench-readme lock clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -22,13 +22,19 @@ run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, 
 	@if [ -n "$${OPENAI_API_KEY:-}" ]; then exec $(BIN)/quell run; else exec $(BIN)/quell demo; fi
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
-	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered && exit $$checks
 
-check: $(DEV_READY) ## lint, format, types, floors
+check: lint types floors ## lint, format, types, floors
+
+lint: $(DEV_READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(DEV_READY)
 	$(BIN)/mypy
+
+floors: $(DEV_READY)
 	$(BIN)/lint-imports
 
 format: $(DEV_READY) ## format the code and fix what can be fixed

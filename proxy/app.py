@@ -14,6 +14,7 @@ from aiohttp import web
 from proxy.core.settings import Address, Settings, UpstreamSettings, not_built_yet
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
+from proxy.edge.admin_errors import ReloadError
 from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
@@ -42,14 +43,6 @@ NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "workers", "observabili
 
 class StartError(Exception):
     """The proxy can't start; the message says why and what to do."""
-
-
-class ReloadError(Exception):
-    """The new settings can't be taken; the old ones stay. Carries one line per problem."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class App:

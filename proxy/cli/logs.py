@@ -14,7 +14,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 def _json(event: object, **_options: object) -> str:
-    """A log line in ASCII. msgspec writes it faster, but leaves separators like U+2028 as they are: then json does it."""
+    """A log line in ASCII. msgspec is faster, but leaves separators such as U+2028 as they are: then json does it."""
     try:
         line = msgspec.json.encode(event, enc_hook=repr)
     except UnicodeEncodeError:  # half a surrogate pair

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import click
 
 from proxy import __version__
-from proxy.app import App, Reload, ReloadError, StartError
+from proxy.app import App, Reload, StartError
 from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
+from proxy.edge.admin_errors import AdminTokenError, ReloadError
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 
 TRY_IT = """\
@@ -42,7 +43,7 @@ def run(job: Job) -> None:
         factory = _loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_serve(job))
-    except (StartError, LedgerOpenError, LedgerLockedError) as error:
+    except (StartError, AdminTokenError, LedgerOpenError, LedgerLockedError) as error:
         for line in str(error).splitlines():
             click.echo(f"quell: {line}", err=True)
         sys.exit(1)

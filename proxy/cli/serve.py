@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from proxy.app import ReloadError
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
 from proxy.core.settings import Address, LogSettings, Settings
+from proxy.edge.admin_errors import ReloadError
 
 DEMO = Address("127.0.0.1", 8486)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy.core.lifecycle import ASKED_FOR, OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
 from proxy.core.partial import Partial
-from proxy.core.record import Record, UsageSource
+from proxy.core.record import Record, TextPolicy, UsageSource
 from proxy.core.usage import Usage
 
 
@@ -71,11 +71,13 @@ class Generation:
         "stop",
         "stop_phase",
         "stopped_at",
+        "text",
     )
 
-    def __init__(self, facts: Facts, partial: Partial) -> None:
+    def __init__(self, facts: Facts, partial: Partial, text: TextPolicy = "partial") -> None:
         self.facts = facts
         self.partial = partial
+        self.text = text
         self.phase = Phase.QUEUED
         self.outcome = Outcome.RUNNING
         self.stop: Stop | None = None
@@ -154,13 +156,16 @@ class Generation:
             reasoning_tokens=usage.reasoning_tokens,
             usage_source=self.counted.source,
             characters=partial.characters,
-            text=partial.display_text(),
+            text=partial.display_text() if self._shows_text() else None,
             text_clipped=partial.clipped,
             error_kind=self.error_kind,
             phase=self.stop_phase if stop and self.stop_phase else self.phase,
             elapsed_seconds=round(elapsed, 3),
             upstream_closed_ms=self.closed_ms if stop else None,
         )
+
+    def _shows_text(self) -> bool:
+        return self.text == "all" or (self.text == "partial" and self.outcome is not Outcome.COMPLETED)
 
     def _wall(self, moment: float) -> float:
         return self.facts.started_wall + (moment - self.facts.started)

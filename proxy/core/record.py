@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Literal
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 
@@ -15,6 +16,10 @@ class UsageSource(StrEnum):
     TOKENIZER = "tokenizer"
     ESTIMATE = "estimate"
     NONE = "none"
+
+
+TextPolicy = Literal["none", "partial", "all"]
+"""Whose answer text a record has: nobody's, that of answers that did not complete, or everybody's."""
 
 
 @dataclass(slots=True)

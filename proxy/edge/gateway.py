@@ -115,6 +115,7 @@ class Gateway:
             most=limits.streams,
             most_of_key=request.caller.most,
             partial_text=limits.partial_text,
+            text=runtime.settings.ledger.text,
             tape=limits.tape,
         )
 

@@ -10,6 +10,7 @@ from proxy.core.generation import Facts, Generation, Identity, Stop
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
+from proxy.core.record import TextPolicy
 from proxy.core.sse import comment
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
@@ -49,6 +50,7 @@ class Admission:
     most_of_key: int | None
     """Generations at once of this caller; None: no bound of its own."""
     partial_text: int
+    text: TextPolicy
     tape: int
 
 
@@ -114,7 +116,7 @@ class Engine:
             started_wall=time.time(),
             started=now,
         )
-        generation = Generation(facts, Partial(max_text=asked.partial_text))
+        generation = Generation(facts, Partial(max_text=asked.partial_text), asked.text)
         try:
             started = self.ledger.begin(generation.record(now))
         except LedgerUnavailableError as error:

@@ -1,21 +1,17 @@
 """The one module that touches the upstream network. Foreign exceptions end here: outside there are only our kinds."""
 
 import asyncio
+import io
 import ssl
-import time
 from collections.abc import Callable
-from contextvars import ContextVar
-from types import SimpleNamespace
-from typing import Any, Final
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import UpstreamSettings
+from proxy.engine.connections import SENDING, Connector, Sending, cut, left_over, tracing
 from proxy.engine.slots import Slots
 
 READ_BYTES = 16 * 1024
@@ -24,9 +20,8 @@ READ_BYTES = 16 * 1024
 POOL_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which common servers close theirs."""
 
-STALE_SECONDS = 1.0
-"""A server that closed a connection while it was idle says so within one round trip. One that breaks it later may have
-begun to work on the request, which then would be billed twice if it was sent again."""
+LARGE_BODY = 1 << 20
+"""A request body of more bytes is sent piece by piece: in one it would hold everybody up, and aiohttp warns of it."""
 
 SENT_AGAIN_BY_AIOHTTP = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
@@ -64,7 +59,7 @@ class Answer:
         self.length = response.content_length
 
     async def read(self) -> bytes:
-        """What has arrived, at once; empty at the end of the body.
+        """What has arrived, at once; empty at the end of the body. What came before a break is given first.
 
         Raises:
             UpstreamError: the body broke off.
@@ -72,65 +67,14 @@ class Answer:
         try:
             return await self._content.readany()
         except Exception as error:  # a malformed chunk surfaces as a bare RuntimeError in aiohttp
+            if data := left_over(self._content):
+                return data
             raise UpstreamError(UpstreamErrorKind.TRUNCATED) from error
 
     def close(self) -> None:
         """Close the connection now unless the body was read to its end (then it went back to the pool)."""
         self._response.close()
-        _abort(self._transport)
-
-
-class _Call:
-    """One request on its way: the connection that carries it, and whether that one had carried others before."""
-
-    __slots__ = ("_sent", "connected", "reused", "transport")
-
-    def __init__(self, connected: Callable[[], None]) -> None:
-        self.connected = connected
-        self.reused = False
-        self.transport: asyncio.Transport | None = None
-        self._sent = 0.0
-
-    def goes(self, connection: Connection) -> None:
-        """It has its connection: what comes before is `connecting`, what follows `waiting`."""
-        self.transport = connection.transport
-        self._sent = time.monotonic()
-        self.connected()
-
-    def met_stale(self, error: Exception) -> bool:
-        """Whether it broke because its connection had been closed while idle, so that the server never had it."""
-        answered = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
-        return self.reused and not answered and time.monotonic() - self._sent < STALE_SECONDS
-
-
-_CALL: Final[ContextVar[_Call]] = ContextVar("call")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Hands out connections that are as their last answer left them, and tells the call which one it has."""
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 aiohttp's
-    ) -> Connection:
-        """See aiohttp. An idle connection on which something came unasked would take that for the next answer."""
-        call = _CALL.get()
-        while True:
-            call.reused = False
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if not (call.reused and protocol is not None and protocol.should_close):
-                call.goes(connection)
-                return connection
-            connection.close()
-
-
-def _abort(transport: asyncio.Transport | None) -> None:
-    """Cut a connection that is being closed: else it stays until its peer has read all, or has closed TLS its side."""
-    if transport is not None and transport.is_closing():
-        transport.abort()
+        cut(self._transport)
 
 
 def _kind_of(error: Exception) -> UpstreamErrorKind:
@@ -145,17 +89,6 @@ def _kind_of(error: Exception) -> UpstreamErrorKind:
             return UpstreamErrorKind.RESET
         case _:
             return UpstreamErrorKind.BAD_ANSWER
-
-
-async def _reused(_session: aiohttp.ClientSession, _context: SimpleNamespace, _params: Any) -> None:
-    _CALL.get().reused = True
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    """Tells a call that its connection comes from the pool."""
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(_reused)
-    return config
 
 
 class Upstream:
@@ -173,7 +106,7 @@ class Upstream:
         if settings.ca_file is not None:
             context = ssl.create_default_context(cafile=str(settings.ca_file))
         self._session = aiohttp.ClientSession(
-            connector=_Connector(
+            connector=Connector(
                 limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
             ),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
@@ -181,7 +114,7 @@ class Upstream:
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BYTES,
-            trace_configs=[_tracing()],
+            trace_configs=[tracing()],
             skip_auto_headers=AUTO_HEADERS,
         )
 
@@ -218,41 +151,42 @@ class Upstream:
         Raises:
             UpstreamError: nothing usable came.
         """
-        call = _Call(connected)
-        token = _CALL.set(call)
+        sending = Sending(connected)
+        token = SENDING.set(sending)
         self.calls += 1
         try:
-            response = await self._send(call, method, URL(url, encoded=True), CIMultiDict(headers), body)
+            response = await self._send(sending, method, URL(url, encoded=True), CIMultiDict(headers), body)
         except BaseException as error:  # the border: every foreign exception becomes one of our kinds
-            _abort(call.transport)
+            cut(sending.transport)
             if not isinstance(error, Exception):
                 raise
             raise UpstreamError(_kind_of(error)) from error
         finally:
             self.calls -= 1
-            _CALL.reset(token)
-        answer = Answer(response, call.transport)
+            SENDING.reset(token)
+        answer = Answer(response, sending.transport)
         if (kind := _unusable(answer)) is not None:
             answer.close()
             raise UpstreamError(kind)
         return answer
 
     async def _send(
-        self, call: _Call, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+        self, sending: Sending, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:
         """Send a request, once more if it met a stale connection."""
         try:
             return await self._request(method, url, headers, body)
         except (aiohttp.ServerDisconnectedError, OSError) as error:
-            if method in SENT_AGAIN_BY_AIOHTTP or not call.met_stale(error):
+            if method in SENT_AGAIN_BY_AIOHTTP or not sending.met_stale(error):
                 raise
         return await self._request(method, url, headers, body)
 
     async def _request(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
         return await self._session.request(
-            method, url, headers=headers, data=body, allow_redirects=False, proxy=self._proxy
+            method, url, headers=headers, data=data, allow_redirects=False, proxy=self._proxy
         )
 
     async def close(self) -> None:

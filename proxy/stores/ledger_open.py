@@ -14,8 +14,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recovery import TextPolicy, interrupt_running
+from proxy.stores.ledger_recovery import interrupt_running
 from proxy.stores.lock_file import LockFile
 from proxy.stores.tables import APPLICATION_ID, SCHEMA
 

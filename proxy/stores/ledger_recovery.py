@@ -1,14 +1,10 @@
 """What a process that died left running, ended as `interrupted`."""
 
-from typing import Literal, TypeAlias
-
 from sqlalchemy import Connection, delete, select, update
 
 from proxy.core.lifecycle import Outcome
+from proxy.core.record import TextPolicy
 from proxy.stores.tables import generation, generation_text
-
-TextPolicy: TypeAlias = Literal["none", "partial", "all"]
-"""Whose text stays after the end: nobody's, that of records that did not complete, everybody's."""
 
 
 def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> int:

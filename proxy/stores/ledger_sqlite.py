@@ -14,18 +14,17 @@ from typing import Final
 import aiosqlite
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record
+from proxy.core.record import Record, TextPolicy
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import open_file, path_of
 from proxy.stores.ledger_reads import LedgerReads
-from proxy.stores.ledger_recovery import TextPolicy
 from proxy.stores.ledger_rows import clean, row_of
 from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
 from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
 
-__all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "TextPolicy", "open_ledger"]
+__all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
 
 MAX_PENDING: Final = 50_000
 """Writes that may wait for the disk: minutes of a busy proxy, some 100 MB."""
@@ -140,8 +139,8 @@ class SqliteLedger:
         """See `Ledger.close`. Lets the next process in."""
         try:
             await self._writer.close()
-            await self._reads.close()
         finally:
+            await self._reads.close()
             self._lock.release()
 
     def _keeps_text(self, outcome: Outcome) -> bool:

@@ -147,10 +147,21 @@ class LedgerWriter:
         """Take nothing more, write what is queued, close the connection. What the disk refuses to the end fails."""
         self._closing.set()
         self._awake.set()
-        if self._task is not None:
-            await self._task
+        try:
+            if self._task is not None:
+                await asyncio.wait({self._task})
+        finally:
+            # Also when whoever closes has lost patience: the connection's thread would keep the process alive.
+            await self._stop()
+
+    async def _stop(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self._gathered, self._in_flight = self._gathered.behind(self._in_flight), Gathered()
+        if self._gathered:
+            self._give_up()
         await self._drop_connection()
 
     def _refuse_beyond_the_bound(self) -> None:

@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
         self.transport = cast("asyncio.Transport", transport)
 
     def send(self, data: bytes) -> float:
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
             await self.ended
 
     def data_received(self, data: bytes) -> None:
+        """Count, and look for the end."""
         self.size += len(data)
         if self.kept is not None:
             self.kept += data
@@ -99,6 +101,7 @@ class Connection(asyncio.Protocol):
         return joined(rest) if b"chunked" in head.lower() else rest
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Tell whoever waits."""
         self.lost = True
         for future in (self.began, self.ended):
             if not future.done():
@@ -145,7 +148,9 @@ async def connect(port: int, *, keep: bool = False, receive_buffer: int = 0) -> 
     return connection
 
 
-async def fetch(port: int, path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+async def fetch(
+    port: int, path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
     """One small exchange on a connection of its own; gives the answer's body."""
     connection = await connect(port, keep=True)
     try:

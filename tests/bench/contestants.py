@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,10 @@ class Contestant:
         self.process.kill()
         self.process.wait()
 
+    def end(self) -> None:
+        """End it as one should."""
+        _end(self.process)
+
 
 class Arena:
     """Starts processes, in a folder of its own; `close` ends all of them and removes the folder."""
@@ -100,7 +104,7 @@ class Arena:
         try:
             yield contestant
         finally:
-            _end(contestant.process)
+            contestant.end()
 
     def start(self, name: str, folder: Path | None = None) -> Contestant:
         """Start a proxy by its name; `folder` is for Quell's ledger, a new one when left out."""
@@ -120,9 +124,7 @@ class Arena:
         """The names of the proxies that can be had here."""
         return ([NGINX] if self.nginx else []) + [HOP, QUELL, QUELL_OFF]
 
-    def _start(
-        self, name: str, command: Callable[[int, Path], list[str]], folder: Path | None = None
-    ) -> Contestant:
+    def _start(self, name: str, command: Callable[[int, Path], list[str]], folder: Path | None = None) -> Contestant:
         self._number += 1
         where = folder or self.folder / f"{self._number}"
         where.mkdir(exist_ok=True)
@@ -136,7 +138,7 @@ class Arena:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 there are no threads yet, and no other way to be told
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
         self._stack.callback(_end, process)
@@ -184,8 +186,8 @@ async def settled(upstream: Contestant, group: str, wanted: str, number: int, pa
     """Wait until so many calls of a group are in a state; False when that does not happen in time."""
     try:
         async with asyncio.timeout(patience):
-            while (await state(upstream, group)).get(wanted, 0) < number:
-                await asyncio.sleep(0.02)  # the upstream is another process: it can only be asked
+            while (await state(upstream, group)).get(wanted, 0) < number:  # noqa: ASYNC110 it is another process
+                await asyncio.sleep(0.02)
     except TimeoutError:
         return False
     return True

@@ -12,10 +12,10 @@ from pathlib import Path
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from proxy.app import App  # noqa: E402 found beside this folder, installed or not
-from proxy.cli.logs import set_up_log  # noqa: E402 the same
-from proxy.config_file.loader import load  # noqa: E402 the same
-from proxy.stores.ledger_null import NullLedger  # noqa: E402 the same
+from proxy.app import App
+from proxy.cli.logs import set_up_log
+from proxy.config_file.loader import load
+from proxy.stores.ledger_null import NullLedger
 
 
 async def _main(path: Path) -> None:

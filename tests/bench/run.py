@@ -4,7 +4,6 @@
 """
 
 import argparse
-import asyncio
 import os
 import platform
 import resource
@@ -16,16 +15,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import click
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import scene_cpu  # noqa: E402 the folder is not installed
-from bench.contestants import Arena  # noqa: E402 the same
-from bench.scene import Bench  # noqa: E402 the same
-from bench.table import Table  # noqa: E402 the same
+from bench import scene_cpu, scene_first_byte, scene_memory, scene_safety, scene_stops
+from bench.contestants import Arena
+from bench.scene import Bench
+from bench.table import Table
 
 SCENES: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
     "cpu": scene_cpu.run,
+    "first-byte": scene_first_byte.run,
+    "stops": scene_stops.run,
+    "memory": scene_memory.run,
+    "safety": scene_safety.run,
 }
 
 
@@ -39,9 +43,9 @@ def main() -> int:
     try:
         failed = uvloop.run(_run(table, options.quick, options.only))
     except KeyboardInterrupt:
-        print("interrupted; everything that was started has been ended", file=sys.stderr)
+        click.echo("interrupted; everything that was started has been ended", err=True)
         return 130
-    print(table.plain())
+    click.echo(table.plain())
     if options.markdown:
         options.markdown.write_text(table.markdown())
     return 1 if failed else 0
@@ -65,13 +69,13 @@ async def _run(table: Table, quick: bool, only: list[str] | None) -> bool:
             if only and name not in only:
                 continue
             began = time.monotonic()
-            print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+            click.echo(f"{name} … ", nl=False, err=True)
             try:
                 await scene(Bench(arena, table, quick))
             except (OSError, RuntimeError, TimeoutError) as error:
                 failed = True
                 table.notes.append(f"{name}: not measured: {error!r}")
-            print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            click.echo(f"{time.monotonic() - began:.0f} s", err=True)
     finally:
         arena.close()
     return failed
@@ -81,7 +85,7 @@ def _explain(table: Table, arena: Arena, quick: bool) -> None:
     kind = "quick run" if quick else "full run"
     nginx = arena.nginx or "no nginx here (Debian: apt-get install nginx-light)"
     if not arena.nginx:
-        print(f"bench: {nginx}; going on without it", file=sys.stderr)
+        click.echo(f"bench: {nginx}; going on without it", err=True)
     where = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {nginx}"
     table.notes.append(f"{datetime.now(UTC):%Y-%m-%d}, {kind}: {where}; everything on loopback, one process per proxy.")
 

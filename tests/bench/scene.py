@@ -30,9 +30,19 @@ class Bench:
 
 @asynccontextmanager
 async def streams(
-    port: int, number: int, script: Script, *, over: float = 0.0, group: str = "", receive_buffer: int = 0
+    port: int,
+    number: int,
+    script: Script,
+    *,
+    over: float = 0.0,
+    group: str = "",
+    receive_buffer: int = 0,
+    deaf: bool = False,
 ) -> AsyncIterator[list[Connection]]:
-    """Open so many streams within `over` seconds, and leave them at the end. With `group` each gets an id of its own."""
+    """Open so many streams within `over` seconds, and leave them at the end.
+
+    With `group` each gets an id of its own; `receive_buffer` is the sockets', in bytes; `deaf` ones are never read.
+    """
     opened: list[Connection] = []
     try:
         for first in range(0, number, AT_ONCE):
@@ -42,6 +52,8 @@ async def streams(
             for index, connection in enumerate(batch, first):
                 asked = replace(script, ident=f"{group}-{index}") if group else script
                 headers = {"X-Task-Id": asked.ident} if group else {}
+                if deaf:
+                    connection.transport.pause_reading()
                 connection.send(client.request(asked.body(), headers=headers))
                 await asyncio.sleep(over / number)
         yield opened

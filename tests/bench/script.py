@@ -20,12 +20,9 @@ ANSWER_BYTES: Final = 300
 """Length of a short JSON answer."""
 
 WORDS: Final = tuple(
-    "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which "
-    "one you were her all she there would their we him been has when who will more no if out so said what up its about "
-    "into than them can only other new some could time these two may then do first any my now such like our over man "
-    "me even most made after also did many before must through back years where much your way well down should because".split(
-        " "
-    )
+    f"{start}{end}"
+    for start in ("re", "con", "in", "de", "pro", "per", "sub", "ex", "trans", "dis")
+    for end in ("form", "port", "tain", "spect", "sist", "tract", "press", "cede", "ject", "vert")
 )
 
 HOLDS: Final = ("head", "body", "middle")
@@ -121,7 +118,7 @@ def _random_event(source: random.Random) -> bytes:
     if source.random() < 0.1:
         return b": " + b"c" * source.randint(0, 80) + end + end
     size = source.choice((1, 1, 1, 2, 8, 100))
-    text = "".join(source.choices("aä€😀\\\"{}[]: \u2028", k=source.randint(0, 40))) * source.randint(1, size)
+    text = "".join(source.choices('aä€😀\\"{}[]: \u2028', k=source.randint(0, 40))) * source.randint(1, size)
     chunk = {"id": f"chatcmpl-{source.getrandbits(32)}", "choices": [{"index": 0, "delta": {"content": text}}]}
     lines = [b"data: " + json.dumps(chunk, ensure_ascii=source.random() < 0.5).encode()]
     if source.random() < 0.1:

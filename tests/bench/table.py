@@ -7,7 +7,7 @@ from typing import Final
 from bench.contestants import HOP, NGINX, QUELL
 
 COLUMNS: Final = ("figure", "at least", "goal", "nginx", "plain aiohttp", "Quell", "met")
-NOTHING: Final = "–"
+NOTHING: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The scripted upstream, a process of its own: raw protocols on uvloop, so that it costs little beside a proxy.
 
-`python upstream.py PORT`. It speaks just enough HTTP/1.1. Each call says in its body what it gets (see `script`); of each
-call with an id it keeps when its close was seen and when its events were written, on the monotonic clock that all
+`python upstream.py PORT`. It speaks just enough HTTP/1.1. Each call says in its body what it gets (see `script`); of
+each call with an id it keeps when its close was seen and when its events were written, on the monotonic clock that all
 processes share. `GET /bench/state?GROUP` counts the group's calls by state, `GET /bench/report?GROUP` gives and forgets
 them.
 """
@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import script  # noqa: E402 the folder is not installed
-from bench.script import Script  # noqa: E402 the same
+from bench import script
+from bench.script import Script
 
 KEPT_TIMES: Final = 256
 """So many times of last events are kept of a call with an id: 5 s at 50 tokens a second."""
@@ -64,9 +64,11 @@ class Connection(asyncio.Protocol):
         self._pieces: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Serve a request once it is whole."""
         self._in += data
         head, border, rest = self._in.partition(b"\r\n\r\n")
         if not border or len(rest) < (length := _content_length(head)):
@@ -78,15 +80,19 @@ class Connection(asyncio.Protocol):
             self._serve(script.script_of(rest[:length]))
 
     def eof_received(self) -> None:
+        """The proxy closed: note when."""
         self._closed()
 
     def connection_lost(self, _error: Exception | None) -> None:
+        """The same, for a connection that broke."""
         self._closed()
 
     def pause_writing(self) -> None:
+        """The proxy takes no more for now."""
         self._full = True
 
     def resume_writing(self) -> None:
+        """It does again."""
         self._full = False
         self._go_on()
 

@@ -5,6 +5,7 @@ import pytest
 from proxy.core.generation import Facts, Generation, Identity, Stop, was_asked_for
 from proxy.core.lifecycle import OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
 from proxy.core.partial import Partial
+from proxy.core.record import TextPolicy
 
 
 def make(partial: Partial | None = None) -> Generation:
@@ -90,3 +91,24 @@ def test_closing_is_timed_from_the_stop() -> None:
     generation.upstream_closed(6.002)
     generation.upstream_closed(9.0)
     assert generation.closed_ms == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "while_running", "when_stopped", "when_completed"),
+    [("none", None, None, None), ("partial", "so far", "so far", None), ("all", "so far", "so far", "so far")],
+)
+def test_text_policy(
+    policy: TextPolicy, while_running: str | None, when_stopped: str | None, when_completed: str | None
+) -> None:
+    """A record shows text as the policy allows, and counts its characters in any case."""
+    texts = []
+    for end in (None, Outcome.CANCELLED, Outcome.COMPLETED):
+        partial = Partial()
+        partial.add_content(0, "so far")
+        generation = Generation(make().facts, partial, policy)
+        if end is not None:
+            generation.end(end, 6.0)
+        record = generation.record(7.0)
+        assert record.characters == 6
+        texts.append(record.text)
+    assert texts == [while_running, when_stopped, when_completed]

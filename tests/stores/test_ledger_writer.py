@@ -265,6 +265,22 @@ async def test_closing_ends_even_if_the_disk_never_comes_back(tmp_path: Path) ->
         assert await uids(ledger) == ["u1"]
 
 
+async def test_a_close_that_is_cancelled_lets_go_of_the_file(tmp_path: Path) -> None:
+    """Whoever closes may lose patience with a disk: the connection is closed and the lock released all the same."""
+    path = tmp_path / "q.db"
+    async with a_ledger(path) as ledger:
+        with locked(path):
+            start = ledger.begin(a_record("u1"))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await ledger.close()
+        with pytest.raises(LedgerUnavailableError, match="closed before"):
+            await start
+        assert ledger._writer._connection is None
+        async with a_ledger(path) as next_one:
+            await next_one.begin(a_record("u2"))
+
+
 async def test_a_closed_ledger_takes_nothing(tmp_path: Path) -> None:
     """After `close` a START raises and an END fails; closing again does nothing."""
     async with a_ledger(tmp_path / "q.db") as ledger:

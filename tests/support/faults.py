@@ -118,15 +118,13 @@ class Bench:
     async def record(self, task_id: str) -> dict[str, Any]:
         """The record of a generation, once it has ended."""
 
-        async def ended() -> dict[str, Any] | None:
+        async def ended() -> dict[str, Any]:
             async with RawClient(self.proxy.port) as client:
                 await client.get(f"/v1/generations/{task_id}")
                 found: dict[str, Any] = (await client.answer()).json()
-            return found if found["outcome"] != "running" else None
+            return found if found["outcome"] != "running" else {}
 
-        found = await eventually(ended, what=f"the end of {task_id}")
-        assert found is not None
-        return found
+        return await eventually(ended, what=f"the end of {task_id}")
 
     async def errors(self) -> dict[str, float]:
         """The metric of upstream errors by kind."""

@@ -1,0 +1,142 @@
+"""Readers that are slow, or take nothing at all: they cost little memory, slow nobody down, and lose nothing."""
+
+import asyncio
+import base64
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.downstream import SocketSink
+from support.chat import chat_events, sse, text
+from support.client import Answer, RawClient
+from support.program import config_text, running_program
+from support.proxy import RunningProxy, running_proxy
+from support.scripts import JSON, SSE, sse_stream
+from support.stops import CHAT, PLAIN, STREAM, call, record, settled, start
+from support.upstream import Conn, Script, scripted_upstream
+from support.wait import eventually, within
+
+SMALL_WINDOW = 4096
+"""A client's receive buffer, in bytes: the kernel takes little for it, so that its not reading is felt soon."""
+
+
+def long_stream(number: int) -> list[bytes]:
+    """A proper stream with `number` events of four kilobytes that do not compress well and say one word each."""
+    chance = random.Random(number)  # noqa: S311 no secret is made of it
+    filler = [{"choices": [], "obfuscation": base64.b64encode(chance.randbytes(3000)).decode()} for _ in range(number)]
+    first, *said, finish, done = chat_events(number)
+    return [first, *(event for pair in zip(said, map(sse, filler), strict=True) for event in pair), finish, done]
+
+
+LONG = long_stream(1000)
+"""A stream of four megabytes."""
+
+
+def resident(pid: int) -> int:
+    """The memory of a process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError("no VmRSS")
+
+
+async def has_ended(conn: Conn) -> None:
+    """Wait until the upstream has sent its whole answer."""
+    await eventually(lambda: conn.reusable, 30, "the upstream has sent everything")
+
+
+async def test_stalled_readers_cost_little_memory(tmp_path: Path) -> None:
+    """C11: thirty clients that read nothing of their four megabytes each don't make the proxy grow by them."""
+    clients = 30
+    async with (
+        scripted_upstream(sse_stream(LONG)) as up,
+        running_program(config_text(up.base_url), tmp_path) as program,
+    ):
+        async with RawClient(program.port) as client:
+            await client.post(CHAT, STREAM)
+            assert (await client.answer()).body == b"".join(LONG)
+        before = resident(program.pid)
+        stalled = [await RawClient(program.port, receive_buffer=SMALL_WINDOW).connect() for _ in range(clients)]
+        for client in stalled:
+            await client.post(CHAT, STREAM)
+        for index in range(clients):
+            await has_ended(await up.conn(1 + index))
+        grown = resident(program.pid) - before
+        for client in stalled:
+            client.reset()
+    assert grown < clients * 600_000
+
+
+async def test_a_stalled_reader_holds_little(tmp_path: Path) -> None:
+    """What waits for a client that reads nothing is in the spill file: 64 KiB of it at most are in memory."""
+
+    async def in_large_pieces(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        for at in range(0, len(LONG), 25):
+            await conn.chunk(b"".join(LONG[at : at + 25]))
+        await conn.end()
+
+    async with (
+        scripted_upstream(in_large_pieces) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port, receive_buffer=SMALL_WINDOW) as client,
+    ):
+        await start(client, "t-1")
+        await has_ended(await up.conn())
+        await settled(proxy)
+        finished = proxy.app.engine.registry.find_finished("anonymous", "t-1")
+        assert finished is not None
+        (reader,) = finished.readers
+        assert isinstance(reader.sink, SocketSink)
+        held = finished.tape._memory + reader.sink._transport.get_write_buffer_size()
+        assert finished.tape.end == len(b"".join(LONG))
+        assert held < 64 * 1024
+        body = (await client.answer()).body
+    assert body == b"".join(LONG)
+
+
+@pytest.mark.parametrize("size", [100, len(LONG)], ids=["in the kernel", "in our buffer"])
+async def test_a_stalled_reader_is_let_go(tmp_path: Path, size: int) -> None:
+    """C11: a client that takes nothing for the write deadline counts as gone; the record has all that came till then."""
+    sent = LONG[:size]
+    said = text(sum(b'"content"' in event for event in sent) - 1)
+    config = {"limits": {"write_deadline": "500ms"}}
+    async with (
+        scripted_upstream(sse_stream(sent[:-2], then="hang")) as up,
+        running_proxy(config_text(up.base_url, **config), tmp_path) as proxy,
+        RawClient(proxy.port, receive_buffer=SMALL_WINDOW) as client,
+    ):
+        await start(client, "t-1")
+        conn = await up.conn()
+        await conn.wait_closed()
+        await settled(proxy)
+        kept = await record(proxy, "t-1")
+    assert not conn.closed_by_us
+    assert (kept["outcome"], kept["cause"], kept["phase"]) == ("client_gone", "disconnect", "streaming")
+    assert kept["text"] == said
+
+
+async def test_a_reader_that_takes_a_little_is_served(tmp_path: Path) -> None:
+    """C12: a client far slower than the upstream gets every byte, long after the upstream was let go."""
+    config = {"limits": {"write_deadline": "500ms"}}
+    async with (
+        scripted_upstream(sse_stream(LONG)) as up,
+        running_proxy(config_text(up.base_url, **config), tmp_path) as proxy,
+        RawClient(proxy.port, receive_buffer=SMALL_WINDOW) as client,
+    ):
+        await start(client, "t-1")
+        await has_ended(await up.conn())
+        await settled(proxy)
+        began = time.perf_counter()
+        while len(client.buffer) < 3_000_000:
+            await client.receive(200_000)
+            await asyncio.sleep(0.02)
+        assert time.perf_counter() - began > 1
+        answer = await client.answer()
+        kept = await record(proxy, "t-1")
+    assert answer.complete
+    assert answer.body == b"".join(LONG)
+    assert (kept["outcome"], kept["elapsed_seconds"] < 10) == ("completed", True)

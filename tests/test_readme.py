@@ -1,0 +1,143 @@
+"""What the README says, held against the program: its commands, its files, its names, its example code."""
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.cli import COMMANDS
+from proxy.cli.init import SMALLEST
+from proxy.config_file import load
+from proxy.demo.upstream import start_demo_upstream
+from proxy.engine.metrics import Metrics
+from support.chat import DONE
+from support.program import ROOT, Program, config_text, running_program
+from support.wait import within
+
+README = (ROOT / "README.md").read_text()
+CONFIG = {"OPENAI_API_KEY": "sk-of-the-tests"}
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def folders(top: Path) -> Iterator[str]:
+    """The folders in a folder that hold code, as the README writes them."""
+    for each in sorted(top.iterdir()):
+        if any(each.glob("*.py")):
+            yield f"`{each.relative_to(ROOT)}/`"
+
+
+def test_the_map_names_every_folder() -> None:
+    """Every folder of the program is on the README's map."""
+    assert [folder for folder in folders(ROOT / "proxy") if folder not in README] == []
+
+
+def test_every_file_that_is_named_exists() -> None:
+    """Every path in the README leads somewhere."""
+    named = set(re.findall(r"`((?:proxy|config|deploy|tests|requirements|\.ci)/[^` ]*)`", README))
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_files_of_the_map_are_where_it_says() -> None:
+    """A file that a row of the map names is in the folder of that row."""
+    rows = re.findall(r"^\| \d \| `(proxy/[a-z_]+/)` \| (.*) \|$", README, re.MULTILINE)
+    assert len(rows) > 5
+    named = [folder + name for folder, what in rows for name in re.findall(r"`([a-z_]+\.py)`", what)]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_smallest_config_is_the_one_of_init() -> None:
+    """The README's config is what `quell init` writes, it has eight lines, and it is valid."""
+    (shown,) = blocks("yaml")
+    assert shown == SMALLEST
+    assert len(shown.splitlines()) <= 9
+    example = ROOT / "config" / "minimal.yaml"
+    assert yaml.safe_load(example.read_text()) == yaml.safe_load(shown)
+    assert load(example, CONFIG).settings is not None
+
+
+def test_every_command_exists() -> None:
+    """Every `quell` command of the README is one, and every command is in the README, but those about themselves."""
+    named = set(re.findall(r"\bquell ([a-z]+)\b(?= |`)", "\n".join(re.findall(r"(?:\.venv/bin/)quell .*", README))))
+    assert named <= set(COMMANDS)
+    assert set(COMMANDS) - named <= {"run", "demo", "version"}
+
+
+def test_every_make_target_exists() -> None:
+    """Every `make` target of the README is in the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)(?:`|$)", README, re.MULTILINE))
+    assert {"run", "test", "bench"} <= named <= targets
+
+
+def test_every_metric_exists_with_its_labels() -> None:
+    """The metrics of the README are served under these names, with these labels."""
+    rows = re.findall(r"^\| (`quell_[a-z_]+`.*) \| (.*) \|$", README, re.MULTILINE)
+    assert len(rows) > 5
+    served = {_served_name(each): set(each._labelnames) for each in vars(Metrics()).values() if hasattr(each, "_type")}
+    for names, labels in rows:
+        for name in re.findall(r"`(quell_[a-z_]+)`", names):
+            assert name in served, name
+            if labels.strip():
+                assert served[name] == set(re.findall(r"`([a-z]+)`", labels)), name
+
+
+def _served_name(metric: Any) -> str:
+    return str(metric._name) + ("_total" if metric._type == "counter" else "")
+
+
+@asynccontextmanager
+async def as_in_the_readme(folder: Path) -> AsyncIterator[Program]:
+    """The program in front of a demo upstream, on free ports."""
+    demo = await start_demo_upstream("127.0.0.1", 0)
+    try:
+        async with running_program(config_text(demo.base_url), folder) as program:
+            yield program
+    finally:
+        await demo.stop()
+
+
+async def start(program: Program, *command: str) -> asyncio.subprocess.Process:
+    """Run a command of the README against this program."""
+    here = [part.replace("127.0.0.1:8484", f"127.0.0.1:{program.port}") for part in command]
+    return await asyncio.create_subprocess_exec(*here, stdout=PIPE, stderr=PIPE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_two_curls_work_as_typed(tmp_path: Path) -> None:
+    """The README's first curl streams, its second one stops that stream, and the first one ends well."""
+    stream, stop = (block for block in blocks("sh") if block.startswith("curl"))
+    async with as_in_the_readme(tmp_path) as program:
+        streaming = await start(program, "sh", "-c", stream)
+        assert streaming.stdout is not None
+        first = await within(streaming.stdout.readuntil(b"\n\n"), "the stream begins")
+        assert first.startswith(b"data: ")
+        receipt, _ = await (await start(program, "sh", "-c", stop)).communicate()
+        rest, _ = await streaming.communicate()
+    assert json.loads(receipt)["result"] == "stopped"
+    assert b": quell: task_id=try-1 cause=client\n" in rest
+    assert rest.endswith(DONE)
+    assert streaming.returncode == 0
+
+
+async def test_the_python_example_works_as_it_stands(tmp_path: Path) -> None:
+    """The README's Python example runs to its end without an exception, and its stop is confirmed."""
+    (example,) = blocks("python")
+    async with as_in_the_readme(tmp_path) as program:
+        said, errors = await (await start(program, sys.executable, "-c", example)).communicate()
+    assert not errors
+    assert b"'task_id': 'chat-42'" in said
+    assert b"'result': 'stopped'" in said

@@ -10,6 +10,9 @@ from proxy.core.partial import Partial
 from proxy.core.record import Record, TextPolicy, UsageSource
 from proxy.core.usage import Usage
 
+REFUSED = 400
+SERVER_ERROR = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -121,6 +124,22 @@ class Generation:
         if self.partial.complete(eof_clean=False):
             return self.end(Outcome.COMPLETED, now)
         return self.end(OUTCOME_OF[self.stop.cause], now)
+
+    def end_answered(self, status: int, now: float, *, complete: bool) -> bool:
+        """End after the upstream's answer was over by itself; `complete` by the rules of its format."""
+        if status >= SERVER_ERROR or (self.partial.error is not None and status < REFUSED):
+            return self.end(Outcome.FAILED, now, "upstream_error")
+        if status >= REFUSED:
+            return self.end(Outcome.FAILED, now, "rejected_upstream")
+        if complete:
+            return self.end(Outcome.COMPLETED, now)
+        return self.end(Outcome.FAILED, now, "truncated")
+
+    def end_cut(self, outcome: Outcome, now: float, error_kind: str) -> bool:
+        """End because something broke or took too long. An answer that was complete by then is completed."""
+        if self.partial.complete(eof_clean=False):
+            return self.end(Outcome.COMPLETED, now)
+        return self.end(outcome, now, error_kind)
 
     def record(self, now: float) -> Record:
         """The record as of `now`; final once the outcome is written."""

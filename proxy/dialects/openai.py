@@ -40,8 +40,11 @@ OTHER_CALLS: Final = frozenset(
 )
 """Model calls whose answers are not read: they have ids and can be stopped, but no partial text."""
 
+FORMS: Final = frozenset({"/audio/transcriptions", "/audio/translations", "/images/edits", "/images/variations"})
+"""Those of them whose body may be something else than JSON: it is a form with a file in it."""
+
 STOPPABLE: Final = ("/chat/completions/", "/completions/")
-CANCEL: Final = "/cancel"
+CANCEL: Final = "cancel"
 
 
 class OpenAI:
@@ -50,21 +53,22 @@ class OpenAI:
     name: Final = "openai"
 
     def endpoint(self, method: str, rest: str) -> Endpoint:
-        """Model calls and their stop routes are ours; the rest is passed on."""
-        if method != "POST":
-            return PassThrough()
-        if rest in WIRES or rest in OTHER_CALLS:
-            return ModelCall()
+        """Model calls and their stop routes are ours; the rest is passed on.
+
+        Raises:
+            Refusal: 405, a stop route asked for by another method than POST; it is never passed on.
+        """
         for prefix in STOPPABLE:
-            if rest.startswith(prefix) and rest.endswith(CANCEL):
-                any_id = rest[len(prefix) : -len(CANCEL)]
-                if any_id and "/" not in any_id:
-                    return StopCall(any_id)
+            any_id, slash, verb = rest.removeprefix(prefix).partition("/")
+            if rest.startswith(prefix) and slash and verb == CANCEL:
+                return _stop_call(method, any_id)
+        if method == "POST" and (_plain(rest) in WIRES or _plain(rest) in OTHER_CALLS):
+            return ModelCall()
         return PassThrough()
 
     def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
-        wire = WIRES.get(request.rest)
+        wire = WIRES.get(_plain(request.rest))
         if wire is None:
             return self._opaque(request)
         call = _parsed(request.body)
@@ -90,7 +94,7 @@ class OpenAI:
         )
 
     def _opaque(self, request: PlainRequest) -> Plan:
-        if request.content_type == "application/json":
+        if request.content_type == "application/json" or _plain(request.rest) not in FORMS:
             call = _parsed(request.body)
             model, user, streamed = call.model, call.user, call.stream
         else:
@@ -114,6 +118,17 @@ class OpenAI:
     def refused(self, refusal: Refusal) -> PlainReply:
         """OpenAI's error object."""
         return PlainReply(refusal.status, openai_error_body(refusal), tuple(refusal.headers.items()))
+
+
+def _plain(rest: str) -> str:
+    """A path as the API reference has it: some servers take it with a slash at its end too."""
+    return rest.removesuffix("/")
+
+
+def _stop_call(method: str, any_id: str) -> StopCall:
+    if method != "POST":
+        raise Refusal(405, "method_not_allowed", "This path takes POST.", headers={"Allow": "POST"})
+    return StopCall(any_id)
 
 
 def _parsed(body: bytes) -> ParsedCall:

@@ -1,6 +1,5 @@
 """What an admin call asks for: query parameters and JSON fields. A refusal names the parameter, not what was sent."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -11,8 +10,21 @@ from proxy.config_file.problems import did_you_mean, nearest
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
 from proxy.core.settings_types import parse_duration
-from proxy.edge.control import MAX_REASON
+from proxy.edge.asked import json_object, reason_of, whole_number
 from proxy.stores.ports import RecordFilter
+
+__all__ = [
+    "FILTERS",
+    "Selection",
+    "duration",
+    "flag",
+    "json_fields",
+    "one_of",
+    "parameters",
+    "reason_of",
+    "text_filters",
+    "whole_number",
+]
 
 FILTERS: Final = ("user", "key", "route", "model", "tag", "older_than")
 
@@ -101,31 +113,11 @@ def json_fields(body: bytes, known: Iterable[str]) -> dict[str, Any]:
     Raises:
         Refusal: 400; no object, or a field is unknown (the nearest known one is named).
     """
-    if not body.strip():
-        return {}
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        raise Refusal.bad_request("invalid_json", "The body must be a JSON object, or empty.")
+    fields = json_object(body)
     names = sorted(known)
     for name in fields:
         _check_known("field", name, names)
     return fields
-
-
-def reason_of(fields: dict[str, Any]) -> str | None:
-    """The field `reason`.
-
-    Raises:
-        Refusal: 400, it is no text, or too long.
-    """
-    reason = fields.get("reason")
-    if reason is not None and not (isinstance(reason, str) and len(reason) <= MAX_REASON):
-        message = f"reason must be a string of at most {MAX_REASON} characters."
-        raise Refusal.bad_request("invalid_reason", message, "reason")
-    return reason
 
 
 def flag(fields: dict[str, Any], name: str) -> bool:
@@ -187,17 +179,6 @@ def one_of(name: str, text: str, words: Iterable[str]) -> str:
         hint = f" Did you mean {near}?" if near else ""
         raise Refusal.bad_request("invalid_parameter", message + hint, name)
     return text
-
-
-def whole_number(name: str, text: str, least: int, most: int) -> int:
-    """A parameter that is a whole number from `least` to `most`.
-
-    Raises:
-        Refusal: 400, it is not.
-    """
-    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:
-        return int(text)
-    raise Refusal.bad_request("invalid_parameter", f"{name} must be a whole number from {least} to {most}.", name)
 
 
 def _tag(text: str) -> tuple[str, str]:

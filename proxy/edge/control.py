@@ -8,25 +8,34 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal
-from proxy.core.generation import Identity, Stop
+from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import receipt, shown
 from proxy.core.record import Record
+from proxy.edge.asked import (
+    MAX_PAGE,
+    PAGE,
+    READS,
+    check_method,
+    json_object,
+    last_event,
+    page_size,
+    reason_of,
+    small_body,
+)
 from proxy.edge.cors import cors_headers
 from proxy.edge.events import send_events
-from proxy.edge.intake import read_body
+from proxy.edge.own_list import own_list
 from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
 from proxy.engine.dialect import Dialect
 from proxy.engine.engine import Engine
+from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
-from proxy.stores.ports import RecordFilter
 
-MAX_REASON = 500
-PAGE = 20
-MAX_PAGE = 100
-CANCEL = "/cancel"
-EVENTS = "/events"
+__all__ = ["MAX_PAGE", "PAGE", "Control"]
+
+ROOT = "/generations"
 
 
 class Control:
@@ -35,102 +44,107 @@ class Control:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @staticmethod
+    def serves(rest: str) -> bool:
+        """Whether a path behind the route's is served here; such a path is never passed on, whatever the method."""
+        return rest == ROOT or rest.startswith(f"{ROOT}/")
+
     async def handle(self, request: Request, runtime: Runtime) -> web.StreamResponse:
-        """Serve a path at or below `/generations`; nothing there is ever passed on."""
-        method, path = request.http.method, request.rest.removeprefix("/generations")
-        if not path:
-            _only(method, "GET")
-            return await self._list(request)
-        if path == CANCEL:
-            _only(method, "POST")
-            return await self._cancel_many(request, runtime)
-        any_id, slash, verb = path[1:].partition("/")
-        if not slash:
-            _only(method, "GET")
-            return _json(request, shown(await self._record(request.caller.identity, any_id)))
-        if slash + verb == CANCEL:
-            _only(method, "POST")
-            reason = _reason(_fields(await _small_body(request, runtime)))
-            record = await self._cancel(request, runtime, any_id, reason, "native")
-            return _json(request, receipt(record))
-        if slash + verb == EVENTS:
-            _only(method, "GET")
-            return await self._events(request, runtime, any_id)
+        """Serve a path at or below `/generations`.
+
+        Raises:
+            Refusal: nothing is served there, or not by this method; or the call itself is refused.
+        """
+        http, (any_id, _, verb) = request.http, request.rest[len(ROOT) + 1 :].partition("/")
+        match any_id, verb:
+            case "", "":
+                check_method(http, *READS)
+                return await self._list(request)
+            case "cancel", "":
+                check_method(http, "POST")
+                return await self._cancel_many(request, runtime)
+            case _, "":
+                check_method(http, *READS)
+                return await self._get(request, any_id)
+            case _, "cancel":
+                check_method(http, "POST")
+                record = await self._cancel(request, runtime, any_id, "native")
+                return _json(request, receipt(record))
+            case _, "events":
+                check_method(http, "GET")
+                return await self._events(request, runtime, any_id)
         raise Refusal.not_found()
 
-    async def stop_by_dialect(
-        self, request: Request, runtime: Runtime, dialect: Dialect, any_id: str, body: bytes
-    ) -> web.Response:
+    async def stop_by_dialect(self, request: Request, runtime: Runtime, dialect: Dialect, any_id: str) -> web.Response:
         """Serve a dialect's own stop route."""
-        record = await self._cancel(request, runtime, any_id, _reason(_fields(body)), dialect.name)
-        reply = dialect.stopped(record)
+        reply = dialect.stopped(await self._cancel(request, runtime, any_id, dialect.name))
         headers = CIMultiDict([("Content-Type", reply.content_type), *reply.headers, *_own(request)])
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
-    async def _cancel(
-        self, request: Request, runtime: Runtime, any_id: str, reason: str | None, dialect: str
-    ) -> Record:
-        identity = request.caller.identity
+    async def _cancel(self, request: Request, runtime: Runtime, any_id: str, dialect: str) -> Record:
+        http, identity, settings = request.http, request.caller.identity, runtime.settings
+        reason = reason_of(json_object(await small_body(http, settings.limits)))
         stop = Stop(Cause.CLIENT, identity.shown, reason)
-        confirm = runtime.settings.cancellation.confirm_timeout
+        confirm = settings.cancellation.confirm_timeout
         record = await self._engine.canceller.cancel(identity, any_id, stop, dialect=dialect, confirm=confirm)
         if record is None:
             raise Refusal.not_found()
         return record
 
     async def _cancel_many(self, request: Request, runtime: Runtime) -> web.Response:
-        fields = _fields(await _small_body(request, runtime))
-        chosen = _chosen(fields)
-        identity = request.caller.identity
-        relays = [relay for relay in self._engine.registry if _is_own(relay, identity) and chosen(relay)]
-        stop = Stop(Cause.CLIENT, identity.shown, _reason(fields))
+        fields = json_object(await small_body(request.http, runtime.settings.limits))
+        chosen, identity = _chosen(fields), request.caller.identity
+        relays = [
+            relay
+            for relay in self._engine.registry
+            if relay.generation.facts.identity.name == identity.name and chosen(relay)
+        ]
+        stop = Stop(Cause.CLIENT, identity.shown, reason_of(fields))
         confirm = runtime.settings.cancellation.confirm_timeout
         records = await self._engine.canceller.cancel_all(relays, stop, dialect="native", confirm=confirm)
         ids = [record.task_id for record in records]
         return _json(request, {"object": "generation.cancel_many", "stopped": ids, "count": len(ids)})
 
-    async def _record(self, identity: Identity, any_id: str) -> Record:
-        engine = self._engine
-        relay = engine.registry.find(identity.name, any_id)
-        if relay is not None:
-            return relay.generation.record(engine.now())
-        finished = engine.registry.find_finished(identity.name, any_id)
-        record = finished.record if finished else await engine.ledger.find(identity.name, any_id)
+    async def _list(self, request: Request) -> web.Response:
+        query, identity = request.http.query, request.caller.identity
+        page = await own_list(self._engine, identity.name, page_size(query.get("limit")), query.get("cursor"))
+        data = [shown(record) for record in page.records]
+        return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
+
+    async def _get(self, request: Request, any_id: str) -> web.Response:
+        found = await self._find(request, any_id)
+        match found:
+            case Relay():
+                record = found.generation.record(self._engine.now())
+            case Finished():
+                record = found.record
+            case _:
+                record = found
+        return _json(request, shown(record))
+
+    async def _events(self, request: Request, runtime: Runtime, any_id: str) -> web.StreamResponse:
+        after = last_event(request.http)
+        found = await self._find(request, any_id)
+        if isinstance(found, Record):
+            raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
+        relay = found if isinstance(found, Relay) else None
+        deadline = runtime.settings.limits.write_deadline
+        return await send_events(request.http, relay, found.tape, after, deadline, _own(request), holds=True)
+
+    async def _find(self, request: Request, any_id: str) -> Relay | Finished | Record:
+        """What an id of this caller names: what lives, what ended a short time ago, or what only the ledger has.
+
+        Raises:
+            Refusal: 404, nothing; or it means several that live.
+        """
+        registry, name = self._engine.registry, request.caller.identity.name
+        found = registry.find(name, any_id) or registry.find_finished(name, any_id)
+        if found is not None:
+            return found
+        record = None if registry.is_ambiguous(name, any_id) else await self._engine.ledger.find(name, any_id)
         if record is None:
             raise Refusal.not_found()
         return record
-
-    async def _list(self, request: Request) -> web.Response:
-        query, identity = request.http.query, request.caller.identity
-        limit = _limit(query.get("limit"))
-        try:
-            page = await self._engine.ledger.page(RecordFilter(identity=identity.name), limit, query.get("cursor"))
-        except ValueError as error:
-            raise Refusal.bad_request("invalid_cursor", "This cursor was not given out here.", "cursor") from error
-        data = [shown(self._current(identity, record)) for record in page.records]
-        return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
-
-    def _current(self, identity: Identity, record: Record) -> Record:
-        """What the ledger has of a live generation is as old as its last flush: take the newer truth."""
-        relay = self._engine.registry.find(identity.name, record.task_id)
-        if relay is None or relay.generation.facts.uid != record.uid:
-            return record
-        return relay.generation.record(self._engine.now())
-
-    async def _events(self, request: Request, runtime: Runtime, any_id: str) -> web.StreamResponse:
-        identity, http = request.caller.identity, request.http
-        after = _after(http)
-        relay = self._engine.registry.find(identity.name, any_id)
-        finished = None if relay else self._engine.registry.find_finished(identity.name, any_id)
-        if relay is None and finished is None:
-            if await self._engine.ledger.find(identity.name, any_id) is None:
-                raise Refusal.not_found()
-            raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
-        deadline = runtime.settings.limits.write_deadline
-        tape = relay.tape if relay else finished.tape if finished else None
-        if tape is None:
-            raise RuntimeError("neither live nor finished")
-        return await send_events(http, relay, tape, after, deadline, _own(request), holds=True)
 
 
 def _own(request: Request) -> list[tuple[str, str]]:
@@ -140,39 +154,6 @@ def _own(request: Request) -> list[tuple[str, str]]:
 def _json(request: Request, value: dict[str, Any]) -> web.Response:
     headers = CIMultiDict([("Content-Type", "application/json"), *_own(request)])
     return web.Response(body=json.dumps(value).encode(), headers=headers)
-
-
-def _only(method: str, allowed: str) -> None:
-    if method != allowed:
-        raise Refusal(405, "method_not_allowed", f"This path takes {allowed}.", headers={"Allow": allowed})
-
-
-async def _small_body(request: Request, runtime: Runtime) -> bytes:
-    limits = runtime.settings.limits
-    return await read_body(request.http, min(limits.body, 64 * 1024), limits.body_deadline)
-
-
-def _fields(body: bytes) -> dict[str, Any]:
-    """The JSON object of a control call; an empty body is an empty object."""
-    if not body.strip():
-        return {}
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refusal.bad_request("invalid_json", "The body must be a JSON object, or empty.") from None
-    if not isinstance(fields, dict):
-        raise Refusal.bad_request("invalid_json", "The body must be a JSON object, or empty.")
-    return fields
-
-
-def _reason(fields: dict[str, Any]) -> str | None:
-    reason = fields.get("reason")
-    if reason is None:
-        return None
-    if not isinstance(reason, str) or len(reason) > MAX_REASON:
-        message = f"reason must be a string of at most {MAX_REASON} characters."
-        raise Refusal.bad_request("invalid_reason", message, "reason")
-    return reason
 
 
 def _chosen(fields: dict[str, Any]) -> Callable[[Relay], bool]:
@@ -186,22 +167,3 @@ def _chosen(fields: dict[str, Any]) -> Callable[[Relay], bool]:
             return lambda relay: tag.items() <= relay.generation.facts.tags.items()
     message = 'Say which generations: exactly one of {"user": "…"}, {"tag": {"name": "value"}}, {"all": true}.'
     raise Refusal.bad_request("invalid_selection", message)
-
-
-def _is_own(relay: Relay, identity: Identity) -> bool:
-    return relay.generation.facts.identity.name == identity.name
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
-        raise Refusal.bad_request("invalid_limit", f"limit must be a whole number from 1 to {MAX_PAGE}.", "limit")
-    return int(text)
-
-
-def _after(http: web.BaseRequest) -> int:
-    text = http.query.get("after") or http.headers.get("Last-Event-ID") or "0"
-    if not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004 beyond any stream's length
-        raise Refusal.bad_request("invalid_event_id", "after (or Last-Event-ID) must be an event's number.", "after")
-    return int(text)

@@ -6,21 +6,25 @@ from proxy.core.headers import HeaderPair
 from proxy.core.settings import CorsSettings
 
 EXPOSED = "X-Task-Id, X-Message-Id, Retry-After, X-Request-Id"
-METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 MAX_AGE = "600"
 
 
 def cors_headers(request: web.BaseRequest, cors: CorsSettings) -> list[HeaderPair]:
-    """The headers that let the page of this request read the answer; none for other pages."""
-    origin = request.headers.get("Origin")
-    if not cors.origins or origin is None:
+    """The headers that let the page of this request read the answer; none of these for other pages.
+
+    Where the answer depends on the page, caches are told so in every answer, also in one that no page asked for.
+    """
+    if not cors.origins:
         return []
+    exposed = ("Access-Control-Expose-Headers", EXPOSED)
     if "*" in cors.origins:
-        return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", EXPOSED)]
-    vary = [("Vary", "Origin")]
-    if origin not in cors.origins:
-        return vary
-    return [*vary, ("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", EXPOSED)]
+        return [("Access-Control-Allow-Origin", "*"), exposed]
+    vary = ("Vary", "Origin")
+    origin = request.headers.get("Origin")
+    if origin is None or origin not in cors.origins:
+        return [vary]
+    return [vary, ("Access-Control-Allow-Origin", origin), exposed]
 
 
 def is_preflight(request: web.BaseRequest, cors: CorsSettings) -> bool:
@@ -39,4 +43,4 @@ def preflight(request: web.BaseRequest, cors: CorsSettings) -> web.Response:
             ("Access-Control-Allow-Headers", asked or "Authorization, Content-Type, X-Task-Id, X-User-Id"),
             ("Access-Control-Max-Age", MAX_AGE),
         ]
-    return web.Response(status=204, headers=dict(headers))
+    return web.Response(status=204, headers={"Server": "quell", **dict(headers)})

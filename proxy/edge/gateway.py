@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import Final
+from urllib.parse import unquote
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -22,6 +23,7 @@ from proxy.engine.engine import Admission, Engine
 from proxy.engine.plan import Call
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
+from proxy.stores.ports import LedgerUnavailableError
 
 LARGE_BODY: Final = 256 * 1024
 """A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
@@ -43,32 +45,37 @@ class Gateway:
         """
         runtime = self.runtime
         path, query = safe_target(http.raw_path)
-        served, rest = runtime.match(path)
+        served, sent = runtime.match(path)
         cors = served.route.cors
         if is_preflight(http, cors):
             return preflight(http, cors)
         dialect = served.dialects[0]
         try:
             headers = [(name, value) for name, value in http.headers.items()]
-            caller = runtime.caller(headers)
-            return await self._dispatch(Request(http, headers, served, rest, query, caller, dialect), runtime)
+            # An escaped letter is that letter for the upstream too, and must not lead around a rule. What must not be
+            # unescaped, such as a slash, was refused above.
+            request = Request(http, headers, served, unquote(sent), query, runtime.caller(headers), dialect)
+            return await self._dispatch(request, runtime, sent)
         except Refusal as refusal:
             return self._refuse(http, served, dialect, refusal)
+        except LedgerUnavailableError:
+            message = "The ledger can't be read now. What runs can still be stopped."
+            return self._refuse(http, served, dialect, Refusal.overloaded(5, "ledger_unavailable", message))
 
-    async def _dispatch(self, request: Request, runtime: Runtime) -> web.StreamResponse:
+    async def _dispatch(self, request: Request, runtime: Runtime, sent: str) -> web.StreamResponse:
+        """Serve a request, whose path behind the route's was `sent` as it stands in the request's target."""
         served, http, limits = request.served, request.http, runtime.settings.limits
-        if request.rest == "/generations" or request.rest.startswith("/generations/"):
+        if self._control.serves(request.rest):
             return await self._control.handle(request, runtime)
         dialect, endpoint = served.endpoint(http.method, request.rest)
         if isinstance(endpoint, StopCall):
-            body = await read_body(http, limits.body, limits.body_deadline)
-            return await self._control.stop_by_dialect(request, runtime, dialect, endpoint.any_id, body)
+            return await self._control.stop_by_dialect(request, runtime, dialect, endpoint.any_id)
         _check_allowed(served, request.rest)
         body = await read_body(http, limits.body, limits.body_deadline)
         if isinstance(endpoint, ModelCall):
             return await self._call_model(request, runtime, dialect, body)
         up = self._headers_up(request, runtime, identity_encoding=False)
-        url = join(served.upstream.settings.base_url, request.rest, request.query)
+        url = join(served.upstream.settings.base_url, sent, request.query)
         return await pass_through(http, served, url, up, body, limits.write_deadline)
 
     async def _call_model(
@@ -88,7 +95,7 @@ class Gateway:
 
     async def _ask(self, request: Request, runtime: Runtime, dialect: Dialect, body: bytes) -> Admission:
         served, http, limits = request.served, request.http, runtime.settings.limits
-        user = http.headers.get("X-User-Id")
+        user = _single(http, "X-User-Id")
         plain = PlainRequest(
             method=http.method,
             rest=request.rest,
@@ -164,15 +171,24 @@ def _ids(relay: Relay) -> list[HeaderPair]:
 
 
 def _chosen_id(http: web.BaseRequest) -> str | None:
-    chosen = http.headers.get("X-Task-Id")
+    chosen = _single(http, "X-Task-Id")
     if chosen is not None and not valid_task_id(chosen):
         message = "X-Task-Id takes 1 to 128 of the characters A-Z a-z 0-9 . _ : - (and not '.' or '..' alone)."
         raise Refusal.bad_request("invalid_task_id", message, "X-Task-Id")
     return chosen
 
 
+def _single(http: web.BaseRequest, name: str) -> str | None:
+    """The value of a header that says one thing: of two, nobody could tell which one counts."""
+    values = http.headers.getall(name, ())
+    if len(values) > 1:
+        raise Refusal.bad_request("invalid_header", f"The {name} header is there more than once.", name)
+    return values[0] if values else None
+
+
 def _check_allowed(served: Served, rest: str) -> None:
+    """Raise 403 unless the route's `only` list, if it has one, has the path or one that it is below of."""
     only = served.route.only
-    if only and not any(rest == path or rest.startswith(path.rstrip("/") + "/") for path in only):
+    if only and not any(path in ("/", rest) or rest.startswith(f"{path}/") for path in only):
         message = "This path is not passed on: the route's `only` list does not have it."
         raise Refusal(403, "path_not_allowed", message, type="permission_error")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
-from proxy.core.lifecycle import Outcome
+from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.engine.metrics import Metrics
@@ -40,52 +40,53 @@ class Canceller:
             The record; still running in it means that the stop is not confirmed yet. None when the id is unknown or
             somebody else's.
         """
-        record = await self._stop_live(identity, any_id, stop, confirm)
-        if record is None:
-            record = await self._ended(identity, any_id)
-        if record is None and identity is not None and valid_task_id(any_id):
-            self._registry.remember_stop(identity.name, any_id, stop, self._now())
+        name = None if identity is None else identity.name
+        record = await self._in_memory(name, any_id, stop, confirm)
+        if record is None and not self._is_ambiguous(name, any_id):
+            record = await self._ledger.find(name, any_id)
+            if record is None or record.outcome is Outcome.RUNNING:  # it may have come while the ledger was asked
+                record = await self._in_memory(name, any_id, stop, confirm) or record
+        if record is None and name is not None and valid_task_id(any_id):
+            self._registry.remember_stop(name, any_id, stop, self._now())
         result = "unknown_id" if record is None else cancel_result(record).value
         self._metrics.cancelled(dialect, stop.cause, result)
         return record
 
     async def cancel_all(self, relays: list[Relay], stop: Stop, *, dialect: str, confirm: float) -> list[Record]:
-        """Stop many at once; gives the records of those that this stop took effect on."""
+        """Stop many at once.
+
+        Gives the records of those that this stop ended; a generation that was complete by then is not among them.
+        Still running in one means, as in `cancel`, that it is not confirmed yet.
+        """
         stopped = [relay for relay in relays if relay.stop(stop)]
         await self._confirmed(stopped, confirm)
-        for _ in stopped:
-            self._metrics.cancelled(dialect, stop.cause, "stopped")
-        return [relay.generation.record(self._now()) for relay in stopped]
+        records = [self._record_of(relay) for relay in stopped]
+        for record in records:
+            self._metrics.cancelled(dialect, stop.cause, cancel_result(record).value)
+        return [record for record in records if cancel_result(record) is not CancelResult.ALREADY_FINISHED]
 
-    async def _stop_live(self, identity: Identity | None, any_id: str, stop: Stop, confirm: float) -> Record | None:
+    async def _in_memory(self, name: str | None, any_id: str, stop: Stop, confirm: float) -> Record | None:
+        """Stop what lives under an id, or find what ended a short time ago."""
         registry = self._registry
-        relay = registry.find_anybodys(any_id) if identity is None else registry.find(identity.name, any_id)
+        relay = registry.find_anybodys(any_id) if name is None else registry.find(name, any_id)
         if relay is None:
-            return None
+            found = registry.find_anybodys_finished(any_id) if name is None else registry.find_finished(name, any_id)
+            return None if found is None else found.record
         relay.stop(stop)
         await self._confirmed([relay], confirm)
-        if not relay.settled.done():  # the outcome may be known, but it is not durable yet
-            record = relay.generation.record(self._now())
-            return record if relay.generation.stop is None else _unconfirmed(record)
-        return relay.generation.record(self._now())
+        return self._record_of(relay)
 
-    async def _ended(self, identity: Identity | None, any_id: str) -> Record | None:
-        registry = self._registry
-        if identity is None:
-            finished = registry.find_anybodys_finished(any_id)
-        else:
-            finished = registry.find_finished(identity.name, any_id)
-        if finished is not None:
-            return finished.record
-        return await self._ledger.find(None if identity is None else identity.name, any_id)
+    def _is_ambiguous(self, name: str | None, any_id: str) -> bool:
+        return name is not None and self._registry.is_ambiguous(name, any_id)
+
+    def _record_of(self, relay: Relay) -> Record:
+        """The record of a generation; the end by a stop that is not on disk yet must not look like one."""
+        record = relay.generation.record(self._now())
+        is_certain = relay.settled.done() or record.cause is None
+        return record if is_certain else replace(record, outcome=Outcome.RUNNING)
 
     @staticmethod
     async def _confirmed(relays: list[Relay], seconds: float) -> None:
         waiting = [relay.settled for relay in relays if not relay.settled.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=seconds)
-
-
-def _unconfirmed(record: Record) -> Record:
-    """A record whose end is not on disk yet must not look like an end."""
-    return replace(record, outcome=Outcome.RUNNING)

@@ -106,7 +106,7 @@ def tracing() -> aiohttp.TraceConfig:
 
 def cut(transport: asyncio.Transport | None) -> None:
     """Finish closing a connection now: else it stays until its peer has read everything, or closes TLS by itself."""
-    if transport is not None and transport.is_closing() and False:
+    if transport is not None and transport.is_closing():
         transport.abort()
 
 

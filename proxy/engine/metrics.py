@@ -10,6 +10,11 @@ LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 OTHER_MODELS = 16
 """So many models that no setting names are shown by name, the first ones that were answered."""
+OTHER = "other"
+SERIES_OF_MODEL = 20
+"""So many series a model may make: kinds and sources of tokens, and its cost."""
+NO_ANSWER = frozenset({"rejected_upstream", "upstream_error"})
+"""Error kinds of answers that are themselves errors, as soon as they may come."""
 
 
 class Metrics:
@@ -20,7 +25,6 @@ class Metrics:
         self._models: set[str] = set()
         self._strangers = 0
         self._max_series = max_series
-        self._series: set[tuple[str, ...]] = set()
         self.active = Gauge("quell_generations_active", "Generations that live now.", registry=self.registry)
         self.generations = Counter(
             "quell_generations_total", "Ended generations.", ("route", "upstream", "outcome"), registry=self.registry
@@ -84,7 +88,7 @@ class Metrics:
     def settled(self, record: Record) -> None:
         """A generation ended."""
         self.generations.labels(record.route, record.upstream, record.outcome.value).inc()
-        if record.first_token_at is not None:
+        if record.first_token_at is not None and record.error_kind not in NO_ANSWER:
             self.first_token.labels(record.route).observe(max(record.first_token_at - record.started_at, 0.0))
         if record.upstream_closed_ms is not None:
             self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
@@ -105,12 +109,17 @@ class Metrics:
                 self.tokens.labels(record.upstream, model, kind, record.usage_source.value).inc(count)
 
     def _model(self, record: Record) -> str:
+        """The model's label. What a caller merely asked for is none: else anybody could use the names up."""
         model = record.model
-        if model is None or record.error_kind == "rejected_upstream":
-            return "other"
-        if model not in self._models:
-            if self._strangers >= OTHER_MODELS or len(self._models) * 20 >= self._max_series:
-                return "other"
-            self._strangers += 1
-            self._models.add(model)
+        if model is None or model in self._models:
+            return model or OTHER
+        was_answered = record.first_token_at is not None and record.error_kind is None
+        if (
+            not was_answered
+            or self._strangers >= OTHER_MODELS
+            or (len(self._models) + 1) * SERIES_OF_MODEL > self._max_series
+        ):
+            return OTHER
+        self._strangers += 1
+        self._models.add(model)
         return model

@@ -4,7 +4,7 @@ An id is looked up for one identity only. Task ids go before aliases (message id
 live generations of one caller share names neither.
 """
 
-from collections import OrderedDict
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,28 +14,23 @@ from proxy.core.record import Record
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
 from proxy.engine.tape import Tape
-
-TOMBSTONE_SECONDS = 10.0
-TOMBSTONES_EACH = 1000
-TOMBSTONES_ALL = 20_000
-"""Callers without keys are as many as they claim to be, so all of them together are bounded too."""
+from proxy.engine.tombstones import Tombstones
 
 FINISHED_SECONDS = 60.0
 FINISHED_MOST = 20_000
-"""Ended generations whose tape is still served; beyond it the oldest go early, so that short answers at a high rate
-can't fill the memory."""
+"""Ended generations whose tape is still served; beyond it those go early that have the least time left, so that short
+answers at a high rate can't fill the memory."""
 
 Key = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Finished:
-    """An ended generation whose tape may still be asked for: until `until` (monotonic), and while anybody reads."""
+    """An ended generation whose tape may still be asked for: for some time, and while anybody reads."""
 
     record: Record
     tape: Tape
     readers: set[Reader]
-    until: float
 
 
 class Registry:
@@ -45,10 +40,10 @@ class Registry:
         self._live: dict[Key, Relay] = {}
         self._aliases: dict[Key, list[Relay]] = {}
         self._streams: dict[str, int] = {}
-        self._finished: OrderedDict[str, Finished] = OrderedDict()
+        self._finished: dict[str, Finished] = {}
         self._finished_ids: dict[Key, str] = {}
-        self._tombstones: OrderedDict[Key, tuple[float, Stop]] = OrderedDict()
-        self._tombstones_of: dict[str, int] = {}
+        self._kept_until: list[tuple[float, str]] = []
+        self._tombstones = Tombstones()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -92,10 +87,14 @@ class Registry:
         named = self._aliases.get((identity, any_id), ())
         return named[0] if len(named) == 1 else None
 
+    def is_ambiguous(self, identity: str, any_id: str) -> bool:
+        """Whether an id means several live generations of its owner, and so none."""
+        return (identity, any_id) not in self._live and len(self._aliases.get((identity, any_id), ())) > 1
+
     def find_finished(self, identity: str, any_id: str) -> Finished | None:
         """The newest generation that an id names, among those that ended a short time ago."""
         uid = self._finished_ids.get((identity, any_id))
-        return self._finished.get(uid) if uid else None
+        return None if uid is None or self.is_ambiguous(identity, any_id) else self._finished[uid]
 
     def find_anybodys(self, any_id: str) -> Relay | None:
         """For the operator: the one live generation with this id, whoever owns it; None also when several have it."""
@@ -125,67 +124,46 @@ class Registry:
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left
-        until = now + max(FINISHED_SECONDS, relay.rules.route.linger)
-        self._finished[facts.uid] = Finished(record, relay.tape, relay.readers, until)
+        self._finished[facts.uid] = Finished(record, relay.tape, relay.readers)
         for known in (facts.task_id, *(str(alias) for alias in ids)):
+            self._finished_ids.pop((name, known), None)  # so that the newest stands last
             self._finished_ids[name, known] = facts.uid
+        heapq.heappush(self._kept_until, (now + max(FINISHED_SECONDS, relay.rules.route.linger), facts.uid))
         return self._over(now)
 
     def expire(self, now: float) -> list[Finished]:
         """Give the ended generations whose time is over, and forget old tombstones."""
-        while self._tombstones and next(iter(self._tombstones.values()))[0] <= now:
-            self._drop_tombstone(next(iter(self._tombstones)))
+        self._tombstones.expire(now)
         return self._over(now)
 
     def _over(self, now: float) -> list[Finished]:
         over: list[Finished] = []
-        while self._finished:
-            uid, oldest = next(iter(self._finished.items()))
-            if oldest.until > now and len(self._finished) <= FINISHED_MOST:
-                break
-            if oldest.readers:  # a slow one is still at it
-                oldest.until = now + FINISHED_SECONDS
-                self._finished.move_to_end(uid)
-                break
-            over.append(self.forget(oldest))
+        read: list[str] = []
+        while self._kept_until and (self._kept_until[0][0] <= now or len(self._finished) > FINISHED_MOST):
+            _, uid = heapq.heappop(self._kept_until)
+            if self._finished[uid].readers:  # a slow one is still at it
+                read.append(uid)
+            else:
+                over.append(self._forget(uid))
+        for uid in read:
+            heapq.heappush(self._kept_until, (now + FINISHED_SECONDS, uid))
         return over
 
-    def forget(self, finished: Finished) -> Finished:
-        """Drop an ended generation now."""
+    def _forget(self, uid: str) -> Finished:
+        finished = self._finished.pop(uid)
         record = finished.record
-        self._finished.pop(record.uid, None)
         for known in (record.task_id, record.message_id, record.upstream_id):
             key = (record.identity, known or "")
-            if self._finished_ids.get(key) == record.uid:
+            if self._finished_ids.get(key) == uid:
                 del self._finished_ids[key]
         return finished
 
-    # Tombstones: stops that came before their generation.
+    # Stops that come before their generation.
 
     def remember_stop(self, identity: str, task_id: str, stop: Stop, now: float) -> None:
         """Keep a stop for an id not seen yet, for a short time."""
-        key = (identity, task_id)
-        if key in self._tombstones:
-            self._drop_tombstone(key)
-        if self._tombstones_of.get(identity, 0) >= TOMBSTONES_EACH:
-            self._drop_tombstone(next(kept for kept in self._tombstones if kept[0] == identity))
-        if len(self._tombstones) >= TOMBSTONES_ALL:
-            self._drop_tombstone(next(iter(self._tombstones)))
-        self._tombstones[key] = (now + TOMBSTONE_SECONDS, stop)
-        self._tombstones_of[identity] = self._tombstones_of.get(identity, 0) + 1
+        self._tombstones.remember(identity, task_id, stop, now)
 
     def take_stop(self, identity: str, task_id: str, now: float) -> Stop | None:
         """The stop that waits for this id, if it is not too old; it is used up."""
-        key = (identity, task_id)
-        found = self._tombstones.get(key)
-        if found is None:
-            return None
-        self._drop_tombstone(key)
-        until, stop = found
-        return stop if until > now else None
-
-    def _drop_tombstone(self, key: Key) -> None:
-        del self._tombstones[key]
-        left = self._tombstones_of.pop(key[0]) - 1
-        if left:
-            self._tombstones_of[key[0]] = left
+        return self._tombstones.take(identity, task_id, now)

@@ -8,11 +8,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.core.errors import Refusal, UpstreamErrorKind
+from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.settings import RouteSettings
 from proxy.core.tee import Tee
+from proxy.engine.closing import last_frames, refusal_of
 from proxy.engine.deadlines import Expiry, overdue
 from proxy.engine.failures import log_failure
 from proxy.engine.head import Ending, Head
@@ -190,7 +191,7 @@ class Relay:
 
     async def publish(self, head: Head) -> None:
         """Let the client's answer begin, once the START is on disk."""
-        await self._started
+        await self._start_on_disk()
         self._show(head)
 
     def _show(self, head: Head | Refusal) -> None:
@@ -221,7 +222,7 @@ class Relay:
         except TimeoutError:
             self._end_interrupted()
         except UpstreamError as error:
-            self._end_broken(error.kind)
+            self._end_cut(Outcome.FAILED, error.kind.value, Refusal.upstream(error.kind))
         except LedgerUnavailableError:
             message = "The ledger can't record new work now. Nothing was sent to the client."
             self._end_refused(Refusal.overloaded(5, "ledger_unavailable", message))
@@ -245,77 +246,61 @@ class Relay:
         if call is None:
             raise RuntimeError("a relay runs once")
         if self.rules.strict:
-            await self._started
+            await self._start_on_disk()
         self._enter(Phase.CONNECTING)
         self._answer = await self.upstream.open(
             call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
         )
         complete = await receive(self, self._answer)
-        self._end_received(self._answer.status, complete=complete)
+        self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
+
+    async def _start_on_disk(self) -> None:
+        if not self._started.done():
+            await asyncio.shield(self._started)  # the ledger's future is not ours to cancel
+        self._started.result()
 
     def _enter(self, phase: Phase) -> None:
         self.generation.advance(phase)
         self._since = self._services.now()
 
-    # The ends. Each folds the rest and writes the outcome, once.
+    # The ends that are not the upstream's own. Each folds the rest and writes the outcome, once.
+
+    def _end_interrupted(self) -> None:
+        """A stop, or one of our deadlines; when both came, the stop."""
+        stop, expiry = self.generation.stop, self._expiry
+        if stop is not None:
+            self._fold()
+            self.generation.upstream_closed(self._services.now())
+            self._refusal = refusal_of(stop)
+            self.generation.end_stopped(self._services.now())
+        elif expiry is not None:
+            self._end_cut(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
+        else:
+            raise RuntimeError("interrupted by nobody")
+
+    def _end_cut(self, outcome: Outcome, kind: str, refusal: Refusal) -> None:
+        self._fold()
+        self.generation.end_cut(outcome, self._services.now(), kind)
+        if self.generation.outcome is not Outcome.COMPLETED:
+            self._refusal = refusal
+
+    def _end_refused(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        self.generation.end(Outcome.FAILED, self._services.now(), refusal.code)
 
     def _fold(self) -> None:
         if self.tee is not None:
             self.tee.fold(final=True)
 
-    def _end_received(self, status: int, *, complete: bool) -> None:
-        """The upstream's answer is over by itself."""
-        now, partial = self._services.now(), self.generation.partial
-        if status >= 400:  # noqa: PLR2004 the upstream's own refusals and failures
-            kind = "rejected_upstream" if status < 500 else "upstream_error"  # noqa: PLR2004 the same
-            self.generation.end(Outcome.FAILED, now, kind)
-        elif partial.error is not None:
-            self.generation.end(Outcome.FAILED, now, "upstream_error")
-        elif complete:
-            self.generation.end(Outcome.COMPLETED, now)
-        else:
-            self.generation.end(Outcome.FAILED, now, UpstreamErrorKind.TRUNCATED.value)
-
-    def _end_broken(self, kind: UpstreamErrorKind) -> None:
-        """The upstream broke; an answer that was complete by then is complete."""
-        self._fold()
-        self._end_unless_complete(Outcome.FAILED, kind.value, Refusal.upstream(kind))
-
-    def _end_interrupted(self) -> None:
-        """A stop, or one of our deadlines; when both came, the stop."""
-        self._fold()
-        stop, expiry, now = self.generation.stop, self._expiry, self._services.now()
-        if stop is not None:
-            self.generation.upstream_closed(now)
-            self._refusal = _stopped(stop)
-            self.generation.end_stopped(now)
-        elif expiry is not None:
-            self._end_unless_complete(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
-        else:
-            raise RuntimeError("interrupted by nobody")
-
-    def _end_unless_complete(self, outcome: Outcome, kind: str, refusal: Refusal) -> None:
-        now = self._services.now()
-        if self.generation.partial.complete(eof_clean=False):
-            self.generation.end(Outcome.COMPLETED, now)
-        else:
-            self._refusal = refusal
-            self.generation.end(outcome, now, kind)
-
-    def _end_refused(self, refusal: Refusal) -> None:
-        """We refuse, or have failed."""
-        self._refusal = refusal
-        self.generation.end(Outcome.FAILED, self._services.now(), refusal.code)
-
     # Afterwards.
 
     async def _conclude(self) -> None:
         """Answer the client, count, settle. A count comes first only where the client waits for it."""
-        if self.generation.stop is not None and self._streams() and self.plan.wants_usage:
+        waits = self.generation.stop is not None and self._streams() and self.plan.wants_usage
+        if waits:
             await self._services.count(self)
-            self._answer_client()
-        else:
-            self._answer_client()
+        self._answer_client()
+        if not waits:
             await self._services.count(self)
         await self._services.settle(self)
         self.tee = None
@@ -333,32 +318,13 @@ class Relay:
             reader.wake()
 
     def _end_stream(self, refusal: Refusal) -> Ending:
-        """The last frames of a stream that did not end by itself: proper after a stop, an error event otherwise."""
-        wire, generation, stop = self.plan.wire, self.generation, self.generation.stop
-        if generation.partial.done:
-            return Ending.CLEAN
-        if self.amid_event:  # part of an oversize event went out, so nothing can follow it properly
-            return Ending.BROKEN
-        if stop is None:
-            self.pass_on(wire.error_frame(refusal.message, refusal.type, refusal.code))
-            return Ending.BROKEN
-        facts = generation.facts
-        self.pass_on(
-            wire.closing(
-                generation.partial,
-                finish_reason=self.rules.finish_reason,
-                usage=generation.counted.usage if self.plan.wants_usage else None,
-                comment=f"quell: task_id={facts.task_id} cause={stop.cause.value}",
-                answer_id=facts.message_id,
-                model=facts.model or "",
-                created=int(facts.started_wall),
-            )
+        frames, ending = last_frames(
+            self.generation,
+            self.plan,
+            refusal,
+            finish_reason=self.rules.finish_reason,
+            amid_event=self.amid_event,
         )
-        return Ending.CLEAN
-
-
-def _stopped(stop: Stop) -> Refusal:
-    """What a client is told whose call was stopped before its header went out."""
-    if stop.cause is Cause.SHUTDOWN:
-        return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
-    return Refusal.cancelled()
+        if frames:
+            self.pass_on(frames)
+        return ending

@@ -35,29 +35,39 @@ class Settler:
 
     async def count(self, relay: Relay) -> None:
         """Write the token counts into the ended generation: the upstream's own, else counted from the texts."""
+        try:
+            relay.generation.counted = await self._counted(relay)
+        except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
+            log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
+
+    async def _counted(self, relay: Relay) -> Counted:
         generation, plan = relay.generation, relay.plan
         partial = generation.partial
         if partial.usage_chunk:
             relay.upstream.takes_usage = True
         if partial.usage is not None and partial.usage.completion_tokens is not None:
-            generation.counted = Counted(partial.usage, UsageSource.UPSTREAM)
-            return
+            return Counted(partial.usage, UsageSource.UPSTREAM)
         if not plan.counts or generation.error_kind in NOT_BILLED or _never_sent(relay):
-            return
+            return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
         prompt, _ = await self._counter.count_prompt(plan.body, encoding)
-        completion, source = await self._counter.count(partial.counted_text(), encoding)
-        generation.counted = Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)
+        text = partial.counted_text()
+        completion, source = await self._counter.count(text, encoding)
+        if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
+            completion, source = round(completion * partial.counted_characters / len(text)), UsageSource.ESTIMATE
+        return Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
         record = relay.generation.record(self._now())
-        self._metrics.settled(record)
         try:
+            self._metrics.settled(record)
             await self._ledger.end(record)
+            _log_end(record)
         except LedgerUnavailableError as error:
             log_failure("ledger.write_failed", error, task_id=record.task_id)
-        _log_end(record)
+        except Exception as error:  # noqa: BLE001 what ended must be released, come what may
+            log_failure("settle.failed", error, task_id=record.task_id)
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()

@@ -8,7 +8,7 @@ MEMORY_BYTES = 16 * 1024
 reader and a socket's buffer a kept stream stays near 64 KiB, whatever its length."""
 
 REST_BYTES = 2 * 1024
-"""The rest of an ended tape is compressed from this size on: below, setting up the compressor costs more than it saves."""
+"""The rest of an ended tape is compressed from this size on: below, a compressor costs more than it saves."""
 
 SLOT_BYTES = 16 * 1024 + 4096
 """A slot of the spill file: a block that zlib could not shrink, plus the last event that overran it. Larger sealed

@@ -147,7 +147,7 @@ async def fault_bench(
 ) -> AsyncIterator[Bench]:
     """Start both. `base_url` names another address than the scripted upstream's; `timeouts` are the upstream's."""
     settings = {"timeouts": timeouts or {}} | (upstream or {})
-    overrides = {"ledger": {"flush": FLUSH}} | config
+    overrides = {"ledger": {"flush": FLUSH, "text": "all"}} | config
 
     async def unscripted(conn: Conn) -> None:
         raise AssertionError("this call brought no script along")

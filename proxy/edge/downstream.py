@@ -21,6 +21,10 @@ HIGH_WATER: Final = 16 * 1024
 """Bytes that may wait in a socket's buffer before its reader counts as lagging."""
 
 
+class BrokenOffError(ConnectionResetError):
+    """An answer ends before its time, and we know why: its client left or lags, or it must not look complete."""
+
+
 class SocketSink:
     """A client's socket, as a reader's sink: takes bytes at once and says when it has enough."""
 
@@ -29,7 +33,7 @@ class SocketSink:
     def __init__(self, request: web.BaseRequest, *, chunked: bool) -> None:
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError("the client has left")
+            raise BrokenOffError("the client has left")
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._transport = transport
         self._writer = request.writer
@@ -51,14 +55,14 @@ class SocketSink:
         """
         while True:
             if self._transport.is_closing():
-                raise ConnectionResetError("the client has left")
+                raise BrokenOffError("the client has left")
             waiting = self._transport.get_write_buffer_size()
             try:
                 async with asyncio.timeout(deadline):
                     await self._writer.drain()
             except TimeoutError:
                 if self._transport.get_write_buffer_size() >= waiting:
-                    raise ConnectionResetError("the client takes nothing") from None
+                    raise BrokenOffError("the client takes nothing") from None
             else:
                 return
 
@@ -104,14 +108,14 @@ async def _catch_up(tape: Tape, reader: Reader, sink: SocketSink, deadline: floa
         try:
             data = tape.read(reader.cursor)
         except FallenBehindError:
-            raise ConnectionResetError("the client fell behind the tape") from None
+            raise BrokenOffError("the client fell behind the tape") from None
         reader.cursor += len(data)
         keeps_up = not data or (sink.write(data) and reader.cursor == tape.end)
 
 
 def break_off() -> NoReturn:
     """End an answer so that nobody takes it for complete: the connection closes without the last chunk."""
-    raise ConnectionResetError("broken off on purpose")
+    raise BrokenOffError("broken off on purpose")
 
 
 async def answer(

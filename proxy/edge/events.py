@@ -1,6 +1,7 @@
 """Observing a generation: its client-side stream again, from any event on, each event with its number as `id:`."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -20,6 +21,8 @@ STREAM_HEADERS: tuple[HeaderPair, ...] = (
     ("Cache-Control", "no-cache, no-transform"),
     ("X-Accel-Buffering", "no"),
 )
+
+_ID_LINE = re.compile(rb"(?:^|[\r\n])id(?=[:\r\n])")
 
 
 class Numbered:
@@ -55,8 +58,9 @@ class Numbered:
         self._at_start = self._at_start and not block
 
     def _undispatched(self, raw: bytes) -> bytes:
-        """A comment, or fields without data. An id among them would be what a parser comes back with: it gets ours."""
-        return with_id(raw, str(self._number)) if b"id" in raw and not self._framer.oversize else raw
+        """A comment, or fields without data. An id among them is what a parser would come back with: it gets ours."""
+        foreign = not self._framer.oversize and _ID_LINE.search(raw) is not None
+        return with_id(raw, str(self._number)) if foreign else raw
 
 
 async def send_events(
@@ -169,7 +173,7 @@ def _read(tape: Tape, position: int) -> bytes:
     try:
         return tape.read(position)
     except FallenBehindError:
-        raise ConnectionResetError("the observer fell behind the tape") from None
+        raise downstream.BrokenOffError("the observer fell behind the tape") from None
 
 
 def _whole(tape: Tape, after: int) -> bytes:

@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.core.errors import Refusal
 from proxy.core.settings import LimitsSettings
+from proxy.edge.downstream import BrokenOffError
 from proxy.edge.intake import OtherVersionRequest, check_request, respond
 from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol
 from proxy.engine.failures import log_failure
@@ -90,6 +91,8 @@ class QuellServer(web.Server):
             return await self._handler(request)
         except Refusal as refusal:
             refused = refusal
+        except BrokenOffError:
+            raise
         except Exception as error:
             if isinstance(error, ConnectionError) and request.transport is None:
                 raise  # the client left while it was written to

@@ -7,8 +7,8 @@ from asyncio import timeout
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import Refusal, UpstreamErrorKind
-from proxy.core.sse import Framer, slices
 from proxy.core.tee import Tee
+from proxy.engine.event_stream import EventStream
 from proxy.engine.head import Head
 from proxy.engine.upstream import Answer, UpstreamError
 from proxy.wire.answer import AnswerFold, AnswerTooLargeError
@@ -24,9 +24,6 @@ be answered properly. A longer one is passed on as it comes."""
 DONE_SECONDS = 2.0
 """How long the end of the HTTP body may take after `[DONE]`: the client has all it wants by then."""
 
-NAMING_BLOCKS = 4
-"""In so many blocks the upstream's id is looked for; comments may come before the first event."""
-
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 KEPT_TYPES = frozenset({EVENT_STREAM, JSON, ""})
@@ -34,8 +31,6 @@ KEPT_TYPES = frozenset({EVENT_STREAM, JSON, ""})
 
 OK = 200
 BODILESS = frozenset({204, 205, 304})
-DONE = b"[DONE]"
-USAGE = b'"usage"'
 REPLACED_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "transfer-encoding"})
 PLAIN_CODINGS = frozenset({"", "identity"})
 
@@ -59,8 +54,7 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
     if streamed and plain and relay.tee is not None:
         ended = await _pass_events(relay, answer, relay.tee)
     else:
-        await _pass_bytes(relay, answer, hold=answer.content_type == JSON or answer.status in BODILESS)
-        ended = True
+        ended = await _pass_bytes(relay, answer, streamed=streamed)
     fold_rest(relay)
     judged = relay.tee is not None and (streamed or not partial.oversize)
     return partial.complete(eof_clean=ended) if judged else True
@@ -78,86 +72,12 @@ def fold_rest(relay: "Relay") -> None:
         relay.tee.fold(final=True)
 
 
-class _Events:
-    """The events of a stream on their way: a copy is kept, the upstream's id and the terminator are looked for."""
-
-    __slots__ = ("_framer", "_relay", "_strips", "_tee", "_unnamed", "over")
-
-    def __init__(self, relay: "Relay", tee: Tee) -> None:
-        self._relay = relay
-        self._tee = tee
-        self._framer = Framer()
-        self._strips = relay.plan.strips_usage
-        self._unnamed = NAMING_BLOCKS
-        self.over = False
-        """Whether the terminator came; nothing behind it is of interest."""
-
-    @property
-    def oversize(self) -> bool:
-        """Whether any event was too large to be held back, and so is missing in the copy."""
-        return self._framer.oversize
-
-    def take(self, chunk: bytes) -> bytes:
-        """What of the stream can be passed on now that `chunk` came."""
-        self._relay.heard()
-        framer = self._framer
-        block = framer.push(chunk)
-        if not framer.oversize:
-            return self._look(block) if block else block
-        self._relay.generation.partial.oversize = True
-        self._relay.amid_event = framer.amid_event
-        whole = framer.whole(block)  # bytes of the oversize event stand on one side of it, and go as they are
-        before = b"" if block.startswith(whole) else block[: len(block) - len(whole)]
-        seen = self._look(whole) if whole else whole
-        return before + seen if self.over else before + seen + block[len(before) + len(whole) :]
-
-    def rest(self) -> bytes:
-        """The last bytes of a stream that ended without a border."""
-        tail = self._framer.flush()
-        if tail:
-            self._tee.keep(tail)
-        return tail
-
-    def _look(self, block: bytes) -> bytes:
-        """Look at whole events and keep them; gives what the client gets of them."""
-        if self._unnamed:
-            self._learn_id(block)
-        if DONE in block:
-            block = self._up_to_done(block)
-        if self._tee.keep(block):
-            self._tee.fold()
-        if self._strips and USAGE in block:
-            block = self._relay.plan.wire.without_extra_usage(block)
-        return block
-
-    def _learn_id(self, block: bytes) -> None:
-        """Learn the upstream's id at once, so that a stop can name it."""
-        upstream_id = self._relay.plan.wire.peek_id(block)
-        if upstream_id is None:
-            self._unnamed -= 1
-        else:
-            self._unnamed = 0
-            self._relay.learned_id(upstream_id)
-
-    def _up_to_done(self, block: bytes) -> bytes:
-        """The block up to its terminating event; all of it when the word only stands in somebody's text."""
-        end = 0
-        for raw, _ in slices(block):
-            end += len(raw)
-            if DONE in raw and self._relay.plan.wire.is_done(raw):
-                self.over = True
-                if (block[end:] + self._framer.tail).strip():
-                    self._relay.generation.partial.trailing = True
-                return block[:end]
-        return block
-
-
 async def _pass_events(relay: "Relay", answer: Answer, tee: Tee) -> bool:
     """Whole events go to the client as they came; True when the body ended as it should."""
     headers = answer.headers if answer.content_type else [*answer.headers, ("Content-Type", EVENT_STREAM)]
     relay.tape.sse = True
     await relay.publish(Head(answer.status, headers, streamed=True))
-    events = _Events(relay, tee)
+    events = EventStream(relay, tee)
     while chunk := await answer.read():
         if block := events.take(chunk):
             relay.pass_on(block)
@@ -175,7 +95,7 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
         raise Refusal(502, "upstream_bad_answer", message, type="upstream_error")
     partial = relay.generation.partial
     relay.tee = Tee(relay.plan.wire, partial, streamed=True, bound=relay.rules.kept)
-    events, fold, ended = _Events(relay, relay.tee), AnswerFold(relay.rules.answer), True
+    events, fold, ended = EventStream(relay, relay.tee), AnswerFold(relay.rules.answer), True
     while not events.over and (chunk := await answer.read()):
         block = events.take(chunk if decoder is None else decoder.feed(chunk))
         if events.oversize:
@@ -204,22 +124,47 @@ def _too_large() -> Refusal:
     return Refusal(502, "answer_too_large", message, type="upstream_error")
 
 
-async def _pass_bytes(relay: "Relay", answer: Answer, *, hold: bool) -> None:
-    """Anything that is no plain event stream goes as it is; a JSON answer of ordinary size in one piece."""
+async def _pass_bytes(relay: "Relay", answer: Answer, *, streamed: bool) -> bool:
+    """Anything that is no plain event stream goes as it is; True, the body ended as it should."""
+    try:
+        if answer.content_type == JSON or answer.status in BODILESS:
+            await _pass_held(relay, answer)
+        else:
+            await _pass_on(relay, answer, None if streamed else answer.length, [])
+    except BaseException:
+        if not streamed:
+            _mark_torn(relay)
+        raise
+    return True
+
+
+def _mark_torn(relay: "Relay") -> None:
+    """Keep what can be read of an answer that broke off; it is not whole, even if its JSON happens to be."""
+    fold_rest(relay)
+    partial = relay.generation.partial
+    partial.finish_reasons.clear()
+    partial.ends_with_body = False
+
+
+async def _pass_held(relay: "Relay", answer: Answer) -> None:
+    """A JSON answer of ordinary size goes out in one piece."""
     held: list[bytes] = []
     size = 0
-    while hold and (chunk := await answer.read()):
+    while chunk := await answer.read():
         relay.heard()
         held.append(chunk)
         size += len(chunk)
         _keep(relay, chunk)
-        hold = size <= HELD_BYTES
-    if hold:
-        body = b"".join(held)
-        relay.tape.append(body)
-        await relay.publish(Head(answer.status, answer.headers, streamed=False, length=len(body), body=body))
-        return
-    await relay.publish(Head(answer.status, answer.headers, streamed=False, length=answer.length))
+        if size > HELD_BYTES:
+            await _pass_on(relay, answer, answer.length, held)
+            return
+    body = b"".join(held)
+    relay.tape.append(body)
+    await relay.publish(Head(answer.status, answer.headers, streamed=False, length=len(body), body=body))
+
+
+async def _pass_on(relay: "Relay", answer: Answer, length: int | None, held: list[bytes]) -> None:
+    await relay.publish(Head(answer.status, answer.headers, streamed=False, length=length))
     for chunk in held:
         relay.pass_on(chunk)
     while chunk := await answer.read():

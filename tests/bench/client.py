@@ -6,7 +6,7 @@ It knows answers with a length and chunked ones, one at a time on a connection, 
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 PATH: Final = "/v1/chat/completions"
@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
         self.began: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._expected: int | None = None
-        self._head = b""
+        self._head = self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         """Send a request; gives the time."""
         self.events = self.size = 0
         self.first_event = 0.0
-        self._expected, self._head = None, b""
+        self._expected, self._head, self._tail = None, b"", b""
         if self.kept is not None:
             self.kept.clear()
         self.began, self.ended = self._loop.create_future(), self._loop.create_future()
@@ -77,7 +77,8 @@ class Connection(asyncio.Protocol):
                 self.first_event = time.monotonic()
         if self._expected is None:
             self._see_head(data)
-        if self.size == self._expected or (self._expected == -1 and data.endswith(END)):
+        self._tail = data[-len(END) :] if len(data) >= len(END) else (self._tail + data)[-len(END) :]
+        if self.size == self._expected or (self._expected == -1 and self._tail == END and self._is_whole()):
             _done(self.ended)
 
     def _see_head(self, data: bytes) -> None:
@@ -90,6 +91,10 @@ class Connection(asyncio.Protocol):
             self._expected = length if length < 0 else len(head) + len(border) + length
             _done(self.began)
 
+    def _is_whole(self) -> bool:
+        """Whether what looks like the last chunk is it. Only kept bytes can tell; the others never look like it."""
+        return self.kept is None or any(not chunk for chunk in chunks(bytes(self.kept).partition(b"\r\n\r\n")[2]))
+
     @property
     def status(self) -> int:
         """The answer's status; 0 before it came."""
@@ -98,7 +103,7 @@ class Connection(asyncio.Protocol):
     def body(self) -> bytes:
         """The kept answer's body, its chunks joined."""
         head, _, rest = bytes(self.kept or b"").partition(b"\r\n\r\n")
-        return joined(rest) if b"chunked" in head.lower() else rest
+        return b"".join(chunks(rest)) if b"chunked" in head.lower() else rest
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits."""
@@ -120,15 +125,13 @@ def _done(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-def joined(chunked: bytes) -> bytes:
-    """The content of a chunked body, as far as it is whole."""
-    parts: list[bytes] = []
+def chunks(chunked: bytes) -> Iterator[bytes]:
+    """The chunks of a body as far as they came; the last one is empty."""
     at = 0
     while (line_end := chunked.find(b"\r\n", at)) > 0:
         size = int(chunked[at:line_end], 16)
-        parts.append(chunked[line_end + 2 : line_end + 2 + size])
+        yield chunked[line_end + 2 : line_end + 2 + size]
         at = line_end + 4 + size
-    return b"".join(parts)
 
 
 async def connect(port: int, *, keep: bool = False, receive_buffer: int = 0) -> Connection:

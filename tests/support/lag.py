@@ -11,7 +11,7 @@ SEND_BUFFER = 8192
 
 
 def shrink_send_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel buffer only some kilobytes for each client that connects from now on to a proxy in this process."""
+    """Let the kernel buffer only some kilobytes for each further client of the proxies in this process."""
     real = QuellProtocol.connection_made
 
     def connection_made(self: QuellProtocol, transport: asyncio.BaseTransport) -> None:

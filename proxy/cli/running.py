@@ -16,6 +16,7 @@ from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
 from proxy.edge.admin_errors import AdminTokenError, ReloadError
+from proxy.engine.failures import log_failure
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 
 TRY_IT = """\
@@ -115,6 +116,9 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
             waiting = await app.reload()
         except ReloadError as error:
             click.echo(f"quell: the new settings are not taken, the old ones stay:\n{error}", err=True)
+        except Exception as error:  # noqa: BLE001 the next SIGHUP must still be heard
+            log_failure("reload.failed", error)
+            click.echo("quell: the reload failed, the old settings stay; the log says where", err=True)
         else:
             rest = f"; a restart is needed for: {', '.join(waiting)}" if waiting else ""
             click.echo(f"quell: the settings were reloaded{rest}", err=True)

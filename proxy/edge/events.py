@@ -33,6 +33,7 @@ class Numbered:
         self._number = number
         self._after = after
         self._at_start = at_start
+        self._amid_event = False
         self._framer = Framer()
 
     def take(self, data: bytes) -> bytes:
@@ -46,21 +47,26 @@ class Numbered:
     @property
     def amid_event(self) -> bool:
         """Whether nothing may be put behind what was given so far."""
-        return self._framer.amid_event
+        return self._amid_event
 
     def _events(self, block: bytes) -> Iterator[bytes]:
-        for raw, dispatched in slices(block, at_start=self._at_start):
-            self._number += dispatched
-            if dispatched and self._number > self._after:
-                yield with_id(raw, str(self._number))
-            elif not dispatched and self._number >= self._after:
-                yield self._undispatched(raw)
-        self._at_start = self._at_start and not block
+        found = slices(block, at_start=self._at_start)
+        if found and self._amid_event:
+            rest, _ = found.pop(0)
+            yield rest if self._number > self._after else b""
+        if found and self._framer.amid_event:  # of an event too large to be held its first piece gets the number
+            found[-1] = (found[-1][0], True)
+        for raw, counts in found:
+            yield self._event(raw, counts=counts)
+        if block:
+            self._at_start, self._amid_event = False, self._framer.amid_event
 
-    def _undispatched(self, raw: bytes) -> bytes:
-        """A comment, or fields without data. An id among them is what a parser would come back with: it gets ours."""
-        foreign = not self._framer.oversize and _ID_LINE.search(raw) is not None
-        return with_id(raw, str(self._number)) if foreign else raw
+    def _event(self, raw: bytes, *, counts: bool) -> bytes:
+        self._number += counts
+        if self._number < self._after or (counts and self._number == self._after):
+            return b""
+        # A comment has no number. But an id without data is what a parser would come back with, so it becomes ours.
+        return with_id(raw, str(self._number)) if counts or _ID_LINE.search(raw) else raw
 
 
 async def send_events(

@@ -64,6 +64,7 @@ class Engine:
         self.draining = False
         self._replica = replica
         self._relays = Tasks()
+        self._chores = Tasks()
         self._spill = Spill()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
         self.canceller = Canceller(self.registry, ledger, metrics, self.now)
@@ -165,9 +166,9 @@ class Engine:
         for finished in self.registry.expire(now):
             finished.tape.close()
         self.metrics.ledger_pending.set(self.ledger.pending)
-        if now - self._purged > PURGE_SECONDS:
+        if now - self._purged > PURGE_SECONDS and not len(self._chores):
             self._purged = now
-            await self.ledger.purge(time.time())
+            self._chores.start(self.ledger.purge(time.time()), "purge")  # on its own: deadlines don't wait for a disk
 
     @staticmethod
     def _keep_alive(relay: Relay, now: float) -> None:
@@ -188,8 +189,9 @@ class Engine:
         for relay in self.registry:
             relay.stop(Stop(Cause.SHUTDOWN))
 
-    def close(self) -> None:
-        """Let the spill file go."""
+    async def close(self) -> None:
+        """End the chores and let the spill file go; every generation is settled by now."""
+        await self._chores.cancel()
         self._spill.close()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
+from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
@@ -37,7 +38,8 @@ class Registry:
     """The generations of this replica."""
 
     def __init__(self) -> None:
-        self._live: dict[Key, Relay] = {}
+        self._live: dict[str, Relay] = {}
+        self._named: dict[Key, Relay] = {}
         self._aliases: dict[Key, list[Relay]] = {}
         self._streams: dict[str, int] = {}
         self._finished: dict[str, Finished] = {}
@@ -56,12 +58,13 @@ class Registry:
         return self._streams.get(identity, 0)
 
     def check_free(self, identity: str, task_id: str) -> None:
-        """Make sure a chosen id is free.
+        """Make sure a chosen id is free. It is again when its generation has ended, durably or not: its client knows.
 
         Raises:
-            Refusal: 400, a live generation of the same caller has it.
+            Refusal: 400, a running generation of the same caller has it.
         """
-        if (identity, task_id) in self._live:
+        named = self._named.get((identity, task_id))
+        if named is not None and named.generation.outcome is Outcome.RUNNING:
             message = "A generation with this task id is still running. Choose another id, or stop that one first."
             raise Refusal.bad_request("task_id_in_use", message, "X-Task-Id")
 
@@ -69,7 +72,8 @@ class Registry:
         """Make a generation known by its task id and message id."""
         facts = relay.generation.facts
         name = facts.identity.name
-        self._live[name, facts.task_id] = relay
+        self._live[facts.uid] = relay
+        self._named[name, facts.task_id] = relay
         self._aliases.setdefault((name, facts.message_id), []).append(relay)
         self._streams[name] = self._streams.get(name, 0) + 1
 
@@ -81,15 +85,15 @@ class Registry:
 
     def find(self, identity: str, any_id: str) -> Relay | None:
         """The live generation that an id names for its owner."""
-        relay = self._live.get((identity, any_id))
+        relay = self._named.get((identity, any_id))
         if relay is not None:
             return relay
-        named = self._aliases.get((identity, any_id), ())
-        return named[0] if len(named) == 1 else None
+        meant = self._aliases.get((identity, any_id), ())
+        return meant[0] if len(meant) == 1 else None
 
     def is_ambiguous(self, identity: str, any_id: str) -> bool:
         """Whether an id means several live generations of its owner, and so none."""
-        return (identity, any_id) not in self._live and len(self._aliases.get((identity, any_id), ())) > 1
+        return (identity, any_id) not in self._named and len(self._aliases.get((identity, any_id), ())) > 1
 
     def find_finished(self, identity: str, any_id: str) -> Finished | None:
         """The newest generation that an id names, among those that ended a short time ago."""
@@ -98,7 +102,7 @@ class Registry:
 
     def find_anybodys(self, any_id: str) -> Relay | None:
         """For the operator: the one live generation with this id, whoever owns it; None also when several have it."""
-        found = [relay for (_, name), relay in self._live.items() if name == any_id]
+        found = [relay for (_, name), relay in self._named.items() if name == any_id]
         if not found:
             found = [relay for (_, name), relays in self._aliases.items() if name == any_id for relay in relays]
         return found[0] if len(found) == 1 else None
@@ -112,24 +116,34 @@ class Registry:
         """A generation is settled: keep it for late readers. Gives those whose time is over."""
         facts = relay.generation.facts
         name = facts.identity.name
-        self._live.pop((name, facts.task_id), None)
-        ids = {facts.message_id, record.upstream_id} - {None}
-        for alias in ids:
-            key = (name, str(alias))
-            relays = self._aliases.get(key)
-            if relays and relay in relays:
-                relays.remove(relay)
-            if not relays:
-                self._aliases.pop(key, None)
+        self._live.pop(facts.uid, None)
+        if self._named.get((name, facts.task_id)) is relay:
+            del self._named[name, facts.task_id]
+        aliases = [alias for alias in (facts.message_id, record.upstream_id) if alias is not None]
+        for alias in aliases:
+            self._drop_alias((name, alias), relay)
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left
         self._finished[facts.uid] = Finished(record, relay.tape, relay.readers)
-        for known in (facts.task_id, *(str(alias) for alias in ids)):
-            self._finished_ids.pop((name, known), None)  # so that the newest stands last
-            self._finished_ids[name, known] = facts.uid
+        for known in (facts.task_id, *aliases):
+            self._name_finished((name, known), record)
         heapq.heappush(self._kept_until, (now + max(FINISHED_SECONDS, relay.rules.route.linger), facts.uid))
         return self._over(now)
+
+    def _drop_alias(self, key: Key, relay: Relay) -> None:
+        relays = self._aliases.get(key, [])
+        if relay in relays:
+            relays.remove(relay)
+        if not relays:
+            self._aliases.pop(key, None)
+
+    def _name_finished(self, key: Key, record: Record) -> None:
+        """Let an id name this one, unless it names a newer one that was settled sooner. The newest stand last."""
+        uid = self._finished_ids.get(key)
+        if uid is None or self._finished[uid].record.started_at <= record.started_at:
+            self._finished_ids.pop(key, None)
+            self._finished_ids[key] = record.uid
 
     def expire(self, now: float) -> list[Finished]:
         """Give the ended generations whose time is over, and forget old tombstones."""

@@ -156,14 +156,15 @@ class Relay:
 
     def quiet_for(self, now: float) -> float:
         """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
-        return now - self._since if self.ending is None and self._streams() else 0.0
+        open_for_comments = self.ending is None and self._streams() and not self.amid_event
+        return now - self._since if open_for_comments else 0.0
 
     def _lingered(self, now: float) -> bool:
         route, alone = self.rules.route, self._alone_since
         return route.on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= route.linger
 
     def _interrupt(self) -> None:
-        if self._scope is not None:
+        if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(0)
 
     def _streams(self) -> bool:
@@ -204,7 +205,8 @@ class Relay:
     async def run(self) -> None:
         """Relay to the end and settle. Never raises; whatever happens, the generation ends with one outcome."""
         try:
-            await self._relay()
+            with self.upstream.in_use():
+                await self._relay()
         except Exception as error:  # noqa: BLE001 a defect of ours must not leave a generation open
             log_failure("relay.failed", error, task_id=self.generation.facts.task_id)
             self._end_refused(Refusal.internal())
@@ -222,7 +224,10 @@ class Relay:
         except TimeoutError:
             self._end_interrupted()
         except UpstreamError as error:
-            self._end_cut(Outcome.FAILED, error.kind.value, Refusal.upstream(error.kind))
+            if self.generation.stop is not None:  # it broke because, or just when, it was stopped
+                self._end_interrupted()
+            else:
+                self._end_cut(Outcome.FAILED, error.kind.value, Refusal.upstream(error.kind))
         except LedgerUnavailableError:
             message = "The ledger can't record new work now. Nothing was sent to the client."
             self._end_refused(Refusal.overloaded(5, "ledger_unavailable", message))
@@ -252,7 +257,10 @@ class Relay:
             call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
         )
         complete = await receive(self, self._answer)
-        self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
+        if not complete and self.generation.stop is not None:
+            self._end_interrupted()
+        else:
+            self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
 
     async def _start_on_disk(self) -> None:
         if not self._started.done():

@@ -46,7 +46,8 @@ class Settler:
         if partial.usage_chunk:
             relay.upstream.takes_usage = True
         if partial.usage is not None and partial.usage.completion_tokens is not None:
-            return Counted(partial.usage, UsageSource.UPSTREAM)
+            final = partial.usage_is_final
+            return Counted(partial.usage, UsageSource.UPSTREAM if final else UsageSource.UPSTREAM_RUNNING)
         if not plan.counts or generation.error_kind in NOT_BILLED or _never_sent(relay):
             return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)

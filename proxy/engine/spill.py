@@ -1,5 +1,6 @@
 """The spill file: where sealed blocks of tapes go that are too much for memory. Unlinked, so it dies with us."""
 
+import errno
 import os
 import tempfile
 
@@ -29,8 +30,15 @@ class Spill:
             with tempfile.TemporaryFile(prefix="quell-tape-") as file:
                 self._fd = os.dup(file.fileno())
         slot = self._free.pop() if self._free else self._next
-        os.pwrite(self._fd, data, slot * SLOT_BYTES)
         self._next = max(self._next, slot + 1)
+        written = 0
+        try:
+            written = os.pwrite(self._fd, data, slot * SLOT_BYTES)
+        finally:
+            if written != len(data):
+                self.free(slot)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, "only a part was written")
         return slot
 
     def read(self, slot: int, size: int) -> bytes:

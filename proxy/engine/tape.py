@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from proxy.core.sse import dispatched
 from proxy.engine.spill import Spill
-from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES, REST_BYTES, SLOT_BYTES
+from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES, REST_BYTES
 
 
 class FallenBehindError(Exception):
@@ -20,7 +20,10 @@ class FallenBehindError(Exception):
 
 @dataclass(slots=True)
 class Block:
-    """A sealed block: where it starts, how many events lie before it, and its compressed bytes or their slot."""
+    """A sealed block: where it starts, its compressed bytes or their slot, and how many events lie before it.
+
+    Of a large piece that was sealed as several blocks, all have the number of events before the first one.
+    """
 
     start: int
     length: int
@@ -76,20 +79,24 @@ class Tape:
             return
         raw = b"".join(self._open)
         self._open.clear()
-        packed = zlib.compress(raw, 1)
-        block = Block(self._open_start, len(raw), self._events, len(packed), packed)
+        for start in range(0, len(raw), BLOCK_BYTES):
+            piece = raw[start : start + BLOCK_BYTES]
+            packed = zlib.compress(piece, 1)
+            self._blocks.append(Block(self._open_start + start, len(piece), self._events, len(packed), packed))
+            self._memory += len(packed)
+            if self._memory > MEMORY_BYTES:
+                self._spill_oldest()
         self._open_start = self.end
         self._events += dispatched(raw) if self.sse else 0
-        self._blocks.append(block)
-        self._memory += len(packed)
-        if self._memory > MEMORY_BYTES:
-            self._spill_oldest()
         while self._blocks and self.end - self._blocks[0].start > self._bound:
+            events_before = self._blocks[0].events_before
             self._forget(self._blocks.pop(0))
+            while self.sse and self._blocks and self._blocks[0].events_before == events_before:
+                self._forget(self._blocks.pop(0))  # the rest of the same piece: it may begin within an event
 
     def _spill_oldest(self) -> None:
         for block in self._blocks:
-            if block.packed is None or block.packed_size > SLOT_BYTES:
+            if block.packed is None:
                 continue
             try:
                 block.slot = self._spill.write(block.packed)
@@ -135,6 +142,8 @@ class Tape:
         index = bisect_right(self._blocks, events, key=lambda b: b.events_before) - 1
         if index < 0:
             raise FallenBehindError
+        while index and self._blocks[index - 1].events_before == self._blocks[index].events_before:
+            index -= 1
         return self._blocks[index].start, self._blocks[index].events_before
 
     def close(self) -> None:

@@ -10,6 +10,5 @@ reader and a socket's buffer a kept stream stays near 64 KiB, whatever its lengt
 REST_BYTES = 2 * 1024
 """The rest of an ended tape is compressed from this size on: below, a compressor costs more than it saves."""
 
-SLOT_BYTES = 16 * 1024 + 4096
-"""A slot of the spill file: a block that zlib could not shrink, plus the last event that overran it. Larger sealed
-blocks stay in memory."""
+SLOT_BYTES = BLOCK_BYTES + 1024
+"""A slot of the spill file: a block that zlib could not shrink still fits."""

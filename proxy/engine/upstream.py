@@ -3,7 +3,8 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import aiohttp
 from multidict import CIMultiDict
@@ -99,6 +100,8 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(settings.slots, settings.queue.size)
         self.calls = 0
+        self._users = 0
+        self._unused = asyncio.Event()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
         """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""
         self._proxy = settings.proxy
@@ -117,6 +120,23 @@ class Upstream:
             trace_configs=[tracing()],
             skip_auto_headers=AUTO_HEADERS,
         )
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep this upstream open for the block, whatever a reload says."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Wait until nobody uses it."""
+        while self._users:
+            self._unused.clear()
+            await self._unused.wait()
 
     @property
     def asks_usage(self) -> bool:

@@ -26,10 +26,10 @@ TO_NGINX: Final = Target(2.5, 1.5)
 
 
 async def run(bench: Bench) -> None:
-    """Print three figures, each with the ledger and without."""
+    """Three figures, each with the ledger and without."""
     with ExitStack() as stack:
         proxies = [stack.enter_context(bench.arena.running(name)) for name in bench.arena.proxies()]
-        rounds = bench.size(5, 2)
+        rounds = bench.size(5, 1)
         seconds = 2.0 if not bench.quick else 1.0
         answers = bench.size(2000, 600)
         events = bench.size(250, 100)

@@ -20,6 +20,8 @@ MIB: Final = 1024 * KIB
 WARM: Final = 100
 SMALL_BUFFER: Final = 4096
 STALL_PATIENCE: Final = 60.0
+HELD_UP: Final = 2.0
+"""Seconds after which a proxy that waits for its readers is taken to hold its upstream up."""
 OPEN: Final = Target(64, 40)
 STALLED: Final = Target(256, 64)
 ALL_STALLED: Final = Target(256, 64)
@@ -109,7 +111,7 @@ async def _stalled(bench: Bench, proxy: Contestant, number: int, length: int) ->
     async with streams(
         proxy.port, number, script, group=group, receive_buffer=SMALL_BUFFER, over=number / 500, deaf=True
     ):
-        patience = STALL_PATIENCE if proxy.name == QUELL else 3.0
+        patience = STALL_PATIENCE if proxy.name == QUELL else HELD_UP
         ended = await contestants.settled(upstream, group, "done", number, patience)
         await asyncio.sleep(0.5)
         kept = meters.resident(proxy.pids()) - before

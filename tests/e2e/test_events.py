@@ -1,9 +1,11 @@
-"""`GET /generations/{id}/events`: the client's stream again, live or over, from any event on, for any number of readers."""
+"""`GET /generations/{id}/events`: the client's stream again, live or over, from any event on, to many readers."""
 
 import asyncio
 import base64
 import json
 import random
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from support.client import Answer, RawClient
 from support.lag import shrink_send_buffers
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import JSON, SSE, answer, cut_at, events_then_hang, json_answer, sse_stream
+from support.scripts import JSON, SSE, cut_at, events_then_hang, json_answer, sse_stream
 from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
 from support.upstream import Conn, scripted_upstream
 from support.wait import eventually
@@ -55,26 +57,28 @@ class Stepwise:
 async def test_live_from_the_start(tmp_path: Path) -> None:
     """Observers who come at any time get the whole stream, numbered from 1, live, to its proper end."""
     upstream = Stepwise(EVENTS)
-    async with scripted_upstream(upstream) as up, running_proxy(config_text(up.base_url), tmp_path) as proxy:
-        async with RawClient(proxy.port) as client:
-            observers: list[RawClient] = []
-            await start(client, "t-1")
-            await up.conn()
-            for count in range(len(EVENTS)):
-                observers.append(await RawClient(proxy.port).connect())
-                await observers[-1].get(PATH)
-                upstream.step()
-                for each in (client, *observers):
-                    await each.until(b"data:", 1 + count)
-            received = [await each.answer() for each in (client, *observers)]
-            for each in observers:
-                each.fin()
+    async with (
+        scripted_upstream(upstream) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        AsyncExitStack() as stack,
+    ):
+        client = await stack.enter_async_context(RawClient(proxy.port))
+        observers: list[RawClient] = []
+        await start(client, "t-1")
+        await up.conn()
+        for count in range(len(EVENTS)):
+            observers.append(await stack.enter_async_context(RawClient(proxy.port)))
+            await observers[-1].get(PATH)
+            upstream.step()
+            for each in (client, *observers):
+                await each.until(b"data:", 1 + count)
+        received = [await each.answer() for each in (client, *observers)]
     assert received[0].body == b"".join(EVENTS)
-    for each in received[1:]:
-        assert each.complete
-        assert each.body == b"".join(numbered(EVENTS))
-        assert each.header("Content-Type") == "text/event-stream"
-        assert (each.header("X-Accel-Buffering"), each.header("Cache-Control")) == ("no", "no-cache, no-transform")
+    for told in received[1:]:
+        assert told.complete
+        assert told.body == b"".join(numbered(EVENTS))
+        assert told.header("Content-Type") == "text/event-stream"
+        assert (told.header("X-Accel-Buffering"), told.header("Cache-Control")) == ("no", "no-cache, no-transform")
 
 
 async def test_before_the_answer_begins(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ def readers(proxy: RunningProxy) -> int:
 
 
 async def test_going_on_behind_an_event(tmp_path: Path) -> None:
-    """`Last-Event-ID` and `after` go on behind an event, live and over, by every id; `after` goes first."""
+    """`Last-Event-ID`, else `after`, goes on behind an event, live and over, by every id."""
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
@@ -127,7 +131,7 @@ async def test_going_on_behind_an_event(tmp_path: Path) -> None:
                 path = f"/v1/generations/{any_id}/events"
                 by_query = await call(proxy, "GET", f"{path}?after={after}")
                 by_header = await call(proxy, "GET", path, Last_Event_ID=str(after))
-                both = await call(proxy, "GET", f"{path}?after={after}", Last_Event_ID="2")
+                both = await call(proxy, "GET", f"{path}?after=2", Last_Event_ID=str(after))
                 events = core_sse.events(by_query.body)
                 assert [event.id for event in events] == [str(n) for n in range(after + 1, last + 1)]
                 assert by_query.body == by_header.body == both.body
@@ -149,15 +153,16 @@ async def test_an_observer_sees_the_stop(tmp_path: Path) -> None:
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+        RawClient(proxy.port) as observer,
     ):
-        async with RawClient(proxy.port) as client, RawClient(proxy.port) as observer:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            await observer.get(PATH)
-            await observer.until(b"data:", len(SAID))
-            await stop(proxy, "t-1")
-            ended, live = (await client.answer()), await observer.answer()
-            late = await call(proxy, "GET", PATH)
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        await observer.get(PATH)
+        await observer.until(b"data:", len(SAID))
+        await stop(proxy, "t-1")
+        ended, live = (await client.answer()), await observer.answer()
+        late = await call(proxy, "GET", PATH)
     assert ended.events[-1] == DONE
     assert live.complete
     assert late.complete
@@ -276,18 +281,27 @@ async def test_gone_when_trimmed(tmp_path: Path) -> None:
 
 async def test_gone_when_a_plain_answer_was_trimmed(tmp_path: Path) -> None:
     """A non-streaming answer that is not kept whole is never shown in part: 410."""
-    body = json.dumps({"data": [event.hex() for event in noisy_events(400)]}).encode()
-    config = {"limits": {"tape": "512KiB"}}
+    config = {"limits": {"tape": "64KiB"}}
+
+    async def script(conn: Conn) -> None:
+        await conn.head(200, [("Content-Type", "audio/mpeg")])
+        for _ in range(30):
+            await conn.chunk(b"x" * 10_000)
+            await eventually(lambda: len(client.buffer) >= len(conn.sent), what="the client keeps up")
+        await conn.end()
+
     async with (
-        scripted_upstream(answer(200, body, JSON)) as up,
+        scripted_upstream(script) as up,
         running_proxy(config_text(up.base_url, **config), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        received = await call(proxy, "POST", "/v1/embeddings", PLAIN, X_Task_Id="t-1")
+        await client.post("/v1/audio/speech", PLAIN, [("X-Task-Id", "t-1")])
+        await client.until(b"\r\n0\r\n\r\n")
         await settled(proxy)
         late = await call(proxy, "GET", PATH)
         behind = await call(proxy, "GET", f"{PATH}?after=1")
-    assert received.body == body
-    assert (late.status, behind.status) == (410, 200)
+    assert (late.status, late.json()["error"]["code"]) == (410, "events_gone")
+    assert (behind.status, behind.body) == (200, b"")
 
 
 async def test_gone_after_its_time(tmp_path: Path) -> None:
@@ -326,7 +340,7 @@ async def test_coming_back_loses_nothing(tmp_path: Path) -> None:
         async with RawClient(proxy.port) as back:
             await back.get(f"{PATH}?after=4")
             await back.until(b"data:", 3)
-            assert b"".join(numbered(EVENTS[4:7], 5)) in back.buffer.replace(b"\r\n", b"")
+            assert [number for number in range(1, 9) if b"id: %d\n" % number in back.buffer] == [5, 6, 7]
             back.reset()
         await eventually(lambda: readers(proxy) == 0, what="its end was seen again")
         upstream.step(len(EVENTS))
@@ -407,7 +421,7 @@ async def test_an_observer_holds_the_generation(tmp_path: Path) -> None:
 
 
 ODD = (
-    b": first\n\nid: 99\nevent: a\ndata: one\n\n"
+    b"data: one\nid: 99\nevent: a\n\n: second\n\n"
     b"id: 7\n\n: ping\r\n\r\ndata: two\r\ndata: more\r\n\r\nretry: 5\n\n"
     b"data: three\rid\r\rid:4\ndata\n\ndata: cut"
 )
@@ -416,21 +430,71 @@ ODD = (
 @pytest.mark.parametrize("start_of_stream", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
 async def test_odd_events_keep_their_numbers(tmp_path: Path, start_of_stream: bytes) -> None:
     """Comments, foreign ids, other line ends, a byte order mark: what a parser dispatches is what is numbered."""
-    body = start_of_stream + ODD.replace(b": first\n\nid: 99\n", b"") if start_of_stream else ODD
+    body = start_of_stream + ODD
     whole = [event.data for event in core_sse.events(body, at_start=True)]
     assert len(whole) == 4
-    async with scripted_upstream(cut_at(body, len(body), "end")) as up:
-        async with running_proxy(config_text(up.base_url), tmp_path) as proxy:
-            assert (await call(proxy, "POST", CHAT, STREAM, X_Task_Id="t-1")).body == body
-            await settled(proxy)
-            seen: dict[int, list[tuple[str | None, bytes]]] = {}
-            for after in range(5):
-                told = await call(proxy, "GET", f"{PATH}?after={after}")
-                seen[after] = [(event.id, event.data) for event in core_sse.events(told.body, at_start=True)]
-                assert told.body.endswith(b"data: cut")
-                assert not {b"id: 99", b"id: 7", b"id:4"} & set(told.body.splitlines())
+    seen: dict[int, list[tuple[str | None, bytes]]] = {}
+    async with (
+        scripted_upstream(cut_at(body, len(body), "end")) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+    ):
+        assert (await call(proxy, "POST", CHAT, STREAM, X_Task_Id="t-1")).body == body
+        await settled(proxy)
+        for after in range(5):
+            told = await call(proxy, "GET", f"{PATH}?after={after}")
+            seen[after] = [(event.id, event.data) for event in core_sse.events(told.body, at_start=True)]
+            assert told.body.endswith(b"data: cut")
+            assert not {b"id: 99", b"id: 7", b"id:4"} & set(told.body.splitlines())
     for after, events in seen.items():
         assert events == [(str(number), data) for number, data in enumerate(whole, 1)][after:]
+
+
+LARGE = b"data: " + b"x" * 1_100_000 + b"\n\n"
+"""An event that is too large to be held until it is whole."""
+
+
+async def test_a_large_event_is_numbered(tmp_path: Path) -> None:
+    """An event that passes in pieces has one number, for a live observer as for a client that counts."""
+    events = [sse(1), LARGE, sse(2), b"id: 9\n" + LARGE, LARGE, sse(3), DONE]
+    body = b"".join(events)
+    cuts = [*range(0, len(body), 300_007), len(body)]
+    pieces = [body[at:end] for at, end in pairwise(cuts)]
+    upstream = Stepwise(pieces)
+    async with (
+        scripted_upstream(upstream) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+        RawClient(proxy.port) as observer,
+        RawClient(proxy.port) as behind,
+    ):
+        await start(client, "t-1")
+        await up.conn()
+        await observer.get(PATH)
+        await behind.get(f"{PATH}?after=2")
+        await eventually(lambda: readers(proxy) == 3, what="the observers are there")
+        upstream.step(len(pieces))
+        assert (await client.answer()).body == body
+        told = (await observer.answer()).body
+        assert (await behind.answer()).body == told[told.index(b"id: 3\n") :]
+    assert told == b"".join(numbered([event.removeprefix(b"id: 9\n") for event in events]))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the tape counts each block by itself: no byte order mark, no event in two blocks"
+)
+@pytest.mark.parametrize("first", [b"\xef\xbb\xbfdata: one\n\n", LARGE], ids=["byte order mark", "large event"])
+async def test_numbers_in_a_long_stream(tmp_path: Path, first: bytes) -> None:
+    """However a long stream begins, every event behind that is found again by its number."""
+    events = [first, *noisy_events(100)]
+    async with (
+        scripted_upstream(sse_stream([b"".join(events)])) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+    ):
+        await call(proxy, "POST", CHAT, STREAM, X_Task_Id="t-1")
+        await settled(proxy)
+        for after in (1, 50, 100):
+            told = await call(proxy, "GET", f"{PATH}?after={after}")
+            assert told.body == b"".join(numbered(events[after:], after + 1))
 
 
 async def test_random_streams_are_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,24 +521,25 @@ async def test_random_streams_are_told_again(tmp_path: Path, monkeypatch: pytest
 
     async def observe(index: int) -> tuple[int, Answer]:
         after = chance.randrange(count)
-        async with RawClient(proxy.port, receive_buffer=16_384 if index % 2 else None) as observer:
+        slow = index % 2 == 1
+        async with RawClient(proxy.port, receive_buffer=16_384 if slow else None) as observer:
             await observer.get(f"{PATH}?after={after}")
-            while (
-                index % 2
-                and not observer.ended
-                and len(observer.buffer) < 200_000
-                and b"0\r\n\r\n" not in observer.buffer[-5:]
-            ):
+            for _ in range(30 if slow else 0):
+                if observer.buffer.endswith(b"\r\n0\r\n\r\n"):
+                    break
                 await observer.receive(5000)
                 await asyncio.sleep(0.001)
             return after, await observer.answer()
 
-    async with scripted_upstream(script) as up, running_proxy(config_text(up.base_url), tmp_path) as proxy:
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:")
-            told = await asyncio.gather(*(observe(index) for index in range(12)))
-            assert (await client.answer()).body == body
+    async with (
+        scripted_upstream(script) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await start(client, "t-1")
+        await client.until(b"data:")
+        told = await asyncio.gather(*(observe(index) for index in range(12)))
+        assert (await client.answer()).body == body
     whole = core_sse.events(body)
     for after, received in told:
         assert received.complete

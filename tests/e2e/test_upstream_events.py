@@ -154,6 +154,22 @@ async def test_a_huge_event_passes_raw(tmp_path: Path) -> None:
     assert (record["outcome"], record["text"]) == ("completed", text(4))
 
 
+async def test_a_terminator_within_a_huge_event_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """U21: the last line of an event that goes raw is not taken for an event of its own, be it `data: [DONE]`."""
+    async with fault_bench(tmp_path) as bench:
+        pieces = Pieces(monkeypatch)
+        parts = [b"data: " + b"x" * (2 << 20) + b"\n", DONE, b"".join(EVENTS)]
+
+        async def script(conn: Conn) -> None:
+            await conn.head(200, [*SSE, *CLOSED])
+            await pieces.send(conn, *parts)
+            await conn.end()
+
+        seen = await bench.call(script)
+    assert seen.ends == (200, True, "completed", None)
+    assert (seen.answer.body == b"".join(parts), seen.text) == (True, text(4))
+
+
 async def test_a_break_within_a_huge_event_is_only_broken_off(tmp_path: Path) -> None:
     """U21: in the middle of an event that goes raw nothing can be said: the connection just breaks off."""
     body = b"".join(CUT) + b"data: " + chunk("x" * (2 << 20))[:-20]

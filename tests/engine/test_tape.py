@@ -111,3 +111,26 @@ def test_spill_file_has_no_name_and_reuses_slots(spill: Spill) -> None:
     assert spill.read(first, 5) == b"three"
     assert spill.read(second, 3) == b"two"
     assert os.fstat(spill._fd or -1).st_nlink == 0
+
+
+def test_a_large_piece_spills_too(spill: Spill) -> None:
+    """One large incompressible piece is kept as blocks of ordinary size, so that it spills like everything else."""
+    tape = Tape(spill, BOUND)
+    tape.sse = True
+    pieces = [b"data: 1\n\n", b"data: " + os.urandom(300_000).hex().encode() + b"\n\n", b"data: 3\n\n"]
+    for piece in pieces:
+        tape.append(piece)
+    tape.finish()
+    assert tape._memory <= MEMORY_BYTES + BLOCK_BYTES
+    assert read_all(tape) == b"".join(pieces)
+    position, before = tape.seek(1)
+    assert read_all(tape, position) == b"".join(pieces[before:])
+
+
+def test_a_part_written_is_a_failure(spill: Spill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write of which the disk takes only a part fails, and its slot is free again."""
+    spill.write(b"first")
+    monkeypatch.setattr(os, "pwrite", lambda _fd, data, _at: len(data) - 1)
+    with pytest.raises(OSError, match="only a part"):
+        spill.write(b"second")
+    assert spill.used == 1

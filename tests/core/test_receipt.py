@@ -1,0 +1,104 @@
+"""What is shown of a record, and the receipt of a cancel."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from proxy.core.lifecycle import CancelResult, Cause, Outcome, Phase
+from proxy.core.receipt import cancel_result, iso, receipt, shown, usage_of
+from proxy.core.record import UsageSource
+from support.records import a_record
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, None),
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1_700_000_000.25, "2023-11-14T22:13:20.250Z"),
+        (1_700_000_000.9999, "2023-11-14T22:13:20.999Z"),
+    ],
+)
+def test_times(seconds: float | None, text: str | None) -> None:
+    """Times are ISO 8601 in UTC with milliseconds, and unknown ones null."""
+    assert iso(seconds) == text
+
+
+def test_a_record_is_shown_without_our_keys() -> None:
+    """Neither the record's own key nor the owner's full name is shown; the text only where it may be read."""
+    record = a_record("secret-uid", identity="secret-identity", key_id="acme", text="hello", cost=Decimal("0.0012"))
+    fields = shown(record)
+    assert "secret" not in str({name: value for name, value in fields.items() if name not in {"task_id", "message_id"}})
+    assert (fields["object"], fields["text"], fields["cost"]) == ("generation", "hello", "0.0012")
+    assert fields["started_at"] == "1970-01-01T00:16:40.000Z"
+    assert set(fields) - set(shown(record, text=False)) == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "total"), [(7, 5, 12), (None, 5, None), (7, None, None), (None, None, None), (0, 0, 0)]
+)
+def test_unknown_counts_are_null(prompt: int | None, completion: int | None, total: int | None) -> None:
+    """A total is only given when both its parts are known."""
+    record = a_record(prompt_tokens=prompt, completion_tokens=completion, usage_source=UsageSource.ESTIMATE)
+    assert usage_of(record) == {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        "source": "estimate",
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "result", "status", "phase"),
+    [
+        ({"outcome": Outcome.CANCELLED, "cause": Cause.CLIENT}, "stopped", "cancelled", "streaming"),
+        ({"outcome": Outcome.CANCELLED, "cause": Cause.OPERATOR}, "stopped", "cancelled", "streaming"),
+        ({"outcome": Outcome.RUNNING, "cause": Cause.CLIENT}, "stopping", "cancelling", "streaming"),
+        ({"outcome": Outcome.CANCELLED, "cause": Cause.SHUTDOWN}, "already_finished", "cancelled", "finished"),
+        ({"outcome": Outcome.CANCELLED, "cause": Cause.BUDGET}, "already_finished", "cancelled", "finished"),
+        ({"outcome": Outcome.CLIENT_GONE, "cause": Cause.DISCONNECT}, "already_finished", "client_gone", "finished"),
+        ({"outcome": Outcome.COMPLETED}, "already_finished", "completed", "finished"),
+        ({"outcome": Outcome.FAILED, "error_kind": "reset"}, "already_finished", "failed", "finished"),
+        ({"outcome": Outcome.INTERRUPTED}, "already_finished", "interrupted", "finished"),
+    ],
+)
+def test_the_result_is_what_happened(facts: dict[str, Any], result: str, status: str, phase: str) -> None:
+    """A receipt calls stopped only what a person stopped, and finished what was over without that."""
+    record = a_record(phase=Phase.STREAMING, **facts)
+    found = receipt(record)
+    assert cancel_result(record) is CancelResult(result)
+    assert (found["result"], found["status"], found["phase"]) == (result, status, phase)
+    assert found["cause"] == (facts["cause"].value if "cause" in facts else None)
+
+
+def test_the_receipt_is_whole() -> None:
+    """A receipt has exactly the documented fields, in their order."""
+    record = a_record(
+        outcome=Outcome.CANCELLED,
+        cause=Cause.CLIENT,
+        phase=Phase.WAITING,
+        elapsed_seconds=2.31,
+        upstream_closed_ms=1.8,
+        characters=5,
+        text="hello",
+        prompt_tokens=12,
+        completion_tokens=2,
+        usage_source=UsageSource.TOKENIZER,
+    )
+    assert list(receipt(record).items()) == [
+        ("object", "generation.cancel"),
+        ("task_id", "task-u1"),
+        ("message_id", "message-u1"),
+        ("result", "stopped"),
+        ("status", "cancelled"),
+        ("cause", "client"),
+        ("phase", "waiting"),
+        ("elapsed_seconds", 2.31),
+        ("upstream_closed_ms", 1.8),
+        ("partial", {"characters": 5, "text": "hello"}),
+        (
+            "usage",
+            {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14, "source": "tokenizer"},
+        ),
+    ]

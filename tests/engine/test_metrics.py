@@ -1,0 +1,167 @@
+"""The metrics: their names, their types, and that no caller can make series of its own."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.lifecycle import Cause, Outcome
+from proxy.core.record import Record, UsageSource
+from proxy.engine.metrics import OTHER_MODELS, Metrics
+from support.records import a_record
+
+NAMES = {
+    "generations_active": ("gauge", set()),
+    "generations_total": ("counter", {"route", "upstream", "outcome"}),
+    "cancels_total": ("counter", {"dialect", "cause", "result"}),
+    "cancel_latency_seconds": ("histogram", {"scope"}),
+    "time_to_first_token_seconds": ("histogram", {"route"}),
+    "proxy_overhead_seconds": ("histogram", set()),
+    "tokens_total": ("counter", {"upstream", "model", "kind", "source"}),
+    "cost_total": ("counter", {"upstream", "model", "currency"}),
+    "upstream_errors_total": ("counter", {"upstream", "kind"}),
+    "ledger_pending": ("gauge", set()),
+    "ledger_writes_total": ("counter", {"result"}),
+    "bus_up": ("gauge", set()),
+    "config_reload_success": ("gauge", set()),
+    "build_info": ("gauge", {"version"}),
+}
+"""Every metric that users read of: its type and its labels."""
+
+
+def ended(model: str | None = "m", **facts: Any) -> Record:
+    """The record of an answered generation with token counts."""
+    known = {
+        "outcome": Outcome.COMPLETED,
+        "first_token_at": 1001.5,
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "usage_source": UsageSource.UPSTREAM,
+    }
+    return a_record(model=model, **(known | facts))
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """The value of one series, None when there is none."""
+    return metrics.registry.get_sample_value(f"quell_{name}", labels)
+
+
+def models(metrics: Metrics) -> set[str]:
+    """The values of the label `model`."""
+    return {
+        sample.labels["model"]
+        for one in metrics.registry.collect()
+        for sample in one.samples
+        if "model" in sample.labels
+    }
+
+
+def test_every_name_is_there_from_the_start() -> None:
+    """All documented metrics are exposed before anything happened, with a help text and the right type."""
+    text = generate_latest(Metrics().registry).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for name, (kind, _) in NAMES.items():
+        family = families[f"quell_{name}".removesuffix("_total") if kind == "counter" else f"quell_{name}"]
+        assert (family.type, bool(family.documentation)) == (kind, True), name
+
+
+def test_labels_are_those_documented() -> None:
+    """After a generation of every kind, each series has exactly the documented labels, and no other name exists."""
+    metrics = Metrics()
+    metrics.settled(ended(outcome=Outcome.CANCELLED, cause=Cause.CLIENT, upstream_closed_ms=1.5))
+    metrics.settled(ended(outcome=Outcome.FAILED, error_kind="truncated"))
+    metrics.cancelled("native", Cause.CLIENT, "stopped")
+    metrics.cost.labels("openai", "m", "USD").inc()
+    seen = set()
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_created"):
+                continue
+            name = sample.name.removeprefix("quell_")
+            if family.type == "histogram":
+                name = name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
+            assert set(sample.labels) - {"le"} == NAMES[name][1], sample.name
+            assert NAMES[name][0] == family.type
+            seen.add(name)
+    assert seen == set(NAMES)
+
+
+def test_the_settings_series_start_at_zero() -> None:
+    """The series of each route exist from the start, so that a first event is seen as a rise."""
+    metrics = Metrics()
+    metrics.expect({"/v1": "up"}, {"named"})
+    for outcome in Outcome:
+        expected = None if outcome is Outcome.RUNNING else 0.0
+        assert value(metrics, "generations_total", route="/v1", upstream="up", outcome=outcome.value) == expected
+    assert value(metrics, "time_to_first_token_seconds_count", route="/v1") == 0.0
+    assert value(metrics, "cancel_latency_seconds_count", scope="local") == 0.0
+
+
+def test_an_end_is_counted() -> None:
+    """An ended generation is counted once, with its tokens, its first token and the time its stop took."""
+    metrics = Metrics()
+    metrics.settled(ended("m", outcome=Outcome.CANCELLED, upstream_closed_ms=2.0, cached_tokens=0, reasoning_tokens=3))
+    assert value(metrics, "generations_total", route="/v1", upstream="openai", outcome="cancelled") == 1.0
+    for kind, count in (("prompt", 7.0), ("completion", 5.0), ("reasoning", 3.0), ("cached", None)):
+        assert value(metrics, "tokens_total", upstream="openai", model="m", kind=kind, source="upstream") == count
+    assert value(metrics, "time_to_first_token_seconds_sum", route="/v1") == pytest.approx(1.5)
+    assert value(metrics, "cancel_latency_seconds_sum", scope="local") == pytest.approx(0.002)
+
+
+def test_an_error_answer_has_no_first_token() -> None:
+    """The bytes of an error are no token: they don't make the upstream look fast."""
+    metrics = Metrics()
+    for kind in ("rejected_upstream", "upstream_error"):
+        metrics.settled(ended(outcome=Outcome.FAILED, error_kind=kind))
+        assert value(metrics, "upstream_errors_total", upstream="openai", kind=kind) == 1.0
+    assert value(metrics, "time_to_first_token_seconds_count", route="/v1") is None
+
+
+def test_unknown_usage_is_not_counted() -> None:
+    """Without a count nothing is added, not even a 0."""
+    metrics = Metrics()
+    metrics.settled(ended(prompt_tokens=None, completion_tokens=None, usage_source=UsageSource.NONE))
+    assert models(metrics) == set()
+
+
+def test_models_are_few() -> None:
+    """Of models that no setting names the first sixteen that answered are shown, the rest is `other`."""
+    metrics = Metrics()
+    metrics.expect({}, {"named"})
+    for number in range(OTHER_MODELS + 5):
+        metrics.settled(ended(f"m-{number}"))
+    for model in ("named", "m-0", None):
+        metrics.settled(ended(model))
+    assert models(metrics) == {"named", "other", *(f"m-{number}" for number in range(16))}
+    assert value(metrics, "tokens_total", upstream="openai", model="m-0", kind="prompt", source="upstream") == 14.0
+    assert value(metrics, "tokens_total", upstream="openai", model="other", kind="prompt", source="upstream") == 42.0
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"outcome": Outcome.FAILED, "error_kind": "rejected_upstream"},
+        {"outcome": Outcome.FAILED, "error_kind": "upstream_error"},
+        {"outcome": Outcome.FAILED, "error_kind": "unreachable", "first_token_at": None},
+        {"outcome": Outcome.CANCELLED, "first_token_at": None},
+        {"outcome": Outcome.CLIENT_GONE, "first_token_at": None},
+    ],
+)
+def test_a_model_must_have_answered(facts: dict[str, Any]) -> None:
+    """A model that a caller only asked for gets no series, so nobody can use up the sixteen names."""
+    metrics = Metrics()
+    for number in range(30):
+        metrics.settled(ended(f"made-up-{number}", **facts))
+    assert models(metrics) == {"other"}
+    metrics.settled(ended("real"))
+    metrics.settled(ended("stopped", outcome=Outcome.CANCELLED))
+    assert models(metrics) == {"other", "real", "stopped"}
+
+
+def test_series_are_bounded() -> None:
+    """With little room for series, models that no setting names are all `other`."""
+    metrics = Metrics(max_series=40)
+    for model in ("m-1", "m-2", "m-3"):
+        metrics.settled(ended(model))
+    assert models(metrics) == {"m-1", "m-2", "other"}

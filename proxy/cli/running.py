@@ -88,7 +88,7 @@ async def _start_demo(address: Address | None) -> DemoUpstream | None:
 
 
 def _report_close(call: DemoCall) -> None:
-    click.echo(f"  {call}", err=True)
+    click.echo(f"  upstream: {call}", err=True)
 
 
 async def _until_told(app: App) -> None:

@@ -55,7 +55,12 @@ def run_command() -> None:
         click.echo(f"quell: {error}", err=True)
         sys.exit(1)
     set_up_log(LogSettings())
-    run(Job(settings))
+    run(Job(by_hand(settings)))
+
+
+def by_hand(settings: Settings) -> Settings:
+    """The same for a proxy started by hand: no balancer has to turn away from it before it ends."""
+    return settings.model_copy(update={"drain": settings.drain.model_copy(update={"ready_delay": 0.0})})
 
 
 @click.command()
@@ -65,4 +70,5 @@ def demo() -> None:
     settings = load_env(environ)
     upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
     set_up_log(LogSettings())
-    run(Job(settings.model_copy(update={"upstreams": upstreams}), demo=DEMO, model="demo"))
+    settings = settings.model_copy(update={"upstreams": upstreams})
+    run(Job(by_hand(settings), demo=DEMO, model="demo@tokens=2000"))

@@ -117,11 +117,11 @@ class Generation:
         self.phase = Phase.FINISHED
         return True
 
-    def end_stopped(self, now: float) -> bool:
-        """End as the noted stop says; a generation that was complete before the stop is `completed`."""
+    def end_stopped(self, now: float, *, shown: bool = True) -> bool:
+        """End as the noted stop says. An answer that was complete before the stop is `completed`, if it was `shown`."""
         if self.stop is None:
             raise RuntimeError("end_stopped without a stop")
-        if self.partial.complete(eof_clean=False):
+        if shown and self.partial.complete(eof_clean=False):
             return self.end(Outcome.COMPLETED, now)
         return self.end(OUTCOME_OF[self.stop.cause], now)
 
@@ -135,9 +135,9 @@ class Generation:
             return self.end(Outcome.COMPLETED, now)
         return self.end(Outcome.FAILED, now, "truncated")
 
-    def end_cut(self, outcome: Outcome, now: float, error_kind: str) -> bool:
-        """End because something broke or took too long. An answer that was complete by then is completed."""
-        if self.partial.complete(eof_clean=False):
+    def end_cut(self, outcome: Outcome, now: float, error_kind: str, *, shown: bool = True) -> bool:
+        """End because something broke or took too long. An answer complete by then is completed, if it was `shown`."""
+        if shown and self.partial.complete(eof_clean=False):
             return self.end(Outcome.COMPLETED, now)
         return self.end(outcome, now, error_kind)
 

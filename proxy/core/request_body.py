@@ -13,12 +13,19 @@ from typing import Any, NoReturn
 
 MAX_DEPTH = 200
 """Levels of nesting. JSON schemas of tools stay below 30; readers that recurse break somewhere above 900."""
+MAX_CONTAINERS = 100_000
+"""Objects and arrays in a body. The standard reader stops everything else while it makes them, also from a thread."""
+MAX_VALUES = 400_000
+"""Values in a body: more than the 300,000 tokens that an embeddings request may give as numbers."""
+MAX_KEYS = 50_000
+"""Keys in a body, of all objects together; making them costs more than all else."""
 MAX_MODEL = 256
 """Characters of a model's name; it is stored, shown and may become a metric's label."""
 MAX_USER = 512
 """Characters of an end user's name."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_STRING = re.compile(rb'"(?>[^"\\]+|\\.)*+(?:"|\Z)', re.DOTALL)
 _SHOWN = 60
 
 
@@ -75,8 +82,10 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     Raises:
         BodyError: `invalid_json` or `duplicate_key`.
     """
+    text = _text(raw)
+    _check_bulk(raw)
     try:
-        body = _DECODER.decode(_text(raw))
+        body = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise BodyError("invalid_json", f"The body is not valid JSON: {error.msg} at {where}.") from None
@@ -103,6 +112,20 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise BodyError("invalid_json", f"The body is not valid UTF-8: byte {error.start} is wrong.") from None
+
+
+def _check_bulk(raw: bytes) -> None:
+    """Refuse a body of so many parts that reading it would stop every stream for longer than anybody should notice."""
+    if not _is_bulky(raw):
+        return
+    if _is_bulky(_STRING.sub(b"", raw)):  # what is left without the texts, where such signs mean nothing
+        bounds = f"{MAX_CONTAINERS} objects and arrays, {MAX_KEYS} keys, or {MAX_VALUES} values"
+        raise BodyError("invalid_json", f"The body has more than {bounds}.")
+
+
+def _is_bulky(raw: bytes) -> bool:
+    containers = raw.count(b"[") + raw.count(b"{")
+    return containers > MAX_CONTAINERS or raw.count(b":") > MAX_KEYS or raw.count(b",") > MAX_VALUES
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -280,7 +280,7 @@ class Relay:
             self._fold()
             self.generation.upstream_closed(self._services.now())
             self._refusal = refusal_of(stop)
-            self.generation.end_stopped(self._services.now())
+            self.generation.end_stopped(self._services.now(), shown=self.head is not None)
         elif expiry is not None:
             self._end_cut(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
         else:
@@ -288,7 +288,7 @@ class Relay:
 
     def _end_cut(self, outcome: Outcome, kind: str, refusal: Refusal) -> None:
         self._fold()
-        self.generation.end_cut(outcome, self._services.now(), kind)
+        self.generation.end_cut(outcome, self._services.now(), kind, shown=self.head is not None)
         if self.generation.outcome is not Outcome.COMPLETED:
             self._refusal = refusal
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from proxy.core.generation import Counted
+from proxy.core.generation import Counted, Generation
 from proxy.core.lifecycle import Phase
 from proxy.core.record import Record, UsageSource
 from proxy.core.usage import Usage
@@ -18,7 +18,22 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 log = structlog.get_logger()
 
 NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
-NOT_BILLED = frozenset({"rejected_upstream", "unreachable", "dns", "tls", "connect_timeout", "queue_timeout"})
+NOT_BILLED = frozenset(
+    {
+        "bad_answer",
+        "connect_timeout",
+        "dns",
+        "ledger_unavailable",
+        "queue_timeout",
+        "rate_limit_exceeded",
+        "redirect",
+        "rejected_upstream",
+        "tls",
+        "unreachable",
+        "upgraded",
+    }
+)
+"""Ends of which the upstream never made anything."""
 
 
 class Settler:
@@ -48,10 +63,12 @@ class Settler:
         if partial.usage is not None and partial.usage.completion_tokens is not None:
             final = partial.usage_is_final
             return Counted(partial.usage, UsageSource.UPSTREAM if final else UsageSource.UPSTREAM_RUNNING)
-        if not plan.counts or generation.error_kind in NOT_BILLED or _never_sent(relay):
+        if not plan.counts or _not_billed(generation) or _never_sent(relay):
             return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
         prompt, _ = await self._counter.count_prompt(plan.body, encoding)
+        if relay.tee is None and generation.first_token is not None:  # an answer that nobody here could read
+            return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
         text = partial.counted_text()
         completion, source = await self._counter.count(text, encoding)
         if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
@@ -73,6 +90,12 @@ class Settler:
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
         self._metrics.active.set(len(self._registry))
+
+
+def _not_billed(generation: Generation) -> bool:
+    """Whether the upstream refused the call, or failed before it produced anything."""
+    failed_at_once = generation.error_kind == "upstream_error" and not generation.partial.counted_characters
+    return failed_at_once or generation.error_kind in NOT_BILLED
 
 
 def _never_sent(relay: Relay) -> bool:

@@ -25,6 +25,9 @@ from bench import client, meters
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
 DISK: Final = "/var/tmp"  # noqa: S108 the ledger is to be on a disk, which /tmp often is not
+IDLE_LOOK: Final = 0.2
+IDLE_LOOKS: Final = 50
+"""So many looks of so many seconds at a process that should come to rest."""
 GRACE: Final = 5.0
 """Seconds that a process may take to end before it is killed."""
 
@@ -72,6 +75,15 @@ class Contestant:
         """CPU seconds used so far."""
         return meters.cpu_seconds(self.pids())
 
+    def await_idle(self) -> None:
+        """Wait until it does nothing: Quell loads its tokenizer after its start."""
+        for _ in range(IDLE_LOOKS):
+            used = self.cpu()
+            time.sleep(IDLE_LOOK)
+            if self.cpu() - used < IDLE_LOOK / 20:
+                return
+        raise RuntimeError(f"{self.name} does not come to rest")
+
     def kill(self) -> None:
         """End it without giving it a chance."""
         self.process.kill()
@@ -118,7 +130,9 @@ class Arena:
                 self._config(port, where),
             ],
         }
-        return self._start(name, commands[name], folder)
+        contestant = self._start(name, commands[name], folder)
+        contestant.await_idle()
+        return contestant
 
     def proxies(self) -> list[str]:
         """The names of the proxies that can be had here."""

@@ -53,7 +53,7 @@ async def _per_stream(proxy: Contestant, number: int) -> tuple[float, float]:
     script = Script(events=1_000_000, every=1.0)
     async with streams(proxy.port, WARM, script, over=0.5) as opened:
         await until_all_began(opened)
-    await asyncio.sleep(0.5)
+    proxy.await_idle()
     before = meters.memory(proxy.pids())
     async with streams(proxy.port, number, script, over=number / 1000) as opened:
         await until_all_began(opened)
@@ -66,7 +66,7 @@ async def _per_stream(proxy: Contestant, number: int) -> tuple[float, float]:
 
 async def _unread(bench: Bench) -> None:
     """Streams of two lengths that nobody reads: what is kept of each must not grow with its length."""
-    number, lengths = 100, (1 * MIB, 6 * MIB if not bench.quick else 3 * MIB)
+    number, lengths = 100, (1 * MIB, 6 * MIB if not bench.quick else 2 * MIB)
     cells: dict[str, str] = {}
     kept = 0.0
     for name in [name for name in bench.arena.proxies() if name != contestants.QUELL_OFF]:
@@ -83,7 +83,7 @@ async def _unread(bench: Bench) -> None:
 
 
 async def _many_unread(bench: Bench) -> None:
-    number, length = bench.size(1000, 400), MIB // 2
+    number, length = bench.size(1000, 200), MIB // 2
     with bench.arena.running(QUELL) as proxy:
         stalled = await _stalled(bench, proxy, number, length)
     shown = f"{stalled.peak / MIB:.0f} MiB" + ("" if stalled.ended else " (upstream held up)")
@@ -104,7 +104,7 @@ class Stalled:
 async def _stalled(bench: Bench, proxy: Contestant, number: int, length: int) -> Stalled:
     upstream, group = bench.arena.upstream, "unread"
     await client.fetch(proxy.port, client.PATH, "POST", Script(kind="json").body())
-    await asyncio.sleep(0.5)
+    proxy.await_idle()
     meters.forget_peak(proxy.pids())
     before = meters.resident(proxy.pids())
     script = Script(events=length // EVENT_BYTES)

@@ -92,10 +92,10 @@ async def test_an_arrival_while_the_ledger_is_asked(tmp_path: Path, *, in_ledger
 
 def results(proxy: RunningProxy) -> set[str]:
     """The stops that were counted, by their results."""
-    families = proxy.app.engine.metrics.cancels.collect()
+    (family,) = proxy.app.engine.metrics.cancels.collect()
     return {
         f"{one.labels['dialect']} {one.labels['result']} {one.value:g}"
-        for one in families[0].samples
+        for one in family.samples
         if one.name.endswith("_total")
     }
 

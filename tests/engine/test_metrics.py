@@ -32,7 +32,7 @@ NAMES = {
 
 def ended(model: str | None = "m", **facts: Any) -> Record:
     """The record of an answered generation with token counts."""
-    known = {
+    known: dict[str, Any] = {
         "outcome": Outcome.COMPLETED,
         "first_token_at": 1001.5,
         "prompt_tokens": 7,

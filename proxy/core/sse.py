@@ -188,7 +188,7 @@ def dispatched(block: bytes, *, at_start: bool = False) -> int:
     if lines == 2 and block.startswith(b"data:") and block.endswith(b"\n\n") and b"\r" not in block:  # noqa: PLR2004 - a line and its border
         return 1
     count = block.count(b"\n\ndata:") + block.startswith(b"data:")
-    if lines == 2 * count and block.endswith(b"\n\n") and b"\r" not in block and block.count(b"\n\n") == count:
+    if lines == 2 * count and block.endswith(b"\n\n") and b"\r" not in block:  # so each has one line and its border
         return count
     return sum(has_data for _, has_data in slices(block, at_start=at_start))
 

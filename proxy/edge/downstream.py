@@ -53,18 +53,29 @@ class SocketSink:
         Raises:
             ConnectionError: the client left, or took nothing at all for `deadline` seconds.
         """
-        while True:
-            if self._transport.is_closing():
-                raise BrokenOffError("the client has left")
-            waiting = self._transport.get_write_buffer_size()
-            try:
-                async with asyncio.timeout(deadline):
-                    await self._writer.drain()
-            except TimeoutError:
-                if self._transport.get_write_buffer_size() >= waiting:
-                    raise BrokenOffError("the client takes nothing") from None
+        transport = self._transport
+        if transport.is_closing():
+            raise BrokenOffError("the client has left")
+        if transport.get_write_buffer_size() <= HIGH_WATER:
+            return
+        loop = asyncio.get_running_loop()
+
+        def look(before: int) -> None:
+            nonlocal timer
+            left = transport.get_write_buffer_size()
+            if left < before:
+                timer = loop.call_later(deadline, look, left)
             else:
-                return
+                scope.reschedule(0)
+
+        timer = loop.call_later(deadline, look, transport.get_write_buffer_size())
+        try:
+            async with asyncio.timeout(None) as scope:
+                await self._writer.drain()  # to be cancelled only for good: aiohttp never drains again after that
+        except TimeoutError:
+            raise BrokenOffError("the client takes nothing") from None
+        finally:
+            timer.cancel()
 
 
 async def begin(

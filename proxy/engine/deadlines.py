@@ -19,6 +19,18 @@ def _upstream(kind: UpstreamErrorKind) -> Expiry:
     return Expiry(kind.value, Refusal.upstream(kind))
 
 
+def look_again(settings: UpstreamSettings, phase: Phase, *, started: float, since: float) -> float:
+    """When a deadline may have passed next, if nothing happens until then; see `overdue` for the times."""
+    timeouts = settings.timeouts
+    waits = {
+        Phase.QUEUED: settings.queue.timeout,
+        Phase.CONNECTING: timeouts.connect,
+        Phase.WAITING: timeouts.first_byte,
+        Phase.STREAMING: timeouts.idle,
+    }
+    return min(since + waits.get(phase, timeouts.total), started + timeouts.total)
+
+
 def overdue(settings: UpstreamSettings, phase: Phase, *, now: float, started: float, since: float) -> Expiry | None:
     """The deadline that has passed, if any. All times are monotonic seconds.
 

@@ -14,7 +14,7 @@ from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.settings import RouteSettings
 from proxy.core.tee import Tee
 from proxy.engine.closing import last_frames, refusal_of
-from proxy.engine.deadlines import Expiry, overdue
+from proxy.engine.deadlines import Expiry, look_again, overdue
 from proxy.engine.failures import log_failure
 from proxy.engine.head import Ending, Head
 from proxy.engine.plan import Call, Plan
@@ -68,6 +68,8 @@ class Relay:
         "_answer",
         "_call",
         "_expiry",
+        "_fresh",
+        "_look_at",
         "_refusal",
         "_scope",
         "_services",
@@ -113,6 +115,8 @@ class Relay:
         self._expiry: Expiry | None = None
         self._refusal: Refusal | None = None
         self._alone_since: float | None = None
+        self._look_at = 0.0
+        self._fresh = False
 
     # What others ask of it. None of this waits.
 
@@ -135,24 +139,34 @@ class Relay:
         if self.ending is not None or not reader.holds or any(other.holds for other in self.readers):
             return
         self._alone_since = self._services.now()
+        self._look_at = 0.0
         if self.rules.route.on_disconnect is OnDisconnect.CANCEL:
             self.stop(Stop(Cause.DISCONNECT))
 
     def sweep(self, now: float) -> str:
         """Look at the deadlines and fold what is due. Gives the text that the ledger does not have yet."""
-        generation = self.generation
-        if self._expiry is None and generation.stop is None and generation.outcome is Outcome.RUNNING:
-            started = generation.facts.started
-            self._expiry = overdue(
-                self.upstream.settings, generation.phase, now=now, started=started, since=self._since
-            )
-            if self._expiry is not None:
-                self._interrupt()
-            elif self._lingered(now):
-                self.stop(Stop(Cause.DISCONNECT))
-        if self.tee is not None:
-            self.tee.fold()
-        return generation.partial.take_new_text()
+        if now >= self._look_at:
+            self._look(now)
+        if not self._fresh or self.tee is None:
+            return ""
+        self._fresh = False
+        self.tee.fold()
+        return self.generation.partial.take_new_text()
+
+    def _look(self, now: float) -> None:
+        """Look whether a deadline has passed, and when to look again: thousands of relays can't be asked every time."""
+        generation, settings = self.generation, self.upstream.settings
+        if self._expiry is not None or generation.stop is not None or generation.outcome is not Outcome.RUNNING:
+            return
+        started, phase = generation.facts.started, generation.phase
+        self._expiry = overdue(settings, phase, now=now, started=started, since=self._since)
+        if self._expiry is not None:
+            self._interrupt()
+        elif self._lingered(now):
+            self.stop(Stop(Cause.DISCONNECT))
+        self._look_at = look_again(settings, phase, started=started, since=self._since)
+        if self._alone_since is not None:
+            self._look_at = min(self._look_at, self._alone_since + self.rules.route.linger)
 
     def quiet_for(self, now: float) -> float:
         """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
@@ -175,9 +189,11 @@ class Relay:
     def heard(self) -> None:
         """Bytes of the body came."""
         self._since = self._services.now()
+        self._fresh = True
         if self.generation.first_token is None:
             self.generation.advance(Phase.STREAMING)
             self.generation.first_token = self._since
+            self._look_at = 0.0
 
     def pass_on(self, data: bytes) -> None:
         """Bytes for the client: onto the tape and to every reader that keeps up."""
@@ -194,6 +210,7 @@ class Relay:
         """Let the client's answer begin, once the START is on disk."""
         await self._start_on_disk()
         self._show(head)
+        await asyncio.sleep(0)  # the client gets its header before we work on what has come already
 
     def _show(self, head: Head | Refusal) -> None:
         self.head = head
@@ -270,6 +287,7 @@ class Relay:
     def _enter(self, phase: Phase) -> None:
         self.generation.advance(phase)
         self._since = self._services.now()
+        self._look_at = 0.0
 
     # The ends that are not the upstream's own. Each folds the rest and writes the outcome, once.
 

@@ -58,7 +58,7 @@ class Settler:
     async def _counted(self, relay: Relay) -> Counted:
         generation, plan = relay.generation, relay.plan
         partial = generation.partial
-        if partial.usage_chunk:
+        if partial.usage_chunk and plan.wants_usage:  # the client asked by itself, and the upstream understood
             relay.upstream.takes_usage = True
         if partial.usage is not None and partial.usage.completion_tokens is not None:
             final = partial.usage_is_final

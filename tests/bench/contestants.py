@@ -1,8 +1,6 @@
 """Who is measured: starts the scripted upstream and the proxies as processes, and ends them in every case."""
 
-import asyncio
 import ctypes
-import json
 import os
 import resource
 import shutil
@@ -188,43 +186,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def state(upstream: Contestant, group: str) -> dict[str, int]:
-    """How many calls of a group the upstream has in which state: arrived, closed, done."""
-    counts: dict[str, int] = json.loads(await client.fetch(upstream.port, f"/bench/state?{group}"))
-    return counts
-
-
-async def settled(upstream: Contestant, group: str, wanted: str, number: int, patience: float = 10.0) -> bool:
-    """Wait until so many calls of a group are in a state; False when that does not happen in time."""
-    try:
-        async with asyncio.timeout(patience):
-            while (await state(upstream, group)).get(wanted, 0) < number:  # noqa: ASYNC110 it is another process
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        return False
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the upstream saw of one call: its state, when its close was seen, the events written and when."""
-
-    state: str
-    closed: float
-    events: int
-    times: list[float]
-
-    def after(self, moment: float) -> int:
-        """How many events were written after a moment."""
-        return sum(written > moment for written in self.times)
-
-
-async def report(upstream: Contestant, group: str) -> dict[str, Seen]:
-    """What the upstream saw of a group's calls, by id; it forgets them."""
-    calls: dict[str, Any] = json.loads(await client.fetch(upstream.port, f"/bench/report?{group}"))
-    return {ident: Seen(*fields) for ident, fields in calls.items()}
 
 
 def _await_port(contestant: Contestant) -> None:

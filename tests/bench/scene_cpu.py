@@ -30,7 +30,7 @@ async def run(bench: Bench) -> None:
     with ExitStack() as stack:
         proxies = [stack.enter_context(bench.arena.running(name)) for name in bench.arena.proxies()]
         rounds = bench.size(5, 1)
-        seconds = 2.0 if not bench.quick else 1.0
+        seconds = 2.0 if not bench.quick else 0.7
         answers = bench.size(2000, 600)
         events = bench.size(250, 100)
         paced = await _turns(proxies, rounds, lambda proxy: _paced(proxy, seconds))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import client, contestants, meters
+from bench import client, contestants, meters, reports
 from bench.contestants import QUELL, Contestant
 from bench.scene import Bench, streams, until_all_began
 from bench.script import EVENT_BYTES, Script
@@ -41,14 +41,14 @@ async def _open_streams(bench: Bench, names: Iterable[str]) -> None:
     grown = 0.0
     for name in names:
         with bench.arena.running(name) as proxy:
-            grown, used = await _per_stream(proxy, number)
+            grown, used = await _per_stream(proxy, number, bench.size(3, 2))
         cells[name], cpu[name] = f"{grown / KIB:.0f} KiB", f"{used * 1e6:.0f} µs"
     figure = f"memory per open stream at {number:,} streams, one event a second"
     bench.table.rows.append(Row(figure, cells, "64 KiB", "40 KiB", OPEN.met(grown / KIB)))
     bench.table.rows.append(Row("  CPU per event meanwhile", cpu))
 
 
-async def _per_stream(proxy: Contestant, number: int) -> tuple[float, float]:
+async def _per_stream(proxy: Contestant, number: int, seconds: int) -> tuple[float, float]:
     """Growth in bytes per stream, and CPU seconds per event; Quell comes last, so its value stays."""
     script = Script(events=1_000_000, every=1.0)
     async with streams(proxy.port, WARM, script, over=0.5) as opened:
@@ -59,7 +59,7 @@ async def _per_stream(proxy: Contestant, number: int) -> tuple[float, float]:
         await until_all_began(opened)
         await asyncio.sleep(1.0)
         used, events = proxy.cpu(), sum(connection.events for connection in opened)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(seconds)
         used, events = proxy.cpu() - used, sum(connection.events for connection in opened) - events
         return (meters.memory(proxy.pids()) - before) / number, used / max(events, 1)
 
@@ -112,9 +112,9 @@ async def _stalled(bench: Bench, proxy: Contestant, number: int, length: int) ->
         proxy.port, number, script, group=group, receive_buffer=SMALL_BUFFER, over=number / 500, deaf=True
     ):
         patience = STALL_PATIENCE if proxy.name == QUELL else HELD_UP
-        ended = await contestants.settled(upstream, group, "done", number, patience)
+        ended = await reports.settled(upstream, group, "done", number, patience)
         await asyncio.sleep(0.5)
         kept = meters.resident(proxy.pids()) - before
         peak = meters.resident_peak(proxy.pids()) - before
-    await contestants.report(upstream, group)
+    await reports.report(upstream, group)
     return Stalled(kept, peak, ended)

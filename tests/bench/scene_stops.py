@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench import client, contestants
+from bench import client, reports
 from bench.client import Connection
-from bench.contestants import HOP, NGINX, QUELL, Contestant, Seen
+from bench.contestants import HOP, NGINX, QUELL, Contestant
 from bench.meters import percentile
+from bench.reports import Seen
 from bench.scene import Bench, streams, until_all_began
 from bench.script import Script
 from bench.table import Row, Target
@@ -100,8 +101,8 @@ async def _leave(bench: Bench, proxy: Contestant, phase: Phase, number: int) -> 
         for index, connection in enumerate(opened):
             left[f"{group}-{index}"] = connection.close()
             await asyncio.sleep(SPACING)
-        await contestants.settled(upstream, group, "closed", number, NEVER)
-    return _delays(await contestants.report(upstream, group), left)
+        await reports.settled(upstream, group, "closed", number, NEVER)
+    return _delays(await reports.report(upstream, group), left)
 
 
 async def _stop(bench: Bench, quell: Contestant, phase: Phase, number: int) -> tuple[list[float], list[int]]:
@@ -120,14 +121,14 @@ async def _stop(bench: Bench, quell: Contestant, phase: Phase, number: int) -> t
             if control.status != 200:
                 raise RuntimeError(f"a stop was answered with {control.status}: {control.body()[:200]!r}")
             await asyncio.sleep(SPACING)
-        await contestants.settled(upstream, group, "closed", number, NEVER)
+        await reports.settled(upstream, group, "closed", number, NEVER)
     control.close()
-    seen = await contestants.report(upstream, group)
+    seen = await reports.report(upstream, group)
     return _delays(seen, sent), [seen[ident].after(moment) for ident, moment in sent.items()]
 
 
 async def _in_phase(upstream: Contestant, group: str, phase: Phase, opened: Sequence[Connection]) -> None:
-    if not await contestants.settled(upstream, group, "arrived", len(opened)):
+    if not await reports.settled(upstream, group, "arrived", len(opened)):
         raise RuntimeError(f"not all calls reached the upstream: {phase.name}")
     if phase.script.kind == "stream" and not phase.script.hold:
         await until_all_began(list(opened))

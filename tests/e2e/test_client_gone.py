@@ -227,7 +227,7 @@ async def test_after_the_end_before_reading_it(tmp_path: Path) -> None:
     """C7: a client that leaves without having read its whole answer does not change that it is completed."""
     async with (
         scripted_upstream(sse_stream(chat_events(3, usage=True))) as up,
-        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        running_proxy(config_text(up.base_url, ledger={"text": "all"}), tmp_path) as proxy,
     ):
         for index, (leave, leaves) in enumerate(LEAVES.items()):
             async with RawClient(proxy.port) as client:
@@ -261,7 +261,7 @@ async def test_finish_reads_on(tmp_path: Path, *, streaming: bool) -> None:
     """C8: with `on_disconnect: finish` a client that leaves changes nothing for the upstream: it is read to its end."""
     events = chat_events(8, usage=True)
     held = Held(SSE, b"".join(events[:4]), b"".join(events[4:])) if streaming else Held(JSON, WHOLE[:200], WHOLE[200:])
-    config = {"route": {"on_disconnect": "finish"}}
+    config = {"route": {"on_disconnect": "finish"}, "ledger": {"text": "all"}}
     async with scripted_upstream(held) as up, running_proxy(config_text(up.base_url, **config), tmp_path) as proxy:
         for index, early in enumerate((True, False)):
             task_id = f"t-{index}"

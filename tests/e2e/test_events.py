@@ -449,7 +449,7 @@ async def test_odd_events_keep_their_numbers(tmp_path: Path, start_of_stream: by
         assert events == [(str(number), data) for number, data in enumerate(whole, 1)][after:]
 
 
-LARGE = b"data: " + b"x" * 1_100_000 + b"\n\n"
+LARGE = b"data: " + b"x" * 1_500_000 + b"\n\n"
 """An event that is too large to be held until it is whole."""
 
 
@@ -487,7 +487,7 @@ async def test_numbers_in_a_long_stream(tmp_path: Path, first: bytes) -> None:
     """However a long stream begins, every event behind that is found again by its number."""
     events = [first, *noisy_events(100)]
     async with (
-        scripted_upstream(sse_stream([b"".join(events)])) as up,
+        scripted_upstream(sse_stream(events, 0.001)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
     ):
         await call(proxy, "POST", CHAT, STREAM, X_Task_Id="t-1")

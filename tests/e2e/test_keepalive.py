@@ -128,7 +128,7 @@ async def test_none_without_the_setting(tmp_path: Path) -> None:
 
 async def test_none_inside_a_large_event(tmp_path: Path) -> None:
     """An event too large to be held passes in pieces; no comment is put between them, for nobody."""
-    large = b"data: " + b"x" * 1_100_000
+    large = b"data: " + b"x" * 1_500_000
 
     async def script(conn: Conn) -> None:
         await conn.head(200, SSE)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.downstream import SocketSink
+from proxy.edge.protocol import QuellProtocol
 from support.chat import chat_events, sse, text
 from support.client import RawClient
+from support.lag import shrink_send_buffers
 from support.program import config_text, running_program
 from support.proxy import RunningProxy, running_proxy
 from support.scripts import JSON, SSE, answer, sse_stream
@@ -49,8 +51,8 @@ async def has_ended(conn: Conn) -> None:
 
 
 async def test_stalled_readers_cost_little_memory(tmp_path: Path) -> None:
-    """C11: thirty clients that read nothing of their four megabytes each don't make the proxy grow by them."""
-    clients = 30
+    """C11: twenty clients that read nothing of their four megabytes each don't make the proxy grow by them."""
+    clients = 20
     async with (
         scripted_upstream(sse_stream(LONG)) as up,
         running_program(config_text(up.base_url), tmp_path) as program,
@@ -70,7 +72,6 @@ async def test_stalled_readers_cost_little_memory(tmp_path: Path) -> None:
     assert grown < clients * 600_000
 
 
-@pytest.mark.xfail(strict=True, reason="the tape keeps a block that is larger than a slot of the spill file in memory")
 async def test_a_stalled_reader_holds_little(tmp_path: Path) -> None:
     """What waits for a client that reads nothing is in the spill file: 64 KiB of it at most are in memory."""
 
@@ -98,8 +99,13 @@ async def test_a_stalled_reader_holds_little(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("events", [LONG[:99], LONG[:-2]], ids=["in the kernel", "in our buffer"])
-async def test_a_stalled_reader_is_let_go(tmp_path: Path, events: list[bytes]) -> None:
-    """C11: a client that takes nothing for the write deadline counts as gone; the record has all that was received."""
+async def test_a_stalled_reader_is_let_go(tmp_path: Path, events: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C11: a client that takes nothing for the write deadline counts as gone; the record has all that was received.
+
+    What the kernel still takes is bounded by the kernel's own timeout, what waits here by ours alone.
+    """
+    if len(events) > 99:
+        monkeypatch.setattr(QuellProtocol, "_set_kernel_timeouts", lambda _self: None)
     config = {"limits": {"write_deadline": "500ms"}}
     async with (
         scripted_upstream(sse_stream(events, then="hang")) as up,
@@ -156,6 +162,25 @@ async def test_a_reader_that_takes_a_little_is_served(tmp_path: Path) -> None:
     assert (kept["outcome"], kept["elapsed_seconds"] < 10) == ("completed", True)
 
 
+async def test_a_reader_slower_than_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C12: whoever takes something in each write deadline is served on, though the buffer takes longer to drain."""
+    shrink_send_buffers(monkeypatch)
+    config = {"limits": {"write_deadline": "400ms"}}
+    async with (
+        scripted_upstream(sse_stream(LONG[:400])) as up,
+        running_proxy(config_text(up.base_url, **config), tmp_path) as proxy,
+        RawClient(proxy.port, receive_buffer=8192) as client,
+    ):
+        await start(client, "t-1")
+        await has_ended(await up.conn())
+        for _ in range(16):
+            await client.receive(2500)
+            await asyncio.sleep(0.1)
+        received = await client.answer()
+    assert received.complete
+    assert received.body == b"".join(LONG[:400])
+
+
 async def test_a_reader_too_far_behind_is_broken_off(tmp_path: Path) -> None:
     """A client that falls behind what is kept gets a stream that is visibly broken off, never one with a gap."""
     config = {"limits": {"tape": "64KiB"}}
@@ -191,6 +216,21 @@ async def test_a_large_plain_answer(tmp_path: Path) -> None:
         await has_ended(await up.conn())
         await settled(proxy)
         assert (await client.answer()).body == body
+
+
+@pytest.mark.xfail(strict=True, reason="the relay outruns its reader, who is broken off when the tape is full")
+async def test_a_plain_answer_larger_than_the_tape(tmp_path: Path) -> None:
+    """A long answer, such as many embeddings, reaches a client that reads all the time from a fast upstream."""
+    body = json.dumps({"object": "list", "data": ["x" * 1000] * 24_000}).encode()
+    async with (
+        scripted_upstream(answer(200, body, JSON)) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await client.post("/v1/embeddings", PLAIN)
+        received = await client.answer()
+    assert received.complete
+    assert received.body == body
 
 
 async def test_what_is_passed_through_is_not_kept(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """The list of a caller's own generations: in order, page by page, up to date."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from proxy.edge.own_list import own_list
+from proxy.engine.engine import Engine
 from proxy.stores.ledger_null import NullLedger
 from support.chat import chat_events, chat_object
 from support.client import RawClient
 from support.edge import refused, send
+from support.ledgers import a_ledger
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
+from support.records import a_record
 from support.scripts import by_path, events_then_hang, hang, json_answer
 from support.stops import ANYBODY, CHAT, PLAIN, Ask, call, start
 from support.upstream import scripted_upstream
@@ -47,13 +53,31 @@ async def test_pages_are_newest_first_and_whole(tmp_path: Path) -> None:
         for limit in (1, 2, 3, 5, 100):
             seen: list[str] = []
             cursor: str | None = ""
-            while cursor is not None:
+            while cursor is not None and len(seen) < 6:
                 page, cursor = await ids_of(proxy, f"?limit={limit}" + (f"&cursor={cursor}" if cursor else ""))
                 assert len(page) <= limit
                 seen += page
             assert seen == ["t-4", "t-3", "t-2", "t-1", "t-0"], limit
         assert await ids_of(proxy, ask=Ask("another")) == (["foreign"], None)
         assert await ids_of(proxy, "?limit=1", ask=Ask("nobody")) == ([], None)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6])
+async def test_pages_of_what_started_together(tmp_path: Path, limit: int) -> None:
+    """Generations that started at the very same moment are on one page each, too."""
+    async with a_ledger(tmp_path / "quell.db") as ledger:
+        for number in range(6):
+            await ledger.begin(a_record(f"u-{number}", started_at=1000.5 if number else 1000.0))
+        engine = cast("Engine", SimpleNamespace(ledger=ledger, registry=[], now=lambda: 0.0))
+        seen: list[str] = []
+        cursor = None
+        while len(seen) < 7:
+            page = await own_list(engine, "acme", limit, cursor)
+            seen += [record.uid for record in page.records]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    assert seen == ["u-5", "u-4", "u-3", "u-2", "u-1", "u-0"]
 
 
 async def test_a_list_shows_twenty(tmp_path: Path) -> None:

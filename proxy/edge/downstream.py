@@ -53,29 +53,45 @@ class SocketSink:
         Raises:
             ConnectionError: the client left, or took nothing at all for `deadline` seconds.
         """
-        transport = self._transport
-        if transport.is_closing():
+        if self._transport.is_closing():
             raise BrokenOffError("the client has left")
-        if transport.get_write_buffer_size() <= HIGH_WATER:
+        if self._transport.get_write_buffer_size() <= HIGH_WATER:
             return
-        loop = asyncio.get_running_loop()
-
-        def look(before: int) -> None:
-            nonlocal timer
-            left = transport.get_write_buffer_size()
-            if left < before:
-                timer = loop.call_later(deadline, look, left)
-            else:
-                scope.reschedule(0)
-
-        timer = loop.call_later(deadline, look, transport.get_write_buffer_size())
         try:
             async with asyncio.timeout(None) as scope:
-                await self._writer.drain()  # to be cancelled only for good: aiohttp never drains again after that
+                watch = _Watch(self._transport, deadline, scope)
+                try:
+                    await self._writer.drain()  # cancelled only for good: aiohttp can't wait for it a second time
+                finally:
+                    watch.end()
         except TimeoutError:
             raise BrokenOffError("the client takes nothing") from None
-        finally:
-            timer.cancel()
+
+
+class _Watch:
+    """Ends a scope as soon as a socket's buffer has not become smaller for `deadline` seconds."""
+
+    __slots__ = ("_deadline", "_scope", "_timer", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.WriteTransport, deadline: float, scope: asyncio.Timeout) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._scope = scope
+        self._arm()
+
+    def _arm(self) -> None:
+        self._waiting = self._transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(self._deadline, self._look)
+
+    def _look(self) -> None:
+        if self._transport.get_write_buffer_size() < self._waiting:
+            self._arm()
+        else:
+            self._scope.reschedule(0)
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
 
 
 async def begin(

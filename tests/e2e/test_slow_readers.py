@@ -13,7 +13,6 @@ from proxy.edge.downstream import SocketSink
 from proxy.edge.protocol import QuellProtocol
 from support.chat import chat_events, sse, text
 from support.client import RawClient
-from support.lag import shrink_send_buffers
 from support.program import config_text, running_program
 from support.proxy import RunningProxy, running_proxy
 from support.scripts import JSON, SSE, answer, sse_stream
@@ -160,25 +159,6 @@ async def test_a_reader_that_takes_a_little_is_served(tmp_path: Path) -> None:
     assert received.complete
     assert received.body == b"".join(LONG)
     assert (kept["outcome"], kept["elapsed_seconds"] < 10) == ("completed", True)
-
-
-async def test_a_reader_slower_than_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C12: whoever takes something in each write deadline is served on, though the buffer takes longer to drain."""
-    shrink_send_buffers(monkeypatch)
-    config = {"limits": {"write_deadline": "400ms"}}
-    async with (
-        scripted_upstream(sse_stream(LONG[:400])) as up,
-        running_proxy(config_text(up.base_url, **config), tmp_path) as proxy,
-        RawClient(proxy.port, receive_buffer=8192) as client,
-    ):
-        await start(client, "t-1")
-        await has_ended(await up.conn())
-        for _ in range(16):
-            await client.receive(2500)
-            await asyncio.sleep(0.1)
-        received = await client.answer()
-    assert received.complete
-    assert received.body == b"".join(LONG[:400])
 
 
 async def test_a_reader_too_far_behind_is_broken_off(tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ async def test_usage_auto_asks_what_was_seen_to_work(tmp_path: Path) -> None:
     assert [one["usage_source"] for one in records] == ["tokenizer", "tokenizer", "upstream", "upstream", "upstream"]
 
 
+async def test_usage_that_nobody_asked_for_proves_nothing(tmp_path: Path) -> None:
+    """An upstream that sends its usage unasked may still refuse to be asked, so it is not; its chunk goes by."""
+    counted = chat_events(3, usage=True)
+    async with (
+        scripted_upstream(sse_stream(counted)) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+    ):
+        for number in range(2):
+            assert (await streamed(proxy, f"t-{number}")).events == counted
+            assert (await record(proxy, f"t-{number}"))["usage_source"] == "upstream"
+    assert [asked(up, index) for index in range(2)] == [None, None]
+
+
 @pytest.mark.parametrize(("usage", "asks"), [("final", {"include_usage": True}), ("none", None)])
 async def test_usage_as_configured(tmp_path: Path, usage: str, asks: Any) -> None:
     """With `final` every stream is asked for its usage, with `none` none is; the client's stream is the same."""

@@ -44,6 +44,10 @@ class Asked(NullLedger):
         await self.answers.wait()
         return self.found
 
+    async def close(self) -> None:
+        """Keep nobody waiting."""
+        self.answers.set()
+
 
 class Slow(NullLedger):
     """A ledger whose disk writes no END until it is told to."""
@@ -59,6 +63,10 @@ class Slow(NullLedger):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return done
+
+    async def close(self) -> None:
+        """Write what still waits."""
+        self.writes.set()
 
     async def _write(self, done: "asyncio.Future[None]") -> None:
         await self.writes.wait()

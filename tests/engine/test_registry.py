@@ -108,12 +108,15 @@ def test_an_ended_id_is_free_before_it_is_settled() -> None:
 def test_a_task_id_goes_before_an_alias() -> None:
     """An upstream id that happens to be another generation's task id names the one with the task id."""
     registry = Registry()
-    one, two = add(registry, a_relay("t-1")), add(registry, a_relay("t-2"))
+    one, two, three = (add(registry, a_relay(task_id)) for task_id in ("t-1", "t-2", "t-3"))
     learned(registry, two, "t-1")
+    learned(registry, three, "t-1")
     assert registry.find("acme", "t-1") is one
     assert not registry.is_ambiguous("acme", "t-1")
     assert registry.find_anybodys("t-1") is one
     release(registry, one)
+    assert registry.is_ambiguous("acme", "t-1")
+    release(registry, three)
     assert registry.find("acme", "t-1") is two
 
 

@@ -90,6 +90,7 @@ class App:
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
+        self._stack.push_async_callback(engine.end_chores)
         try:
             runtime = await self._runtime(settings, {})
         except ReloadError as error:
@@ -211,7 +212,7 @@ class App:
     async def _last_of_all(self) -> None:
         """The ledger is closed: what still waited for it gives up now, and nothing needs the tapes any more."""
         await self.engine.settle_all()
-        await self.engine.close()
+        self.engine.close()
 
     async def _all_ended(self) -> None:
         """Wait for generations, and for what is passed through without being one."""

@@ -62,6 +62,7 @@ class Generation:
     """The state of one model call. The first stop and the first outcome win; later ones change nothing."""
 
     __slots__ = (
+        "_settled",
         "closed_ms",
         "counted",
         "ended",
@@ -81,6 +82,7 @@ class Generation:
         self.facts = facts
         self.partial = partial
         self.text = text
+        self._settled: Record | None = None
         self.phase = Phase.QUEUED
         self.outcome = Outcome.RUNNING
         self.stop: Stop | None = None
@@ -141,8 +143,15 @@ class Generation:
             return self.end(Outcome.COMPLETED, now)
         return self.end(outcome, now, error_kind)
 
+    def settle(self, record: Record) -> None:
+        """The record is written: nothing but it is kept, the texts are let go."""
+        self._settled = record
+        self.partial = Partial()
+
     def record(self, now: float) -> Record:
         """The record as of `now`; final once the outcome is written."""
+        if self._settled is not None:
+            return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
         stop = self.stop if self.outcome in (Outcome.RUNNING, *OUTCOME_OF.values()) else None
         ended = self.ended

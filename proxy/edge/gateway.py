@@ -19,7 +19,7 @@ from proxy.edge.pass_through import pass_through
 from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime, Served
 from proxy.engine.dialect import Dialect, ModelCall, PlainRequest, StopCall
-from proxy.engine.engine import Admission, Engine
+from proxy.engine.engine import Admission, Asker, Engine
 from proxy.engine.plan import Call
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
@@ -55,7 +55,8 @@ class Gateway:
             # An escaped letter is that letter for the upstream too, and must not lead around a rule. What must not be
             # unescaped, such as a slash, was refused above.
             request = Request(http, headers, served, unquote(sent), query, runtime.caller(headers), dialect)
-            return await self._dispatch(request, runtime, sent)
+            with served.upstream.in_use():
+                return await self._dispatch(request, runtime, sent)
         except Refusal as refusal:
             return self._refuse(http, served, dialect, refusal)
         except LedgerUnavailableError:
@@ -71,21 +72,16 @@ class Gateway:
         if isinstance(endpoint, StopCall):
             return await self._control.stop_by_dialect(request, runtime, dialect, endpoint.any_id)
         _check_allowed(served, request.rest)
-        body = await read_body(http, limits.body, limits.body_deadline)
         if isinstance(endpoint, ModelCall):
-            return await self._call_model(request, runtime, dialect, body)
+            return await self._call_model(request, runtime, dialect)
+        body = await read_body(http, limits.body, limits.body_deadline)
         up = self._headers_up(request, runtime, identity_encoding=False)
         url = join(served.upstream.settings.base_url, sent, request.query)
         return await pass_through(http, served, url, up, body, limits.write_deadline)
 
-    async def _call_model(
-        self, request: Request, runtime: Runtime, dialect: Dialect, body: bytes
-    ) -> web.StreamResponse:
-        began = time.perf_counter()
-        admission = await self._ask(request, runtime, dialect, body)
+    async def _call_model(self, request: Request, runtime: Runtime, dialect: Dialect) -> web.StreamResponse:
         reader = Reader(holds=True)
-        relay = self._engine.admit(admission, reader)
-        self._engine.metrics.overhead.observe(time.perf_counter() - began)
+        relay = await self._admit(request, runtime, dialect, reader)
         try:
             while relay.head is None:
                 await reader.woken()
@@ -93,7 +89,18 @@ class Gateway:
         finally:
             relay.detach(reader)
 
-    async def _ask(self, request: Request, runtime: Runtime, dialect: Dialect, body: bytes) -> Admission:
+    async def _admit(self, request: Request, runtime: Runtime, dialect: Dialect, reader: Reader) -> Relay:
+        """Have a model call admitted; what was read for it is not kept here for as long as it runs."""
+        limits, caller = runtime.settings.limits, request.caller
+        asker = Asker(caller.identity, _chosen_id(request.http), limits.streams, caller.most)
+        self._engine.check_room(asker)
+        body = await read_body(request.http, limits.body, limits.body_deadline)
+        began = time.perf_counter()
+        relay = self._engine.admit(await self._ask(request, runtime, dialect, asker, body), reader)
+        self._engine.metrics.overhead.observe(time.perf_counter() - began)
+        return relay
+
+    async def _ask(self, request: Request, runtime: Runtime, dialect: Dialect, asker: Asker, body: bytes) -> Admission:
         served, http, limits = request.served, request.http, runtime.settings.limits
         user = _single(http, "X-User-Id")
         plain = PlainRequest(
@@ -112,15 +119,12 @@ class Gateway:
         url = join(settings.base_url, plan.path, plan.query)
         call = Call(http.method, url, self._headers_up(request, runtime, identity_encoding=True), plan.body)
         return Admission(
+            asker=asker,
             plan=plan,
             call=call,
-            identity=request.caller.identity,
             rules=served.rules,
             upstream=served.upstream,
             tags=served.route.tags,
-            task_id=_chosen_id(http),
-            most=limits.streams,
-            most_of_key=request.caller.most,
             partial_text=limits.partial_text,
             text=runtime.settings.ledger.text,
             tape=limits.tape,

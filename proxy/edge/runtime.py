@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
@@ -77,15 +78,20 @@ class Runtime:
         return Served(route, served, upstream, rules, host, credentials)
 
     def match(self, path: str) -> tuple[Served, str]:
-        """The route that takes a path, and the path behind the route's own.
+        """The route that takes a path, and the path behind the route's own, as it was sent.
+
+        An escaped letter is that letter for the upstream too, so it must not lead to another route.
 
         Raises:
             Refusal: 404, there is none.
         """
-        found = self._table.match(path)
+        found = self._table.match(unquote(path))
         if found is None:
             raise Refusal.not_found()
-        return self._served[found.route.path], found.rest
+        own = found.route.path.rstrip("/").count("/")
+        segments = path.split("/", own + 1)  # no escaped slash was let in, so escaped and plain segments are the same
+        sent = "/" + segments[own + 1] if len(segments) > own + 1 else ""
+        return self._served[found.route.path], sent
 
     def caller(self, headers: list[HeaderPair]) -> Caller:
         """Who calls.

@@ -35,20 +35,27 @@ KEEPALIVE = comment("keep-alive")
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for admission, under which id, and how many generations there may be at once."""
+
+    identity: Identity
+    task_id: str | None
+    most: int
+    """In all."""
+    most_of_key: int | None
+    """Of this caller; None: no bound of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """What the edge knows of a model call when it asks for admission."""
 
+    asker: Asker
     plan: Plan
     call: Call
-    identity: Identity
     rules: Rules
     upstream: Upstream
     tags: Mapping[str, str]
-    task_id: str | None
-    most: int
-    """Generations at once, in all."""
-    most_of_key: int | None
-    """Generations at once of this caller; None: no bound of its own."""
     partial_text: int
     text: TextPolicy
     tape: int
@@ -97,16 +104,16 @@ class Engine:
         Raises:
             Refusal: the chosen id is in use, a limit is reached, or no new work is taken.
         """
-        name = asked.identity.name
-        self._check_room(asked, name)
+        asker = asked.asker
+        name = asker.identity.name
+        self.check_room(asker)
         now = self.now()
-        task_id = asked.task_id or new_id()
-        self.registry.check_free(name, task_id)
+        task_id = asker.task_id or new_id()
         facts = Facts(
             uid=new_id(),
             task_id=task_id,
             message_id=new_id(),
-            identity=asked.identity,
+            identity=asker.identity,
             dialect=asked.plan.dialect,
             route=asked.rules.route.path,
             upstream=asked.upstream.name,
@@ -133,15 +140,23 @@ class Engine:
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
 
-    def _check_room(self, asked: Admission, name: str) -> None:
+    def check_room(self, asker: Asker) -> None:
+        """Make sure there is room for one more; worth asking before a body is read.
+
+        Raises:
+            Refusal: see `admit`.
+        """
+        name = asker.identity.name
         if self.draining:
             raise Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this.")
         if not self.ledger.healthy:
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.")
-        if len(self.registry) >= asked.most:
+        if len(self.registry) >= asker.most:
             raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
-        if asked.most_of_key is not None and self.registry.streams_of(name) >= asked.most_of_key:
+        if asker.most_of_key is not None and self.registry.streams_of(name) >= asker.most_of_key:
             raise Refusal.too_many(retry_after=1)
+        if asker.task_id is not None:
+            self.registry.check_free(name, asker.task_id)
 
     # The sweep and the end.
 
@@ -189,9 +204,12 @@ class Engine:
         for relay in self.registry:
             relay.stop(Stop(Cause.SHUTDOWN))
 
-    async def close(self) -> None:
-        """End the chores and let the spill file go; every generation is settled by now."""
+    async def end_chores(self) -> None:
+        """End what runs beside the generations; the ledger is about to be closed."""
         await self._chores.cancel()
+
+    def close(self) -> None:
+        """Let the spill file go; every generation is settled by now."""
         self._spill.close()
 
 

@@ -42,9 +42,11 @@ class EventStream:
         if not framer.oversize:
             return self._look(block) if block else block
         self._relay.generation.partial.oversize = True
-        self._relay.amid_event = framer.amid_event
+        was_amid, self._relay.amid_event = self._relay.amid_event, framer.amid_event
         whole = framer.whole(block)  # bytes of the oversize event stand on one side of it, and go as they are
         before = b"" if block.startswith(whole) else block[: len(block) - len(whole)]
+        if was_amid and (whole or not framer.amid_event):
+            self._relay.tape.end_large_event(before if whole else block)
         seen = self._look(whole) if whole else whole
         return before + seen if self.over else before + seen + block[len(before) + len(whole) :]
 

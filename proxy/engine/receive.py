@@ -56,8 +56,10 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
     else:
         ended = await _pass_bytes(relay, answer, streamed=streamed)
     fold_rest(relay)
-    judged = relay.tee is not None and (streamed or not partial.oversize)
-    return partial.complete(eof_clean=ended) if judged else True
+    if relay.tee is not None and (streamed or not partial.oversize):
+        return partial.complete(eof_clean=ended)
+    answers_something_else = answer.status == OK and answer.content_type not in KEPT_TYPES and plan.counts
+    return not answers_something_else
 
 
 def _is_stream(relay: "Relay", answer: Answer) -> bool:
@@ -167,10 +169,12 @@ async def _pass_on(relay: "Relay", answer: Answer, length: int | None, held: lis
     await relay.publish(Head(answer.status, answer.headers, streamed=False, length=length))
     for chunk in held:
         relay.pass_on(chunk)
+        await relay.keep_pace()
     while chunk := await answer.read():
         relay.heard()
         _keep(relay, chunk)
         relay.pass_on(chunk)
+        await relay.keep_pace()
 
 
 def _keep(relay: "Relay", chunk: bytes) -> None:

@@ -24,6 +24,11 @@ from proxy.engine.tape import Tape
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from proxy.stores.ports import LedgerUnavailableError
 
+LAG = 0.5
+"""So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""
+
+PACE_SECONDS = 0.01
+
 
 class Services(Protocol):
     """What a relay asks of the engine that runs it."""
@@ -138,6 +143,8 @@ class Relay:
         self.readers.discard(reader)
         if self.ending is not None or not reader.holds or any(other.holds for other in self.readers):
             return
+        if isinstance(self.head, Head) and self.head.body is not None:  # it has its whole answer
+            return
         self._alone_since = self._services.now()
         self._look_at = 0.0
         if self.rules.route.on_disconnect is OnDisconnect.CANCEL:
@@ -201,6 +208,12 @@ class Relay:
         for reader in self.readers:
             reader.push(data)
 
+    async def keep_pace(self) -> None:
+        """Let the readers of an answer that is no stream keep up: they want all of it, and no token waits for them."""
+        while any(reader.holds and self.tape.lag(reader.cursor) > LAG for reader in self.readers):
+            await asyncio.sleep(PACE_SECONDS)
+            self._since = self._services.now()
+
     def learned_id(self, upstream_id: str) -> None:
         """The upstream's own id of this completion."""
         self.generation.partial.upstream_id = upstream_id
@@ -210,7 +223,8 @@ class Relay:
         """Let the client's answer begin, once the START is on disk."""
         await self._start_on_disk()
         self._show(head)
-        await asyncio.sleep(0)  # the client gets its header before we work on what has come already
+        if head.streamed:
+            await asyncio.sleep(0)  # the client gets its header before we work on what has come already
 
     def _show(self, head: Head | Refusal) -> None:
         self.head = head

@@ -86,6 +86,7 @@ class Settler:
             log_failure("ledger.write_failed", error, task_id=record.task_id)
         except Exception as error:  # noqa: BLE001 what ended must be released, come what may
             log_failure("settle.failed", error, task_id=record.task_id)
+        relay.generation.settle(record)
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()

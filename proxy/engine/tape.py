@@ -36,7 +36,7 @@ class Block:
 class Tape:
     """Append-only bytes with positions from 0; `end` is the position behind the last byte."""
 
-    __slots__ = ("_blocks", "_bound", "_events", "_memory", "_open", "_open_start", "_spill", "end", "sse")
+    __slots__ = ("_blocks", "_bound", "_events", "_large", "_memory", "_open", "_open_start", "_spill", "end", "sse")
 
     def __init__(self, spill: Spill, bound: int) -> None:
         """An empty tape.
@@ -54,7 +54,12 @@ class Tape:
         self._blocks: list[Block] = []
         self._events = 0
         self._memory = 0
+        self._large = 0
         self.end = 0
+
+    def lag(self, position: int) -> float:
+        """How far a position is behind the end, as a part of what the tape keeps; from 1 on its bytes are forgotten."""
+        return (self.end - position) / self._bound
 
     @property
     def start(self) -> int:
@@ -68,6 +73,10 @@ class Tape:
         if self.end - self._open_start >= BLOCK_BYTES:
             self.seal()
 
+    def end_large_event(self, rest: bytes) -> None:
+        """`rest`, about to be appended, ends an event that came in pieces: it counts as one, though none was whole."""
+        self._large += 1 - dispatched(rest)
+
     def finish(self) -> None:
         """Nothing more comes: from now on the tape only waits for late readers, in little memory."""
         if self.end - self._open_start >= REST_BYTES:
@@ -77,7 +86,7 @@ class Tape:
         """Compress the open block."""
         if not self._open:
             return
-        raw = b"".join(self._open)
+        raw, at_start = b"".join(self._open), self._open_start == 0
         self._open.clear()
         for start in range(0, len(raw), BLOCK_BYTES):
             piece = raw[start : start + BLOCK_BYTES]
@@ -87,7 +96,9 @@ class Tape:
             if self._memory > MEMORY_BYTES:
                 self._spill_oldest()
         self._open_start = self.end
-        self._events += dispatched(raw) if self.sse else 0
+        if self.sse:
+            self._events += dispatched(raw, at_start=at_start) + self._large
+            self._large = 0
         while self._blocks and self.end - self._blocks[0].start > self._bound:
             events_before = self._blocks[0].events_before
             self._forget(self._blocks.pop(0))

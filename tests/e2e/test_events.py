@@ -479,9 +479,6 @@ async def test_a_large_event_is_numbered(tmp_path: Path) -> None:
     assert told == b"".join(numbered([event.removeprefix(b"id: 9\n") for event in events]))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the tape counts each block by itself: no byte order mark, no event in two blocks"
-)
 @pytest.mark.parametrize("first", [b"\xef\xbb\xbfdata: one\n\n", LARGE], ids=["byte order mark", "large event"])
 async def test_numbers_in_a_long_stream(tmp_path: Path, first: bytes) -> None:
     """However a long stream begins, every event behind that is found again by its number."""

@@ -78,8 +78,19 @@ class Connector(aiohttp.TCPConnector):
             cut(transport)
 
 
-class _Protocol(ResponseHandler):
-    """One connection. A body whose framing is malformed is told of its end, which aiohttp forgets: it would wait."""
+class Line(ResponseHandler):
+    """One connection. A body whose framing is malformed is told of its end, which aiohttp forgets: it would wait.
+
+    `arrived` is called in the tick in which bytes came, when they are parsed; see `pushed.py`.
+    """
+
+    arrived: Callable[[], None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        super().data_received(data)
+        if self.arrived is not None:
+            self.arrived()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio."""
@@ -90,7 +101,7 @@ class _Protocol(ResponseHandler):
 
 
 def _protocol(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Protocol(loop)
+    return Line(loop)
 
 
 async def _reused(_session: aiohttp.ClientSession, _context: SimpleNamespace, _params: Any) -> None:

@@ -80,11 +80,17 @@ async def _pass_events(relay: "Relay", answer: Answer, tee: Tee) -> bool:
     relay.tape.sse = True
     await relay.publish(Head(answer.status, headers, streamed=True))
     events = EventStream(relay, tee)
-    while chunk := await answer.read():
-        if block := events.take(chunk):
+
+    def take(chunk: bytes) -> bool:
+        if events.over:  # what comes behind the terminator is not passed on
+            relay.generation.partial.trailing = relay.generation.partial.trailing or bool(chunk.strip())
+        elif block := events.take(chunk):
             relay.pass_on(block)
-        if events.over:
-            return await _ends(relay, answer)
+        return events.over
+
+    ended = await answer.push(take, DONE_SECONDS)
+    if events.over:
+        return ended and not relay.generation.partial.trailing
     if tail := events.rest():
         relay.pass_on(tail)
     return True

@@ -12,7 +12,8 @@ from yarl import URL
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import UpstreamSettings
-from proxy.engine.connections import SENDING, Connector, Sending, cut, left_over, tracing
+from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over, tracing
+from proxy.engine.pushed import PushedBody, Take
 from proxy.engine.slots import Slots
 
 READ_BYTES = 16 * 1024
@@ -70,6 +71,27 @@ class Answer:
         except Exception as error:  # a malformed chunk surfaces as a bare RuntimeError in aiohttp
             if data := left_over(self._content):
                 return data
+            raise UpstreamError(UpstreamErrorKind.TRUNCATED) from error
+
+    async def push(self, take: Take, grace: float) -> bool:
+        """Hand each piece of the body to `take` as it arrives, see `PushedBody`; True when the body ended properly.
+
+        Raises:
+            UpstreamError: the body broke off before `take` had all it wanted.
+            Exception: whatever `take` raised.
+        """
+        connection = self._response.connection
+        line = None if connection is None else connection.protocol
+        if not isinstance(line, Line):  # the whole body has come already
+            while (piece := await self.read()) and not take(piece):
+                pass
+            return True
+        body = PushedBody(self._content, take, grace)
+        try:
+            return await body.push(line)
+        except Exception as error:
+            if error is body.failure:
+                raise
             raise UpstreamError(UpstreamErrorKind.TRUNCATED) from error
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from proxy.core.routing import RouteTable
 from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
 from proxy.engine.dialect import Dialect, Endpoint
-from proxy.engine.relay import Rules
+from proxy.engine.plan import Rules
 from proxy.engine.upstream import Upstream
 
 

@@ -16,10 +16,10 @@ from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
-from proxy.engine.plan import Call, Plan
+from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
-from proxy.engine.relay import Relay, Rules
+from proxy.engine.relay import Relay
 from proxy.engine.settler import Settler
 from proxy.engine.spill import Spill
 from proxy.engine.tape import Tape

@@ -1,7 +1,8 @@
-"""The plan of a model call: what a dialect made of a request, and all the relay has to know of it."""
+"""What is decided before a relay runs: the dialect's plan, the request as it goes up, the rules of the route."""
 
 from dataclasses import dataclass
 
+from proxy.core.settings import RouteSettings
 from proxy.wire.base import Wire
 
 
@@ -36,3 +37,18 @@ class Call:
     url: str
     headers: list[tuple[str, str]]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings that hold for a generation to its end, also over a reload.
+
+    `strict`: the START must be on disk before the upstream is called, not only before the client's first byte.
+    `kept`: bytes kept of a non-streaming answer for the fold. `answer`: the longest answer folded from a stream.
+    """
+
+    route: RouteSettings
+    finish_reason: str
+    strict: bool
+    kept: int
+    answer: int

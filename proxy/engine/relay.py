@@ -5,21 +5,19 @@ sets that scope to now. What follows (close, fold, answer, settle) is the same f
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Protocol
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
-from proxy.core.settings import RouteSettings
 from proxy.core.tee import Tee
 from proxy.engine.closing import last_frames, refusal_of
 from proxy.engine.deadlines import Expiry, look_again, overdue
 from proxy.engine.failures import log_failure
 from proxy.engine.head import Ending, Head
-from proxy.engine.plan import Call, Plan
+from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.receive import receive
+from proxy.engine.services import Services
 from proxy.engine.tape import Tape
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from proxy.stores.ports import LedgerUnavailableError
@@ -28,41 +26,6 @@ LAG = 0.5
 """So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""
 
 PACE_SECONDS = 0.01
-
-
-class Services(Protocol):
-    """What a relay asks of the engine that runs it."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        ...
-
-    def learned_id(self, relay: "Relay", upstream_id: str) -> None:
-        """The upstream named its completion: an alias from now on."""
-        ...
-
-    async def count(self, relay: "Relay") -> None:
-        """Write the token counts into the ended generation."""
-        ...
-
-    async def settle(self, relay: "Relay") -> None:
-        """Write the record once, and let the generation go."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Settings that hold for a generation to its end, also over a reload.
-
-    `strict`: the START must be on disk before the upstream is called, not only before the client's first byte.
-    `kept`: bytes kept of a non-streaming answer for the fold. `answer`: the longest answer folded from a stream.
-    """
-
-    route: RouteSettings
-    finish_reason: str
-    strict: bool
-    kept: int
-    answer: int
 
 
 class Relay:

@@ -1,4 +1,4 @@
-"""Every test runs on uvloop, as the program does; those of the server itself also on asyncio, whose transports differ."""
+"""Every test runs on uvloop, as the program does; those of the server also on asyncio, whose transports differ."""
 
 import asyncio
 from collections.abc import Callable, Mapping

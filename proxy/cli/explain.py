@@ -1,6 +1,5 @@
 """Which route takes a request, where it goes, and why: the words of `quell check --explain`."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,12 +8,12 @@ from proxy.core.errors import Refusal
 from proxy.core.paths import join, safe_target
 from proxy.core.routing import RouteTable
 from proxy.core.settings import RouteSettings, Settings
+from proxy.dialects import DIALECTS
+from proxy.edge.control import Control
+from proxy.engine.dialect import StopCall
 
-_STOPS = {
-    "openai": re.compile(r"/(?:chat/completions|completions|responses)/[^/]+/cancel"),
-    "anthropic": re.compile(r"/messages/[^/]+/cancel"),
-}
-"""The dialects that are passed through, each with its stop routes."""
+_PASSED_ON = frozenset({"openai", "anthropic"})
+"""The dialects whose paths are the upstream's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +48,38 @@ def explain(settings: Settings, positions: Mapping[Loc, Position], method: str, 
     line = positions["routes", index].line
     place = f"{route.path} (routes[{index}], line {line}, dialect {', '.join(route.dialects)})"
     why = _why(settings, route, path)
-    if _is_ours(route, method, rest):
-        return Explanation(request, place, None, None, f"{why}; Quell answers it itself, nothing goes upstream")
-    if route.only and not any(rest == allowed or rest.startswith(f"{allowed}/") for allowed in route.only):
-        return Explanation(request, place, None, None, f"{why}; answered with 403: its only list does not have {rest}")
-    if not _STOPS.keys() & set(route.dialects):
+    kept = _kept_here(route, method, rest)
+    if kept is not None:
+        return Explanation(request, place, None, None, f"{why}; {kept}")
+    if not _PASSED_ON & set(route.dialects):
         return Explanation(request, place, route.upstream, None, f"{why}; its dialect is translated by Quell")
     url = join(settings.upstreams[route.upstream].base_url, rest, "")
     return Explanation(request, place, route.upstream, url, why)
 
 
+def _kept_here(route: RouteSettings, method: str, rest: str) -> str | None:
+    """Why nothing goes upstream; None: it does."""
+    try:
+        is_ours = _is_ours(route, method, rest)
+    except Refusal as refusal:
+        return f"answered with {refusal.status}: {refusal.message}"
+    if is_ours:
+        return "Quell answers it itself, nothing goes upstream"
+    if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):
+        return f"answered with 403: its only list does not have {rest}"
+    return None
+
+
 def _is_ours(route: RouteSettings, method: str, rest: str) -> bool:
-    """True for the native control API and for the stop routes of what is passed through."""
-    if rest == "/generations" or rest.startswith("/generations/"):
+    """True for the native control API and for the stop routes of the route's dialects.
+
+    Raises:
+        Refusal: the server refuses the request by its path alone.
+    """
+    if Control.serves(rest):
         return True
-    return method == "POST" and any(_STOPS[name].fullmatch(rest) for name in _STOPS if name in route.dialects)
+    known = (DIALECTS[name].endpoint(method, rest) for name in route.dialects if name in DIALECTS)
+    return isinstance(next((found for found in known if found is not None), None), StopCall)
 
 
 def _why(settings: Settings, chosen: RouteSettings, path: str) -> str:

@@ -9,6 +9,8 @@ from proxy.core.record import Record
 
 TIMES = ("started_at", "first_token_at", "ended_at")
 HIDDEN = frozenset({"uid", "identity"})
+LIST_TEXT = 1000
+"""Characters of a text that a list shows: a page of whole ones could be a hundred megabytes."""
 
 
 def iso(seconds: float | None) -> str | None:
@@ -18,13 +20,18 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def shown(record: Record, *, text: bool = True) -> dict[str, Any]:
-    """A record as JSON shows it; without its text where the asker may not read it."""
+def shown(record: Record, *, text: bool = True, most: int | None = None) -> dict[str, Any]:
+    """A record as JSON shows it; without its text where the asker may not read it.
+
+    `most`: characters of the text that are shown; None: all. What is cut is said to be clipped.
+    """
     fields = {name: getattr(record, name) for name in Record.__slots__ if name not in HIDDEN}
     for name in TIMES:
         fields[name] = iso(fields[name])
     if not text:
         del fields["text"]
+    elif record.text is not None and most is not None and len(record.text) > most:
+        fields |= {"text": record.text[:most], "text_clipped": True}
     fields["cost"] = None if record.cost is None else str(record.cost)
     return {"object": "generation", **fields}
 

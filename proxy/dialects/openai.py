@@ -56,17 +56,21 @@ class OpenAI:
         """Model calls and their stop routes are ours; the rest is passed on.
 
         Raises:
-            Refusal: 405, a stop route asked for by another method than POST; it is never passed on.
+            Refusal: 405, a stop route asked for by another method than POST; it is never passed on. 404, one of ours
+                in other letters: an upstream that takes those too would be called unseen.
         """
-        for prefix in STOPPABLE:
-            any_id, slash, verb = rest.removeprefix(prefix).partition("/")
-            if rest.startswith(prefix) and slash and verb == CANCEL:
-                return _stop_call(method, any_id)
-        if method == "POST" and (_plain(rest) in WIRES or _plain(rest) in OTHER_CALLS):
+        any_id = _stop_id(rest)
+        if any_id is not None:
+            return _stop_call(method, any_id)
+        if _is_call(method, rest):
             return ModelCall()
+        if _stop_id(rest.lower()) is not None or _is_call(method, rest.lower()):
+            raise Refusal.not_found()
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool) -> Plan:
+    def plan(
+        self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool = False
+    ) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
         wire = WIRES.get(_plain(request.rest))
         if wire is None:
@@ -76,7 +80,7 @@ class OpenAI:
         asks = asks_usage and call.stream and not call.include_usage
         body = request.body
         if folded:
-            body = as_stream(body)
+            body = as_stream(body, usage=not forbids_usage)  # an answer that is no stream always has its usage
         elif asks:
             body = wire.ask_for_usage(body)
         return Plan(
@@ -123,6 +127,19 @@ class OpenAI:
 def _plain(rest: str) -> str:
     """A path as the API reference has it: some servers take it with a slash at its end too."""
     return rest.removesuffix("/")
+
+
+def _is_call(method: str, rest: str) -> bool:
+    return method == "POST" and (_plain(rest) in WIRES or _plain(rest) in OTHER_CALLS)
+
+
+def _stop_id(rest: str) -> str | None:
+    """The id in the path of a stop route; None: it is none."""
+    for prefix in STOPPABLE:
+        any_id, slash, verb = rest.removeprefix(prefix).partition("/")
+        if rest.startswith(prefix) and slash and verb == CANCEL:
+            return any_id
+    return None
 
 
 def _stop_call(method: str, any_id: str) -> StopCall:

@@ -18,6 +18,7 @@ from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
 from proxy.edge.admin_generations import AdminGenerations
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
+from proxy.edge.asked import READS, check_method
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.engine import Engine
@@ -33,7 +34,6 @@ _API: Final = "/api"
 _GENERATIONS: Final = "/api/generations"
 _HEADERS: Final = {"Server": "quell", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _PORT: Final = re.compile(r":[0-9]*\Z")
-_READS: Final = ("GET", "HEAD")
 
 _Call = Callable[[web.BaseRequest, Runtime], Awaitable[dict[str, Any]]]
 _CallOfOne = Callable[[web.BaseRequest, Runtime, str], Awaitable[dict[str, Any] | web.StreamResponse]]
@@ -84,15 +84,15 @@ class Admin:
         self._names = names
         generations, reports = AdminGenerations(engine), AdminReports(engine, reload)
         self._calls: dict[str, tuple[tuple[str, ...], _Call]] = {
-            _GENERATIONS: (_READS, generations.list),
+            _GENERATIONS: (READS, generations.list),
             f"{_GENERATIONS}/cancel": (("POST",), generations.cancel_many),
-            f"{_API}/usage": (_READS, reports.usage),
-            f"{_API}/upstreams": (_READS, reports.upstreams),
-            f"{_API}/config": (_READS, reports.config),
+            f"{_API}/usage": (READS, reports.usage),
+            f"{_API}/upstreams": (READS, reports.upstreams),
+            f"{_API}/config": (READS, reports.config),
             f"{_API}/reload": (("POST",), reports.reload),
         }
         self._calls_of_one: dict[str, tuple[tuple[str, ...], _CallOfOne]] = {
-            "": (_READS, generations.get),
+            "": (READS, generations.get),
             "events": (("GET",), generations.events),
             "cancel": (("POST",), generations.cancel),
         }
@@ -118,14 +118,14 @@ class Admin:
         """What needs no token: it tells nothing of anybody, and calls no upstream."""
         match path:
             case "/livez" | "/healthz":
-                _check_method(http, _READS)
+                check_method(http, *READS)
                 return _json({"status": "live"})
             case "/readyz":
-                _check_method(http, _READS)
+                check_method(http, *READS)
                 status, answer = readiness(http, self._ready())
                 return _json(answer, status)
             case "/metrics":
-                _check_method(http, _READS)
+                check_method(http, *READS)
                 return await metrics_answer(http, self._engine)
             case _:
                 raise Refusal.not_found()
@@ -134,13 +134,13 @@ class Admin:
         runtime = self._current()
         if path in self._calls:
             methods, call = self._calls[path]
-            _check_method(http, methods)
+            check_method(http, *methods)
             return _json(await call(http, runtime))
         any_id, _, verb = path.removeprefix(f"{_GENERATIONS}/").partition("/")
         if not path.startswith(f"{_GENERATIONS}/") or verb not in self._calls_of_one or not any_id:
             raise Refusal.not_found()
         methods, call_of_one = self._calls_of_one[verb]
-        _check_method(http, methods)
+        check_method(http, *methods)
         answer = await call_of_one(http, runtime, any_id)
         return _json(answer) if isinstance(answer, dict) else answer
 
@@ -182,12 +182,6 @@ def _check_token(http: web.BaseRequest, wanted: bytes) -> None:
     if scheme.lower() != "bearer" or not is_right:
         message = "The admin API needs the admin token: send it as 'Authorization: Bearer <token>'."
         raise Refusal(401, "invalid_admin_token", message, headers={"WWW-Authenticate": "Bearer"})
-
-
-def _check_method(http: web.BaseRequest, allowed: tuple[str, ...]) -> None:
-    if http.method not in allowed:
-        message = f"This path takes {' and '.join(allowed)}."
-        raise Refusal(405, "method_not_allowed", message, headers={"Allow": ", ".join(allowed)})
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

@@ -1,9 +1,7 @@
 """What an operator sees of generations and does to them, whoever owns them (`contract.md`, section 6)."""
 
-import heapq
-import math
 import time
-from typing import Any, Final, Literal, cast
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -11,31 +9,20 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import receipt, shown
-from proxy.edge.admin_query import (
-    FILTERS,
-    Selection,
-    flag,
-    json_fields,
-    one_of,
-    parameters,
-    reason_of,
-    text_filters,
-    whole_number,
-)
-from proxy.edge.control import MAX_PAGE, PAGE
+from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
+from proxy.edge.asked import last_event, page_size, reason_of, small_body
 from proxy.edge.events import send_events
-from proxy.edge.intake import read_body
+from proxy.edge.newest_first import newest_first, newest_live
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
+from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Page
 
 OPERATOR: Final = "admin"
 """Who stands behind a stop that comes with the admin token, and its label in the metrics."""
 
-SMALL_BODY: Final = 64 * 1024
-LAST_EVENT: Final = 10**15
 STATES: Final = ("live", "ended")
 
 
@@ -49,70 +36,48 @@ class AdminGenerations:
         """Records, newest first, without their texts."""
         given = parameters(http, (*FILTERS, "state", "limit", "cursor"))
         selection = Selection.read(given)
-        limit = whole_number("limit", given.get("limit", str(PAGE)), 1, MAX_PAGE)
+        limit = page_size(given.get("limit"))
         state = one_of("state", given["state"], STATES) if "state" in given else None
         page = await self._page(selection, state, limit, given.get("cursor"))
         data = [shown(record, text=False) for record in page.records]
         return {"object": "list", "data": data, "next_cursor": page.next_cursor}
 
     async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Page:
-        try:
-            if state == "live":
-                return self._live_page(selection, limit, cursor)
-            which = selection.record_filter(cast("Literal['ended'] | None", state), time.time())
-            page = await self._engine.ledger.page(which, limit, cursor)
-        except ValueError:
-            raise Refusal.bad_request("invalid_cursor", "This cursor was not given out here.", "cursor") from None
-        live = {relay.generation.facts.uid: relay for relay in self._engine.registry}
         now = self._engine.now()
-        newer = [live[kept.uid].generation.record(now) if kept.uid in live else kept for kept in page.records]
-        return Page(newer, page.next_cursor)
-
-    def _live_page(self, selection: Selection, limit: int, cursor: str | None) -> Page:
-        """What lives, from memory: it is truer there than in the ledger."""
-        now, before = self._engine.now(), _place(cursor)
-        meant = [
-            relay
-            for relay in self._engine.registry
-            if selection.takes(relay.generation.facts, now) and _place_of(relay) < before
-        ]
-        newest = heapq.nlargest(limit + 1, meant, key=_place_of)
-        records = [relay.generation.record(now) for relay in newest[:limit]]
-        if len(newest) <= limit:
-            return Page(records, None)
-        started, uid = _place_of(newest[limit - 1])
-        return Page(records, f"{started!r}_{uid}")
+        live = [relay for relay in self._engine.registry if selection.takes(relay.generation.facts, now)]
+        if state == "live":  # it is truer in memory than in the ledger
+            return newest_live(self._engine, live, limit, cursor)
+        which = selection.record_filter("ended" if state else None, time.time())
+        return await newest_first(self._engine, which, [] if state else live, limit, cursor)
 
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
         """One record, with its text."""
         parameters(http, ())
-        found = self._find(any_id)
+        found, ledger = self._find(any_id), self._engine.ledger
         if isinstance(found, Relay):
             return shown(found.generation.record(self._engine.now()))
-        record = found.record if found else await self._engine.ledger.find(None, any_id)
+        record = await whole_record(found, ledger) if found else await ledger.find(None, any_id)
         if record is None:
             raise _unknown()
         return shown(record)
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
-        given = parameters(http, ("after",))
-        asked = given.get("after") or http.headers.get("Last-Event-ID") or "0"
-        after = whole_number("after (or Last-Event-ID)", asked, 0, LAST_EVENT)
+        parameters(http, ("after",))
+        after = last_event(http)
         found = self._find(any_id)
         if found is None:
             if await self._engine.ledger.find(None, any_id) is None:
                 raise _unknown()
             raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
-        relay = found if isinstance(found, Relay) else None
         headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
         deadline = runtime.settings.limits.write_deadline
-        return await send_events(http, relay, found.tape, after, deadline, headers, holds=False)
+        return await send_events(http, found, after, deadline, headers, holds=False)
 
     async def cancel(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> dict[str, Any]:
         """Stop one; the receipt says what became of it."""
         parameters(http, ())
-        fields = json_fields(await _body(http, runtime), ("reason",))
+        fields = json_fields(await small_body(http, runtime.settings.limits), ("reason",))
         stop = Stop(Cause.OPERATOR, OPERATOR, reason_of(fields))
         self._find(any_id)  # refuses an id that means several, which the canceller would take for an ended one
         confirm = runtime.settings.cancellation.confirm_timeout
@@ -124,7 +89,7 @@ class AdminGenerations:
     async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """Stop all that the filters select; with `dry_run` only say which."""
         parameters(http, ())
-        body = await _body(http, runtime)
+        body = await small_body(http, runtime.settings.limits)
         fields = json_fields(body, (*FILTERS, "state", "all", "dry_run", "reason"))
         selection, dry_run, reason = _selected(fields), flag(fields, "dry_run"), reason_of(fields)
         now = self._engine.now()
@@ -176,26 +141,5 @@ def _is_called(relay: Relay, any_id: str) -> bool:
     return any_id in (generation.facts.task_id, generation.facts.message_id, generation.partial.upstream_id)
 
 
-def _place_of(relay: Relay) -> tuple[float, str]:
-    """Where a generation stands in the order of a list."""
-    return relay.generation.facts.started_wall, relay.generation.facts.uid
-
-
-def _place(cursor: str | None) -> tuple[float, str]:
-    """The place behind which a page of live generations begins.
-
-    Raises:
-        ValueError: the cursor is none of ours.
-    """
-    if cursor is None:
-        return math.inf, ""
-    started, _, uid = cursor.partition("_")
-    return float(started), uid
-
-
 def _unknown() -> Refusal:
     return Refusal(404, "generation_not_found", "No generation has this id, or its record is no longer kept.")
-
-
-async def _body(http: web.BaseRequest, runtime: Runtime) -> bytes:
-    return await read_body(http, SMALL_BODY, runtime.settings.limits.body_deadline)

@@ -10,21 +10,8 @@ from proxy.config_file.problems import did_you_mean, nearest
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
 from proxy.core.settings_types import parse_duration
-from proxy.edge.asked import json_object, reason_of, whole_number
+from proxy.edge.asked import json_object
 from proxy.stores.ports import RecordFilter
-
-__all__ = [
-    "FILTERS",
-    "Selection",
-    "duration",
-    "flag",
-    "json_fields",
-    "one_of",
-    "parameters",
-    "reason_of",
-    "text_filters",
-    "whole_number",
-]
 
 FILTERS: Final = ("user", "key", "route", "model", "tag", "older_than")
 

@@ -10,11 +10,9 @@ from multidict import CIMultiDict
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
-from proxy.core.receipt import receipt, shown
+from proxy.core.receipt import LIST_TEXT, receipt, shown
 from proxy.core.record import Record
 from proxy.edge.asked import (
-    MAX_PAGE,
-    PAGE,
     READS,
     check_method,
     json_object,
@@ -32,8 +30,7 @@ from proxy.engine.dialect import Dialect
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
-
-__all__ = ["MAX_PAGE", "PAGE", "Control"]
+from proxy.engine.whole_record import whole_record
 
 ROOT = "/generations"
 
@@ -108,7 +105,7 @@ class Control:
     async def _list(self, request: Request) -> web.Response:
         query, identity = request.http.query, request.caller.identity
         page = await own_list(self._engine, identity.name, page_size(query.get("limit")), query.get("cursor"))
-        data = [shown(record) for record in page.records]
+        data = [shown(record, most=LIST_TEXT) for record in page.records]
         return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
 
     async def _get(self, request: Request, any_id: str) -> web.Response:
@@ -117,7 +114,7 @@ class Control:
             case Relay():
                 record = found.generation.record(self._engine.now())
             case Finished():
-                record = found.record
+                record = await whole_record(found, self._engine.ledger)
             case _:
                 record = found
         return _json(request, shown(record))
@@ -127,9 +124,8 @@ class Control:
         found = await self._find(request, any_id)
         if isinstance(found, Record):
             raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
-        relay = found if isinstance(found, Relay) else None
         deadline = runtime.settings.limits.write_deadline
-        return await send_events(request.http, relay, found.tape, after, deadline, _own(request), holds=True)
+        return await send_events(request.http, found, after, deadline, _own(request), holds=True)
 
     async def _find(self, request: Request, any_id: str) -> Relay | Finished | Record:
         """What an id of this caller names: what lives, what ended a short time ago, or what only the ledger has.

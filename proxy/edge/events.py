@@ -13,6 +13,7 @@ from proxy.edge import downstream
 from proxy.engine.engine import KEEPALIVE
 from proxy.engine.head import Ending
 from proxy.engine.readers import Reader
+from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.tape import FallenBehindError, Tape
 
@@ -71,8 +72,7 @@ class Numbered:
 
 async def send_events(
     request: web.BaseRequest,
-    relay: Relay | None,
-    tape: Tape,
+    source: Relay | Finished,
     after: int,
     deadline: float,
     headers: list[HeaderPair],
@@ -83,8 +83,7 @@ async def send_events(
 
     Args:
         request: the observer's.
-        relay: the live generation; None when it is over and only its tape is left.
-        tape: what its client was sent.
+        source: the live generation, or what is left of one that is over; its tape is what its client was sent.
         after: the last event the observer has; 0 for all.
         deadline: seconds in which the observer must take bytes.
         headers: added to the answer's.
@@ -94,9 +93,9 @@ async def send_events(
         Refusal: 410, the events behind `after` are no longer kept.
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
-    reader = Reader(holds=holds)
-    if relay is not None:
-        relay.attach(reader)
+    reader, tape = Reader(holds=holds), source.tape
+    relay = source if isinstance(source, Relay) else None
+    source.attach(reader)
     try:
         await _begun(relay, reader)
         if tape.sse:
@@ -107,24 +106,19 @@ async def send_events(
         else:
             whole = _whole(tape, after)
             response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
-            if whole and not _is_broken(relay):
+            if whole and source.ending is not Ending.BROKEN:
                 await _send(sink, with_id(encode_event(whole), "1"), deadline)
-        if _is_broken(relay):
+        if source.ending is Ending.BROKEN:
             downstream.break_off()
         return response
     finally:
-        if relay is not None:
-            relay.detach(reader)
+        source.detach(reader)
 
 
 async def _begun(relay: Relay | None, reader: Reader) -> None:
     """Wait until it is known what the client gets; an answer that is one event must be there as a whole."""
     while relay is not None and relay.ending is None and (relay.head is None or not relay.tape.sse):
         await reader.woken()
-
-
-def _is_broken(relay: Relay | None) -> bool:
-    return relay is not None and relay.ending is Ending.BROKEN
 
 
 async def _follow(

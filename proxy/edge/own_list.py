@@ -1,24 +1,8 @@
-"""A caller's own generations, newest first: what lives as it is now, what is over as the ledger has it.
+"""A caller's own generations, newest first."""
 
-Both are put together here, because a generation that was just admitted may not be in the ledger yet, and what the
-ledger has of a live one is as old as its last flush.
-"""
-
-import math
-from operator import itemgetter
-
-from proxy.core.errors import Refusal
-from proxy.core.generation import Facts
-from proxy.core.record import Record
+from proxy.edge.newest_first import newest_first
 from proxy.engine.engine import Engine
-from proxy.engine.relay import Relay
 from proxy.stores.ports import Page, RecordFilter
-
-Place = tuple[float, str]
-"""Where a generation stands in the list: its start (seconds since the epoch) and its uid."""
-
-FIRST: Place = (math.inf, "")
-LAST: Place = (-math.inf, "")
 
 
 async def own_list(engine: Engine, identity: str, limit: int, cursor: str | None) -> Page:
@@ -28,54 +12,5 @@ async def own_list(engine: Engine, identity: str, limit: int, cursor: str | None
         Refusal: 400, the cursor is none that was given out here.
         LedgerUnavailableError: the ledger can't be read.
     """
-    before = FIRST if cursor is None else _place_in(cursor)
     live = [relay for relay in engine.registry if relay.generation.facts.identity.name == identity]
-    found, more = await _behind(engine, identity, before, limit, live)
-    newest = sorted(found.items(), key=itemgetter(0), reverse=True)
-    now = engine.now()
-    records = [one.generation.record(now) if isinstance(one, Relay) else one for _, one in newest[:limit]]
-    if not more and len(newest) <= limit:
-        return Page(records, None)
-    started, uid = newest[:limit][-1][0]
-    return Page(records, f"{started!r}_{uid}")
-
-
-async def _behind(
-    engine: Engine, identity: str, before: Place, limit: int, live: list[Relay]
-) -> tuple[dict[Place, Relay | Record], bool]:
-    """What stands behind a place, `limit` and more where there is so much, and whether the ledger has still more."""
-    started = None if before == FIRST else math.nextafter(before[0], math.inf)
-    which = RecordFilter(identity=identity, started_before=started)
-    at: str | None = None
-    while True:
-        page = await engine.ledger.page(which, limit, at)
-        down_to = LAST if page.next_cursor is None else _place(page.records[-1])
-        found: dict[Place, Relay | Record] = {_place(record): record for record in page.records}
-        found |= {place: relay for relay in live if (place := _place_of(relay.generation.facts)) >= down_to}
-        found = {place: one for place, one in found.items() if place < before}
-        if found or page.next_cursor is None:
-            return found, page.next_cursor is not None
-        at = page.next_cursor  # a page full of generations that started together with the last one shown
-
-
-def _place(record: Record) -> Place:
-    return record.started_at, record.uid
-
-
-def _place_of(facts: Facts) -> Place:
-    return facts.started_wall, facts.uid
-
-
-def _place_in(cursor: str) -> Place:
-    started, _, uid = cursor.partition("_")
-    try:
-        place = float(started), uid
-    except ValueError:
-        raise _foreign() from None
-    if not (uid and math.isfinite(place[0])):
-        raise _foreign()
-    return place
-
-
-def _foreign() -> Refusal:
-    return Refusal.bad_request("invalid_cursor", "This cursor was not given out here.", "cursor")
+    return await newest_first(engine, RecordFilter(identity=identity), live, limit, cursor)

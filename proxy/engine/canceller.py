@@ -12,6 +12,7 @@ from proxy.core.record import Record
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
+from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Ledger
 
 
@@ -71,7 +72,7 @@ class Canceller:
         relay = registry.find_anybodys(any_id) if name is None else registry.find(name, any_id)
         if relay is None:
             found = registry.find_anybodys_finished(any_id) if name is None else registry.find_finished(name, any_id)
-            return None if found is None else found.record
+            return None if found is None else await whole_record(found, self._ledger)
         relay.stop(stop)
         await self._confirmed([relay], confirm)
         return self._record_of(relay)

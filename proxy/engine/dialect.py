@@ -64,8 +64,16 @@ class Dialect(Protocol):
         """What a request is; None when this dialect does not serve it."""
         ...
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool) -> Plan:
-        """The model call that a request asks for; `asks_usage`: the upstream takes a request for its usage.
+    def plan(
+        self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool = False
+    ) -> Plan:
+        """The model call that a request asks for.
+
+        Args:
+            request: the client's.
+            route: whose rules hold for it.
+            asks_usage: the upstream takes a request for its usage.
+            forbids_usage: the settings want none, whatever the upstream takes.
 
         Raises:
             Refusal: the request breaks a rule of the API.

@@ -180,7 +180,7 @@ class Engine:
             self._keep_alive(relay, now)
         for finished in self.registry.expire(now):
             finished.tape.close()
-        self.metrics.ledger_pending.set(self.ledger.pending)
+        self.metrics.ledger(self.ledger.pending, *self.ledger.transactions)
         if now - self._purged > PURGE_SECONDS and not len(self._chores):
             self._purged = now
             self._chores.start(self.ledger.purge(time.time()), "purge")  # on its own: deadlines don't wait for a disk

@@ -47,7 +47,10 @@ class Metrics:
             registry=self.registry,
         )
         self.overhead = Histogram(
-            "quell_proxy_overhead_seconds", "Request read to upstream called.", buckets=LATENCY, registry=self.registry
+            "quell_proxy_overhead_seconds",
+            "Request read to generation admitted.",
+            buckets=LATENCY,
+            registry=self.registry,
         )
         self.tokens = Counter(
             "quell_tokens_total", "Tokens.", ("upstream", "model", "kind", "source"), registry=self.registry
@@ -58,7 +61,7 @@ class Metrics:
         )
         self.ledger_pending = Gauge("quell_ledger_pending", "Writes that wait for the disk.", registry=self.registry)
         self.ledger_writes = Counter(
-            "quell_ledger_writes_total", "Writes of the ledger.", ("result",), registry=self.registry
+            "quell_ledger_writes_total", "Transactions of the ledger.", ("result",), registry=self.registry
         )
         self.bus_up = Gauge("quell_bus_up", "Whether the bus answers; 1 without one.", registry=self.registry)
         self.reload_success = Gauge(
@@ -69,7 +72,8 @@ class Metrics:
         self.bus_up.set(1)
         self.reload_success.set(1)
         self.cancel_latency.labels("local")
-        for result in ("ok", "error"):
+        self._ledger_seen = {"ok": 0, "error": 0}
+        for result in self._ledger_seen:
             self.ledger_writes.labels(result)
 
     def expect(self, routes: dict[str, str], models: set[str]) -> None:
@@ -84,6 +88,13 @@ class Metrics:
     def cancelled(self, dialect: str, cause: Cause, result: str) -> None:
         """A stop was answered."""
         self.cancels.labels(dialect, cause.value, result).inc()
+
+    def ledger(self, pending: int, written: int, failed: int) -> None:
+        """How the ledger stands: writes that wait, and its transactions since the start."""
+        self.ledger_pending.set(pending)
+        for result, total in (("ok", written), ("error", failed)):
+            self.ledger_writes.labels(result).inc(total - self._ledger_seen[result])
+            self._ledger_seen[result] = total
 
     def settled(self, record: Record) -> None:
         """A generation ended."""

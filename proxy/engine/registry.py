@@ -6,32 +6,53 @@ live generations of one caller share names neither.
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
+from proxy.engine.head import Ending
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
 from proxy.engine.tape import Tape
+from proxy.engine.tape_limits import MEMORY_BYTES, REST_BYTES
 from proxy.engine.tombstones import Tombstones
 
 FINISHED_SECONDS = 60.0
 FINISHED_MOST = 20_000
 """Ended generations whose tape is still served; beyond it those go early that have the least time left, so that short
 answers at a high rate can't fill the memory."""
+FINISHED_BYTES = 64 * 1024 * 1024
+"""Memory that the tapes and texts of ended generations may take at the most; beyond it those go early that have the
+least time left, so that long answers can't fill a small machine either: what runs needs the memory more."""
+KEPT_TEXT = 4 * 1024
+"""Characters of a text that is kept here; a longer one is read from the ledger when somebody asks for it."""
 
 Key = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Finished:
-    """An ended generation whose tape may still be asked for: for some time, and while anybody reads."""
+    """An ended generation whose tape may still be asked for: for some time, and while anybody reads.
+
+    `whole`: the record has its text. `ending`: how its client's stream ended. `size`: bytes of memory, at the most.
+    """
 
     record: Record
+    whole: bool
     tape: Tape
     readers: set[Reader]
+    ending: Ending
+    size: int
+
+    def attach(self, reader: Reader) -> None:
+        """Keep the tape while this reader is there."""
+        self.readers.add(reader)
+
+    def detach(self, reader: Reader) -> None:
+        """A reader left."""
+        self.readers.discard(reader)
 
 
 class Registry:
@@ -43,6 +64,7 @@ class Registry:
         self._aliases: dict[Key, list[Relay]] = {}
         self._streams: dict[str, int] = {}
         self._finished: dict[str, Finished] = {}
+        self._finished_bytes = 0
         self._finished_ids: dict[Key, str] = {}
         self._kept_until: list[tuple[float, str]] = []
         self._tombstones = Tombstones()
@@ -125,7 +147,8 @@ class Registry:
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left
-        self._finished[facts.uid] = Finished(record, relay.tape, relay.readers)
+        self._finished[facts.uid] = finished = _finished(relay, record)
+        self._finished_bytes += finished.size
         for known in (facts.task_id, *aliases):
             self._name_finished((name, known), record)
         heapq.heappush(self._kept_until, (now + max(FINISHED_SECONDS, relay.rules.route.linger), facts.uid))
@@ -153,7 +176,7 @@ class Registry:
     def _over(self, now: float) -> list[Finished]:
         over: list[Finished] = []
         read: list[str] = []
-        while self._kept_until and (self._kept_until[0][0] <= now or len(self._finished) > FINISHED_MOST):
+        while self._kept_until and (self._kept_until[0][0] <= now or self._are_too_many()):
             _, uid = heapq.heappop(self._kept_until)
             if self._finished[uid].readers:  # a slow one is still at it
                 read.append(uid)
@@ -163,8 +186,12 @@ class Registry:
             heapq.heappush(self._kept_until, (now + FINISHED_SECONDS, uid))
         return over
 
+    def _are_too_many(self) -> bool:
+        return len(self._finished) > FINISHED_MOST or self._finished_bytes > FINISHED_BYTES
+
     def _forget(self, uid: str) -> Finished:
         finished = self._finished.pop(uid)
+        self._finished_bytes -= finished.size
         record = finished.record
         for known in (record.task_id, record.message_id, record.upstream_id):
             key = (record.identity, known or "")
@@ -181,3 +208,13 @@ class Registry:
     def take_stop(self, identity: str, task_id: str, now: float) -> Stop | None:
         """The stop that waits for this id, if it is not too old; it is used up."""
         return self._tombstones.take(identity, task_id, now)
+
+
+def _finished(relay: Relay, record: Record) -> Finished:
+    """What is kept of a settled generation: of a long text only that there is one."""
+    text, tape = record.text or "", relay.tape
+    whole = len(text) <= KEPT_TEXT
+    if not whole:
+        text, record = "", replace(record, text=None, text_clipped=True)
+    size = len(text) + min(tape.end - tape.start, MEMORY_BYTES + REST_BYTES)
+    return Finished(record, whole, tape, relay.readers, relay.ending or Ending.BROKEN, size)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from proxy.core.lifecycle import Outcome
+from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record
 from proxy.stores.ledger_rows import clean, record_of
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
@@ -66,7 +67,7 @@ class LedgerReads:
         return None
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
-        """A page, newest first. Running records come without their text."""
+        """A page, newest first. Running records come without their text; of a long one just enough to see that."""
         asked = _filtered(which).order_by(*_NEWEST_FIRST).limit(limit + 1)
         if cursor is not None:
             asked = asked.where(tuple_(_at.started_at, _at.uid) < tuple_(*_read_cursor(cursor)))
@@ -130,7 +131,8 @@ async def _with_pieces(connection: AsyncConnection, record: Record) -> Record:
 
 
 def _filtered(which: RecordFilter) -> Select[Any]:
-    asked = select(generation)
+    begin_of_text = func.substr(_at.text, 1, LIST_TEXT + 1)
+    asked = select(*(begin_of_text if column is _at.text else column for column in _at))
     for column, value in (
         (_at.identity, which.identity),
         (_at.user, which.user),

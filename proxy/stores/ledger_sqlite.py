@@ -116,7 +116,7 @@ class SqliteLedger:
         return await self._reads.find(identity, any_id)
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
-        """See `Ledger.page`. Running records come without their text."""
+        """See `Ledger.page`. Running records come without their text; a long one is cut behind what a list shows."""
         return await self._reads.page(which, limit, cursor)
 
     async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:

@@ -60,6 +60,11 @@ class Ledger(Protocol):
         """False after a START failed or was late, until a write succeeds again."""
         ...
 
+    @property
+    def transactions(self) -> tuple[int, int]:
+        """How many transactions were written since the start, and how many failed."""
+        ...
+
     def begin(self, record: Record) -> "asyncio.Future[None]":
         """Queue the START of a generation; the future is done when it is on disk.
 
@@ -85,7 +90,7 @@ class Ledger(Protocol):
         ...
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
-        """A page of records, newest first.
+        """A page of records, newest first, each with no more of its text than a list needs to show its beginning.
 
         Raises:
             ValueError: the cursor is not one that this ledger gave out.

@@ -19,26 +19,25 @@ def with_stream_usage(raw: bytes, *, continuous: bool = False) -> bytes:
     Raises:
         ValueError: the body is no JSON object.
     """
-    return _edit(raw, {}, continuous=continuous)
+    return _edit(raw, {}, {"include_usage": "true"} | ({"continuous_usage_stats": "true"} if continuous else {}))
 
 
-def as_stream(raw: bytes) -> bytes:
-    """Ask for a stream with usage, whatever the client asked for.
+def as_stream(raw: bytes, *, usage: bool) -> bytes:
+    """Ask for a stream, whatever the client asked for; with its `usage` at the end, or with nothing else.
 
     Raises:
         ValueError: the body is no JSON object.
     """
-    return _edit(raw, {"stream": "true"}, continuous=False)
+    return _edit(raw, {"stream": "true"}, {"include_usage": "true"} if usage else {})
 
 
-def _edit(raw: bytes, values: dict[str, str], *, continuous: bool) -> bytes:
+def _edit(raw: bytes, values: dict[str, str], stream_options: dict[str, str]) -> bytes:
     text = raw.decode()
     spans, closing = _members(text)
     start, end = spans.get("stream_options", (0, 0))
     options = text[start:end] if text[start:end] not in ("", "null") else "{}"
-    if options.startswith("{"):
-        asked = {"include_usage": "true"} | ({"continuous_usage_stats": "true"} if continuous else {})
-        values = values | {"stream_options": _with_members(options, *_members(options), asked)}
+    if stream_options and options.startswith("{"):
+        values = values | {"stream_options": _with_members(options, *_members(options), stream_options)}
     return _with_members(text, spans, closing, values).encode()
 
 

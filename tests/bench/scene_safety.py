@@ -53,7 +53,7 @@ async def _equal(proxy: Contestant, number: int) -> int:
 
 
 async def _same(proxy: Contestant, seed: int) -> bool:
-    source = random.Random(seed + 2)  # noqa: S311 repeatable, no secret
+    source = random.Random(seed + 2)
     slow = source.random() < SLOW_SHARE
     connection = await client.connect(proxy.port, keep=True, receive_buffer=4096 if slow else 0)
     try:

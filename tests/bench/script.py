@@ -109,7 +109,7 @@ def short_answer(name: str) -> bytes:
 
 def random_stream(seed: int) -> bytes:
     """An SSE stream of random events: JSON deltas with any text, comments, CR and LF mixed, several data lines."""
-    source = random.Random(seed)  # noqa: S311 repeatable, no secret
+    source = random.Random(seed)
     return b"".join(_random_event(source) for _ in range(source.randint(1, 60))) + DONE
 
 
@@ -132,7 +132,7 @@ def _random_event(source: random.Random) -> bytes:
 
 def random_cuts(data: bytes, seed: int) -> Iterator[bytes]:
     """The same bytes in pieces, cut anywhere: also inside characters, line ends and borders."""
-    source = random.Random(seed + 1)  # noqa: S311 repeatable, no secret
+    source = random.Random(seed + 1)
     at = 0
     while at < len(data):
         size = source.choice((1, 2, 7, 50, 300, 4000, 30000))

@@ -83,8 +83,8 @@ def test_a_request_is_explained(tmp_path: Path, method: str, path: str, told: li
         ("GET", "/v1/generations", True),
         ("POST", "/v1/generations/x/cancel", True),
         ("POST", "/v1/chat/completions/x/cancel", True),
-        ("POST", "/v1/responses/x/cancel", True),
-        ("GET", "/v1/chat/completions/x/cancel", False),
+        ("POST", "/v1/responses/x/cancel", False),
+        ("POST", "/v1/chat/completions", False),
         ("POST", "/v1/generationsx", False),
         ("POST", "/v1/messages/x/cancel", False),
     ],
@@ -95,6 +95,26 @@ def test_what_never_goes_upstream_is_told(tmp_path: Path, method: str, path: str
     assert loaded.settings is not None
     explanation = explain(loaded.settings, loaded.positions, method, path)
     assert ("Quell answers it itself" in explanation.why, explanation.url is None) == (ours, ours)
+
+
+def test_what_is_refused_by_its_path_is_told(tmp_path: Path) -> None:
+    """A stop route asked for by another method, and a model call in other letters, never go upstream."""
+    loaded = load_text(tmp_path, SMALLEST)
+    assert loaded.settings is not None
+    for method, path, status in (
+        ("GET", "/v1/chat/completions/x/cancel", 405),
+        ("POST", "/v1/chat/Completions", 404),
+    ):
+        explanation = explain(loaded.settings, loaded.positions, method, path)
+        assert (f"answered with {status}" in explanation.why, explanation.url) == (True, None)
+
+
+def test_a_slash_allows_everything(tmp_path: Path) -> None:
+    """An `only` list with the root in it lets every path pass, as the server does."""
+    loaded = load_text(tmp_path, f"{SMALLEST}    only: [/]\n")
+    assert loaded.settings is not None
+    explanation = explain(loaded.settings, loaded.positions, "GET", "/v1/files")
+    assert explanation.url == "https://api.openai.com/v1/files"
 
 
 def test_a_path_that_the_server_refuses_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from proxy.core.record import TextPolicy
 
 
 def make(partial: Partial | None = None) -> Generation:
+    """A generation that was just admitted."""
     facts = Facts(
         uid="u",
         task_id="t",

@@ -35,6 +35,16 @@ def test_a_record_is_shown_without_our_keys() -> None:
     assert set(fields) - set(shown(record, text=False)) == {"text"}
 
 
+@pytest.mark.parametrize(("text", "seen"), [("abcd", "abc"), ("abc", "abc"), (None, None)])
+def test_a_list_shows_the_beginning_of_a_text(text: str | None, seen: str | None) -> None:
+    """A text that is longer than asked for is cut and said to be clipped; the record itself stays as it is."""
+    record = a_record(text=text)
+    fields = shown(record, most=3)
+    assert (fields["text"], fields["text_clipped"]) == (seen, text != seen)
+    assert (record.text, record.text_clipped) == (text, False)
+    assert "text" not in shown(record, text=False, most=3)
+
+
 @pytest.mark.parametrize(
     ("prompt", "completion", "total"), [(7, 5, 12), (None, 5, None), (7, None, None), (None, None, None), (0, 0, 0)]
 )

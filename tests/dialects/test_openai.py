@@ -25,12 +25,14 @@ def plan(
     *,
     route: RouteSettings = ROUTE,
     asks: bool = False,
+    forbids: bool = False,
     content_type: str = "application/json",
     user: str | None = None,
 ) -> Plan:
     """The plan of a request."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return DIALECT.plan(PlainRequest("POST", rest, "a=b", content_type, raw, user), route, asks_usage=asks)
+    request = PlainRequest("POST", rest, "a=b", content_type, raw, user)
+    return DIALECT.plan(request, route, asks_usage=asks, forbids_usage=forbids)
 
 
 @pytest.mark.parametrize("rest", ["/chat/completions", "/completions", "/chat/completions/", *sorted(OTHER_CALLS)])
@@ -63,13 +65,30 @@ def test_stops(rest: str, any_id: str) -> None:
         ("POST", "/chat/completions/a/b/cancel"),
         ("POST", "/chat/completions/cancel"),
         ("POST", "/fine_tuning/jobs/f-1/cancel"),
-        ("POST", "/Chat/Completions"),
+        ("GET", "/Chat/Completions"),
         ("POST", "/files"),
     ],
 )
 def test_the_rest_is_passed_on(method: str, rest: str) -> None:
     """Everything else of the API goes by."""
     assert DIALECT.endpoint(method, rest) == PassThrough()
+
+
+@pytest.mark.parametrize(
+    ("method", "rest"),
+    [
+        ("POST", "/chat/Completions"),
+        ("POST", "/COMPLETIONS/"),
+        ("POST", "/Embeddings"),
+        ("POST", "/chat/completions/T-1/Cancel"),
+        ("GET", "/Completions/t-1/cancel"),
+    ],
+)
+def test_other_letters_lead_around_nothing(method: str, rest: str) -> None:
+    """What is an endpoint of ours but for the case of its letters is not found, and never passed on."""
+    with pytest.raises(Refusal) as refused:
+        DIALECT.endpoint(method, rest)
+    assert refused.value.status == 404
 
 
 def test_a_call_goes_up_as_it_came() -> None:
@@ -111,6 +130,8 @@ def test_folding() -> None:
     found = plan({"model": "m"}, route=FOLDING, asks=True)
     assert (found.folded, found.streamed, json.loads(found.body)["stream"]) == (True, False, True)
     assert not found.wants_usage
+    assert json.loads(plan({}, route=FOLDING).body) == {"stream": True, "stream_options": ASKED}
+    assert json.loads(plan({}, route=FOLDING, forbids=True).body) == {"stream": True}
     found = plan({"stream": True}, route=FOLDING)
     assert (found.folded, found.streamed) == (False, True)
     assert not plan({"input": "a"}, "/embeddings", route=FOLDING).folded

@@ -30,7 +30,7 @@ class RandomStream:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.chance = random.Random(number)  # noqa: S311 no secret is made of it
+        self.chance = random.Random(number)
         self.line = self.chance.choice(("\n", "\n", "\r\n", "\r"))
         self.slow = number % 5 == 0
         events = [self._event() for _ in range(self.chance.randrange(1, 300 if self.slow else 60))]
@@ -116,7 +116,7 @@ PRETTY = (
     b'{\r\n  "id":"c-1",\t"choices":[{"index":0,"finish_reason":"stop","message":{"content":"\xe2\x82\xac\\ud83d"}}]\n}'
 )
 HTML = b"<html><body>\xff bad gateway</body></html>"
-AUDIO = random.Random(3).randbytes(400_000)  # noqa: S311 no secret is made of it
+AUDIO = random.Random(3).randbytes(400_000)
 FORM = (
     b'--b0\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
     b'--b0\r\nContent-Disposition: form-data; name="file"; filename="\xc3\xa4.wav"\r\n\r\n'

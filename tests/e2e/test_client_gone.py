@@ -364,7 +364,7 @@ async def test_calls_that_are_passed_through(tmp_path: Path, script: Script) -> 
 
 async def test_many_leave_at_random(tmp_path: Path) -> None:
     """A hundred clients that leave at random: one record each that agrees with what was sent, nothing stays open."""
-    chance = random.Random(7)  # noqa: S311 no secret is made of it
+    chance = random.Random(7)
     closing = [*SSE, ("Connection", "close")]
     stream = sse_stream(chat_events(12, usage=True), 0.004, headers=closing)
     plain = json_answer(chat_object(12), headers=[("Connection", "close")])

@@ -66,6 +66,7 @@ async def test_drain_lets_running_work_end(tmp_path: Path) -> None:
                 release.set()
                 answer = await client.answer()
             assert await program.exit_code() == 0
+    assert refused is not None
     assert refused.header("Retry-After") is not None
     assert answer.complete
     assert answer.body == b"".join(chat_events(8))
@@ -148,7 +149,7 @@ def pieces(folder: Path) -> int:
 
 
 async def test_reload_takes_all_or_nothing(tmp_path: Path) -> None:
-    """F5, F6: SIGHUP with a bad file changes nothing; with a good one new work takes the new route, old streams stay."""
+    """F5, F6: SIGHUP with a bad file changes nothing; with a good one new work goes the new way, old streams stay."""
     async with scripted_upstream(events_then_hang(SAID)) as old, scripted_upstream(sse_stream(chat_events(2))) as new:
         config = config_text(old.base_url)
         async with running_program(config, tmp_path) as program, RawClient(program.port) as client:

@@ -26,7 +26,7 @@ SMALL_WINDOW = 4096
 
 def long_stream(number: int) -> list[bytes]:
     """A proper stream with `number` events of four kilobytes that do not compress well and say one word each."""
-    chance = random.Random(number)  # noqa: S311 no secret is made of it
+    chance = random.Random(number)
     filler = [{"choices": [], "obfuscation": base64.b64encode(chance.randbytes(3000)).decode()} for _ in range(number)]
     first, *said, finish, done = chat_events(number)
     return [first, *(event for pair in zip(said, map(sse, filler), strict=True) for event in pair), finish, done]

@@ -25,15 +25,15 @@ async def test_mid_stream_stop_ends_everything_properly(tmp_path: Path) -> None:
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            receipt = (await stop(proxy, "t-1", body={"reason": "enough"})).json()
-            answer = await client.answer()
-            conn = await up.conn()
-            await within(conn.closed.wait(), "the upstream sees the close")
-            kept = await record(proxy, "t-1")
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        receipt = (await stop(proxy, "t-1", body={"reason": "enough"})).json()
+        answer = await client.answer()
+        conn = await up.conn()
+        await within(conn.closed.wait(), "the upstream sees the close")
+        kept = await record(proxy, "t-1")
     assert answer.complete
     assert answer.events[: len(SAID)] == SAID
     assert answer.events[-3] == b": quell: task_id=t-1 cause=client\n\n"
@@ -60,12 +60,12 @@ async def test_stopped_stream_has_the_asked_usage(tmp_path: Path) -> None:
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1", body)
-            await client.until(b"data:", len(SAID))
-            receipt = (await stop(proxy, "t-1")).json()
-            answer = await client.answer()
+        await start(client, "t-1", body)
+        await client.until(b"data:", len(SAID))
+        receipt = (await stop(proxy, "t-1")).json()
+        answer = await client.answer()
     usage = json.loads(answer.events[-2].removeprefix(b"data: "))
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == receipt["usage"]["completion_tokens"] > 0
@@ -154,14 +154,14 @@ async def test_hundred_stops_at_once(tmp_path: Path) -> None:
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            answers = await asyncio.gather(*(stop(proxy, "t-1") for _ in range(100)))
-            await client.answer()
-            again = await stop(proxy, "t-1")
-            metrics = await call_admin(proxy.admin_port, "/metrics")
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        answers = await asyncio.gather(*(stop(proxy, "t-1") for _ in range(100)))
+        await client.answer()
+        again = await stop(proxy, "t-1")
+        metrics = await call_admin(proxy.admin_port, "/metrics")
     assert {answer.body for answer in answers} == {again.body}
     assert again.json()["result"] == "stopped"
     assert b'quell_generations_total{outcome="cancelled",route="/v1",upstream="up"} 1.0' in metrics
@@ -212,14 +212,14 @@ async def test_every_id_on_every_route(tmp_path: Path, route: str, name: str) ->
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            any_id = (await record(proxy, "t-1"))[name]
-            answer = await call(proxy, "POST", f"/v1/{route}/{any_id}/cancel")
-            assert (await client.answer()).events[-1] == DONE
-            again = await call(proxy, "POST", f"/v1/generations/{any_id}/cancel")
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        any_id = (await record(proxy, "t-1"))[name]
+        answer = await call(proxy, "POST", f"/v1/{route}/{any_id}/cancel")
+        assert (await client.answer()).events[-1] == DONE
+        again = await call(proxy, "POST", f"/v1/generations/{any_id}/cancel")
     assert answer.json()["task_id"] == "t-1"
     assert again.body == answer.body
 
@@ -283,28 +283,26 @@ async def test_an_id_in_use_is_refused(tmp_path: Path) -> None:
 
 
 async def test_foreign_ids_look_unknown(tmp_path: Path) -> None:
-    """X14, X15: somebody else's id is answered byte for byte like an unknown one, on every route, and stays unharmed."""
+    """X14, X15: somebody else's id is answered byte for byte like an unknown one, on every route, and lives on."""
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1", ask=Ask("owner"))
-            await client.until(b"data:", len(SAID))
-            stranger = Ask("stranger")
-            for method, path in (
-                ("POST", "/v1/generations/{}/cancel"),
-                ("POST", "/v1/chat/completions/{}/cancel"),
-                ("GET", "/v1/generations/{}"),
-                ("GET", "/v1/generations/{}/events"),
-            ):
-                answers = [
-                    await call(proxy, method, path.format(any_id), ask=stranger) for any_id in ("t-1", "no-such")
-                ]
-                assert answers[0].status == 404
-                assert without_date(answers[0].raw) == without_date(answers[1].raw)
-            assert (await call(proxy, "GET", "/v1/generations", ask=stranger)).json()["data"] == []
-            assert (await record(proxy, "t-1", ask=Ask("owner")))["outcome"] == "running"
+        await start(client, "t-1", ask=Ask("owner"))
+        await client.until(b"data:", len(SAID))
+        stranger = Ask("stranger")
+        for method, path in (
+            ("POST", "/v1/generations/{}/cancel"),
+            ("POST", "/v1/chat/completions/{}/cancel"),
+            ("GET", "/v1/generations/{}"),
+            ("GET", "/v1/generations/{}/events"),
+        ):
+            answers = [await call(proxy, method, path.format(any_id), ask=stranger) for any_id in ("t-1", "no-such")]
+            assert answers[0].status == 404
+            assert without_date(answers[0].raw) == without_date(answers[1].raw)
+        assert (await call(proxy, "GET", "/v1/generations", ask=stranger)).json()["data"] == []
+        assert (await record(proxy, "t-1", ask=Ask("owner")))["outcome"] == "running"
 
 
 def without_date(raw: bytes) -> bytes:
@@ -320,13 +318,13 @@ async def test_malformed_ids(tmp_path: Path, any_id: str) -> None:
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
     ):
-        async with RawClient(proxy.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            answer = await stop(proxy, any_id)
-            assert answer.status in {400, 404, 414}
-            assert (await record(proxy, "t-1"))["outcome"] == "running"
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        answer = await stop(proxy, any_id)
+        assert answer.status in {400, 404, 414}
+        assert (await record(proxy, "t-1"))["outcome"] == "running"
 
 
 async def test_bulk_stops_mean_own_ones_only(tmp_path: Path) -> None:
@@ -417,7 +415,7 @@ async def test_non_streaming_answer_that_was_faster(tmp_path: Path) -> None:
 
 
 async def test_stop_through_the_operator(tmp_path: Path) -> None:
-    """The operator stops anybody's generation on the admin listener only; the record names the operator as the cause."""
+    """The operator stops anybody's generation, on the admin listener only; the record names the operator as cause."""
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_proxy(config_text(up.base_url), tmp_path) as proxy,

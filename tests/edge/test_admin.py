@@ -528,6 +528,22 @@ async def test_a_ledger_that_cant_be_read_is_503(tmp_path: Path) -> None:
         await up.no_connections()
 
 
+async def test_a_list_has_what_the_ledger_does_not_have_yet(tmp_path: Path) -> None:
+    """A live generation is listed as it is now, once, whether or not the ledger has it, where the filters take it."""
+    async with a_proxy(tmp_path, ledger=NullLedger()) as (proxy, _), streams(proxy, ("one", []), ("two", [])):
+        for query, expected in (
+            ("", ["two", "one"]),
+            ("?route=/v1", ["two", "one"]),
+            ("?route=/v2", []),
+            ("?state=ended", []),
+            ("?limit=1", ["two"]),
+        ):
+            page = (await call(proxy.admin_port, "GET", f"/api/generations{query}")).json()
+            assert [(one["task_id"], one["phase"]) for one in page["data"]] == [(t, "streaming") for t in expected]
+        rest = (await call(proxy.admin_port, "GET", f"/api/generations?limit=1&cursor={page['next_cursor']}")).json()
+        assert ([one["task_id"] for one in rest["data"]], rest["next_cursor"]) == (["one"], None)
+
+
 async def test_a_large_body_is_refused(tmp_path: Path) -> None:
     """The admin listener takes small bodies only."""
     async with a_proxy(tmp_path) as (proxy, _):

@@ -17,8 +17,9 @@ from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
 from support.records import a_record
 from support.scripts import by_path, events_then_hang, hang, json_answer
-from support.stops import ANYBODY, CHAT, PLAIN, Ask, call, start
+from support.stops import ANYBODY, CHAT, PLAIN, Ask, call, record, start, stop
 from support.upstream import scripted_upstream
+from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""
@@ -120,6 +121,32 @@ async def test_a_list_shows_what_lives_as_it_is_now(tmp_path: Path) -> None:
         await client.until(b"data:", len(SAID))
         listed = (await call(proxy, "GET", "/v1/generations")).json()["data"][0]
     assert (listed["phase"], listed["upstream_id"]) == ("streaming", "chatcmpl-scripted-1")
+
+
+async def test_a_list_shows_no_whole_texts(tmp_path: Path) -> None:
+    """Of a long text a list shows the beginning, for what lives and for what is over."""
+    said = chat_events(finish=None, done=False, words=["x" * 3000])
+    async with (
+        scripted_upstream(events_then_hang(said)) as up,
+        running_proxy(config_text(up.base_url, ledger={"flush": "20ms"}), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await start(client, "t-1")
+        await client.until(b"data:", len(said))
+        await eventually(lambda: shown_text(proxy), what="the text was folded")
+        live = (await call(proxy, "GET", "/v1/generations")).json()["data"][0]
+        await stop(proxy, "t-1")
+        over = (await call(proxy, "GET", "/v1/generations")).json()["data"][0]
+        whole = await record(proxy, "t-1")
+    for listed in (live, over):
+        assert (listed["text"], listed["text_clipped"]) == ("x" * 1000, True)
+    assert (whole["text"], whole["text_clipped"]) == ("x" * 3000, False)
+
+
+async def shown_text(proxy: RunningProxy) -> str | None:
+    """The text so far of a live generation."""
+    found: str | None = (await record(proxy, "t-1"))["text"]
+    return found
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,43 @@ async def test_an_id_is_free_when_its_answer_is_over(tmp_path: Path) -> None:
         ledger.writes.set()
         await settled(proxy)
         assert len(proxy.app.engine.registry) == 0
+
+
+LONG = chat_events(words=["y" * 6000], finish=None, done=False)
+"""A stream that is not over, with a text that is too long for the registry."""
+
+
+async def test_a_repeat_has_the_whole_text(tmp_path: Path) -> None:
+    """Repeating a cancel gives the same answer, and the record its text, however long that is."""
+    async with (
+        scripted_upstream(events_then_hang(LONG)) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await start(client, "t-1")
+        await client.until(b"data:", len(LONG))
+        first = (await stop(proxy, "t-1")).json()
+        await settled(proxy)
+        again, kept = (await stop(proxy, "t-1")).json(), await record(proxy, "t-1")
+        admin = proxy.app.engine.canceller
+        by_admin = await admin.cancel(None, "t-1", Stop(Cause.OPERATOR), dialect="admin", confirm=1.0)
+    assert again == first
+    assert first["partial"]["text"] == kept["text"] == "y" * 6000
+    assert by_admin is not None
+    assert by_admin.text == "y" * 6000
+
+
+async def test_a_ledger_that_does_not_know_changes_no_outcome(tmp_path: Path) -> None:
+    """Where the ledger can't give the text, what is in memory is shown, and that its text was cut."""
+    async with (
+        scripted_upstream(events_then_hang(LONG)) as up,
+        running_proxy(config_text(up.base_url), tmp_path, ledger=NullLedger()) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await start(client, "t-1")
+        await client.until(b"data:", len(LONG))
+        first = (await stop(proxy, "t-1")).json()
+        await settled(proxy)
+        again, kept = (await stop(proxy, "t-1")).json(), await record(proxy, "t-1")
+    assert again == first | {"partial": {"characters": 6000, "text": None}}
+    assert (kept["outcome"], kept["text"], kept["text_clipped"]) == ("cancelled", None, True)

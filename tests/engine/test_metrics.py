@@ -165,3 +165,12 @@ def test_series_are_bounded() -> None:
     for model in ("m-1", "m-2", "m-3"):
         metrics.settled(ended(model))
     assert models(metrics) == {"m-1", "m-2", "other"}
+
+
+def test_the_ledger_is_counted_by_difference() -> None:
+    """However often it is told the totals so far, each transaction of the ledger counts once."""
+    metrics = Metrics()
+    for pending, written, failed in ((3, 0, 0), (2, 5, 1), (0, 5, 1), (1, 9, 2)):
+        metrics.ledger(pending, written, failed)
+    found = [value(metrics, "ledger_writes_total", result=result) for result in ("ok", "error")]
+    assert (value(metrics, "ledger_pending"), found) == (1, [9, 2])

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import Settings
+from proxy.engine.pushed import Take
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from support.scripts import cut_at, events_then_hang, sse_stream
 from support.upstream import ScriptedUpstream, scripted_upstream
@@ -32,11 +33,21 @@ async def answered(up: ScriptedUpstream) -> AsyncIterator[Answer]:
         await upstream.close()
 
 
+def into(taken: list[bytes]) -> Take:
+    """A `take` that keeps everything and never has enough."""
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        return False
+
+    return take
+
+
 async def test_everything_arrives_in_order() -> None:
     """Every byte is handed on in order, and a proper end is told as such."""
     taken: list[bytes] = []
     async with scripted_upstream(sse_stream(EVENTS)) as up, answered(up) as answer:
-        assert await answer.push(lambda piece: bool(taken.append(piece)), GRACE)
+        assert await answer.push(into(taken), GRACE)
     assert b"".join(taken) == b"".join(EVENTS)
 
 
@@ -46,7 +57,7 @@ async def test_a_break_is_told_after_what_came() -> None:
     body = b"".join(EVENTS)
     async with scripted_upstream(cut_at(body, 100, "reset")) as up, answered(up) as answer:
         with pytest.raises(UpstreamError) as broken:
-            await answer.push(lambda piece: bool(taken.append(piece)), GRACE)
+            await answer.push(into(taken), GRACE)
     assert broken.value.kind is UpstreamErrorKind.TRUNCATED
     assert body.startswith(b"".join(taken))
 

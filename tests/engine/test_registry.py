@@ -9,13 +9,21 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.engine import registry as module
-from proxy.engine.registry import FINISHED_SECONDS, Registry
+from proxy.engine.head import Ending
+from proxy.engine.registry import FINISHED_SECONDS, KEPT_TEXT, Registry
 from proxy.engine.relay import Relay
 from support.records import a_record
 
 
 def a_relay(
-    task_id: str, identity: str = "acme", *, message_id: str = "", linger: float = 20.0, started: float = 1000.0
+    task_id: str,
+    identity: str = "acme",
+    *,
+    message_id: str = "",
+    linger: float = 20.0,
+    started: float = 1000.0,
+    tape: int = 0,
+    ending: Ending = Ending.CLEAN,
 ) -> Relay:
     """What the registry looks at of a relay."""
     facts = SimpleNamespace(
@@ -27,8 +35,9 @@ def a_relay(
     )
     found = SimpleNamespace(
         generation=SimpleNamespace(facts=facts, partial=SimpleNamespace(upstream_id=None), outcome=Outcome.RUNNING),
-        tape=object(),
+        tape=SimpleNamespace(start=0, end=tape),
         readers=set(),
+        ending=ending,
         rules=SimpleNamespace(route=SimpleNamespace(linger=linger)),
     )
     return cast("Relay", found)
@@ -40,7 +49,7 @@ def learned(registry: Registry, relay: Relay, upstream_id: str) -> None:
     registry.add_alias(relay, upstream_id)
 
 
-def release(registry: Registry, relay: Relay, now: float = 0.0) -> list[Any]:
+def release(registry: Registry, relay: Relay, now: float = 0.0, **more: Any) -> list[Any]:
     """The generation is settled; gives the records of those that were let go."""
     facts = relay.generation.facts
     record = a_record(
@@ -50,6 +59,7 @@ def release(registry: Registry, relay: Relay, now: float = 0.0) -> list[Any]:
         message_id=facts.message_id,
         upstream_id=relay.generation.partial.upstream_id,
         started_at=facts.started_wall,
+        **more,
     )
     return [finished.record.task_id for finished in registry.release(relay, record, now)]
 
@@ -220,6 +230,42 @@ def test_ended_ones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     relays[0].readers.add(reader)
     gone = [release(registry, relay, float(number)) for number, relay in enumerate(relays)]
     assert gone == [[], [], ["t-2"], ["t-3"], ["t-4"]]
+
+
+def test_ended_ones_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When tapes and short texts take too much memory, those go early that have the least time left."""
+    monkeypatch.setattr(module, "FINISHED_BYTES", 2500)
+    registry = Registry()
+    gone = [
+        release(registry, add(registry, a_relay(f"t-{number}", tape=500)), float(number), text="x" * 500)
+        for number in range(4)
+    ]
+    assert gone == [[], [], ["t-0"], ["t-1"]]
+    assert len(registry.expire(1000.0)) == 2
+    assert release(registry, add(registry, a_relay("t-4", tape=2500)), 1000.0) == []
+
+
+def test_a_long_tape_is_counted_as_what_it_has_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a tape that are in the spill file don't count."""
+    monkeypatch.setattr(module, "FINISHED_BYTES", 100_000)
+    registry = Registry()
+    assert release(registry, add(registry, a_relay("t-1", tape=10**7)), 0.0) == []
+
+
+@pytest.mark.parametrize(("length", "whole"), [(KEPT_TEXT, True), (KEPT_TEXT + 1, False)])
+def test_long_texts_are_not_kept(length: int, whole: bool) -> None:
+    """Of an ended generation a short text stays in memory; of a long one only that there was more."""
+    registry = Registry()
+    relay = add(registry, a_relay("t-1", ending=Ending.BROKEN))
+    release(registry, relay, text="x" * length)
+    found = registry.find_finished("acme", "t-1")
+    assert found is not None
+    assert (found.whole, found.record.text, found.record.text_clipped) == (
+        whole,
+        "x" * length if whole else None,
+        not whole,
+    )
+    assert found.ending is Ending.BROKEN
 
 
 def test_early_stops_go_through() -> None:

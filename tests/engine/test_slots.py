@@ -6,6 +6,7 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.engine.slots import Slots
+from support.wait import eventually
 
 
 async def test_queue_is_first_come_first_served_and_bounded() -> None:
@@ -21,8 +22,7 @@ async def test_queue_is_first_come_first_served_and_bounded() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(call(1))
         group.create_task(call(2))
-        while slots.waiting < 2:
-            await asyncio.sleep(0)
+        await eventually(lambda: slots.waiting == 2)
         with pytest.raises(Refusal) as refused:
             await slots.take()
         assert refused.value.status == 429
@@ -37,8 +37,7 @@ async def test_leaving_the_queue_frees_the_place() -> None:
     slots = Slots(1, 1)
     await slots.take()
     waiting = asyncio.get_running_loop().create_task(slots.take())
-    while not slots.waiting:
-        await asyncio.sleep(0)
+    await eventually(lambda: slots.waiting)
     waiting.cancel()
     await asyncio.wait([waiting])
     assert slots.waiting == 0

@@ -24,6 +24,7 @@ def spill() -> Iterator[Spill]:
 
 
 def read_all(tape: Tape, position: int = 0) -> bytes:
+    """Everything from a position on, read block by block."""
     parts = []
     while position < tape.end:
         parts.append(tape.read(position))
@@ -69,7 +70,6 @@ def test_over_the_bound_the_oldest_bytes_go(spill: Spill) -> None:
     with pytest.raises(FallenBehindError):
         tape.read(0)
     with pytest.raises(FallenBehindError):
-        tape.sse = True
         tape.seek(-1)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
+from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, UsageSource
 from proxy.stores.ports import Ledger, RecordFilter
 from support.ledgers import a_ledger
@@ -227,6 +228,25 @@ async def test_pages_go_through_all_records_newest_first(ledger: Ledger) -> None
         if (cursor := page.next_cursor) is None:
             break
     assert seen == ["u6", "u5", "u4", "u3", "u2", "u1", "u0"]
+
+
+async def test_pages_come_without_whole_texts(ledger: Ledger) -> None:
+    """Of a long text a page has the beginning and enough to see that there is more; the record alone has all of it."""
+    text = "ü" * (LIST_TEXT + 500)
+    await ledger.end(ended(a_record(), text=text))
+    (listed,) = (await ledger.page(RecordFilter(), 5, None)).records
+    assert listed.text == text[: LIST_TEXT + 1]
+    found = await ledger.find(None, "task-u1")
+    assert found is not None
+    assert found.text == text
+    assert replace(listed, text=text) == found
+
+
+async def test_transactions_are_counted(ledger: Ledger) -> None:
+    """What was written is counted."""
+    await ledger.begin(a_record())
+    await ledger.end(ended(a_record()))
+    assert ledger.transactions == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ async def test_a_kill_at_any_instant_loses_nothing_acknowledged(tmp_path: Path) 
     path = tmp_path / "q.db"
     everything: list[list[str]] = []
     for number in range(ROUNDS):
-        moment = random.uniform(0.02, 0.4)  # noqa: S311  chooses when to kill, nothing secret
+        moment = random.uniform(0.02, 0.4)
         everything += await killed_at_random(path, number, moment)
     assert sum(line[0] == "end" for line in everything) > 0
     async with a_ledger(path, now=3000.0) as ledger:

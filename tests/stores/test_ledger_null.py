@@ -16,4 +16,5 @@ async def test_everything_is_durable_at_once_and_nothing_is_found() -> None:
     assert await ledger.usage(0.0, "model") == []
     assert await ledger.purge(1e12) == (0, 0)
     assert (ledger.pending, ledger.healthy) == (0, True)
+    assert ledger.transactions == (0, 0)
     await ledger.close()

@@ -52,7 +52,19 @@ def test_running_totals_are_asked_for() -> None:
 )
 def test_a_stream_is_asked_for(raw: str, edited: str) -> None:
     """A call that was not streaming asks for a stream with usage, wherever the fields stand."""
-    assert as_stream(raw.encode()).decode() == edited
+    assert as_stream(raw.encode(), usage=True).decode() == edited
+
+
+@pytest.mark.parametrize(
+    ("raw", "edited"),
+    [
+        ("{}", '{"stream":true}'),
+        ('{"stream": false,"stream_options":null}', '{"stream": true,"stream_options":null}'),
+    ],
+)
+def test_a_stream_is_asked_for_without_usage(raw: str, edited: str) -> None:
+    """Where no usage is wanted the stream options stay as they are."""
+    assert as_stream(raw.encode(), usage=False).decode() == edited
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"7", b"{", b'{"a" 1}', b'{"a":1 "b":2}', b'{"a":}', b'{"a":1,'])
@@ -73,5 +85,5 @@ values: st.SearchStrategy[Any] = st.recursive(
 @given(st.dictionaries(texts | st.just("stream"), values), st.sampled_from([None, 1]))
 def test_all_other_members_read_the_same(body: dict[str, Any], indent: int | None) -> None:
     """For any object, the edited body reads as the old one with the two members set."""
-    edited = json.loads(as_stream(json.dumps(body, indent=indent).encode()))
+    edited = json.loads(as_stream(json.dumps(body, indent=indent).encode(), usage=True))
     assert edited == body | {"stream": True, "stream_options": {"include_usage": True}}

@@ -68,9 +68,7 @@ class OpenAI:
             raise Refusal.not_found()
         return PassThrough()
 
-    def plan(
-        self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool = False
-    ) -> Plan:
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
         wire = WIRES.get(_plain(request.rest))
         if wire is None:

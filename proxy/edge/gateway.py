@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
@@ -111,11 +112,15 @@ class Gateway:
             body=body,
             user_header=None if user is None else check_value("X-User-Id", user),
         )
-        settings, asks = served.upstream.settings, served.upstream.asks_usage
-        if len(body) < LARGE_BODY:
-            plan = dialect.plan(plain, served.route, asks_usage=asks)
-        else:
-            plan = await asyncio.to_thread(dialect.plan, plain, served.route, asks_usage=asks)
+        settings = served.upstream.settings
+        plan_it = partial(
+            dialect.plan,
+            plain,
+            served.route,
+            asks_usage=served.upstream.asks_usage,
+            forbids_usage=settings.usage == "none",
+        )
+        plan = plan_it() if len(body) < LARGE_BODY else await asyncio.to_thread(plan_it)
         url = join(settings.base_url, plan.path, plan.query)
         call = Call(http.method, url, self._headers_up(request, runtime, identity_encoding=True), plan.body)
         return Admission(

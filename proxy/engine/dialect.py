@@ -64,9 +64,7 @@ class Dialect(Protocol):
         """What a request is; None when this dialect does not serve it."""
         ...
 
-    def plan(
-        self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool = False
-    ) -> Plan:
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
         """The model call that a request asks for.
 
         Args:

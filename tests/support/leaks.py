@@ -22,6 +22,8 @@ def open_files(pid: int | None = None) -> Counter[str]:
             target = str(entry.readlink())
         except FileNotFoundError:  # closed while we looked, or the folder's own
             continue
+        if target == "/dev/null":  # uvloop opens it with its first stream, for the day when no file is left
+            continue
         found[target if target.startswith("/") and not target.startswith("/proc/") else target.partition(":")[0]] += 1
     return found
 

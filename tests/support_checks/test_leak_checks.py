@@ -63,7 +63,6 @@ async def test_a_running_task_is_a_leak() -> None:
 
 def test_another_process_is_looked_at() -> None:
     """The files of another process are seen by its id."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
-        assert open_files(other.pid)["/dev/null"] == 1
-        assert open_files(other.pid)["pipe"] >= 1
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert open_files(other.pid)["pipe"] >= 2
         other.communicate(b"\n")

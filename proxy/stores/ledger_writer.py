@@ -18,6 +18,9 @@ from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start
 from proxy.stores.ledger_rows import Row
 from proxy.stores.ports import LedgerUnavailableError
 
+STALL: Final = 0.25
+"""Seconds by which a timer may be late before the event loop, not the disk, is what is slow."""
+
 START_DEADLINE: Final = 5.0
 """Seconds after which a START that is not on disk has failed: longer than a healthy disk takes, shorter than people
 wait for a first byte."""
@@ -94,7 +97,7 @@ class LedgerWriter:
         self._gathered.starts[uid] = start
         self._lengths[uid] = 0
         if self._expiry is None:
-            self._expiry = self._loop.call_at(start.deadline, self._expire)
+            self._expire_at(start.deadline)
         self._awake.set()
         return start.durable
 
@@ -238,16 +241,22 @@ class LedgerWriter:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), delay)
 
-    def _expire(self) -> None:
+    def _expire_at(self, when: float) -> None:
+        self._expiry = self._loop.call_at(when, self._expire, when)
+
+    def _expire(self, due: float) -> None:
         """Fail the STARTs whose time is over, and look again when the next one's is."""
         self._expiry = None
         now = self._loop.time()
+        if now - due > STALL:  # the event loop was held up, so the disk's answer may wait behind us: hear it first
+            self._expire_at(now + STALL)
+            return
         for batch in (self._in_flight, self._gathered):
             for uid, start in list(batch.starts.items()):
                 if start.late:
                     continue
                 if start.deadline > now:
-                    self._expiry = self._loop.call_at(start.deadline, self._expire)
+                    self._expire_at(start.deadline)
                     return
                 if self.healthy:
                     _log.error("ledger.start_late", seconds=self._start_deadline, pending=self.pending)

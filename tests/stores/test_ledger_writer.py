@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -318,3 +319,12 @@ async def test_nothing_runs_on_the_default_threads(tmp_path: Path) -> None:
     finally:
         release.set()
         await asyncio.gather(*blocked)
+
+
+async def test_a_stalled_event_loop_is_not_taken_for_a_slow_disk(tmp_path: Path) -> None:
+    """P9: a START whose deadline passed while the event loop stood still is not failed for that."""
+    async with a_ledger(tmp_path / "quell.db", start_deadline=0.5) as ledger:
+        durable = ledger.begin(a_record())
+        time.sleep(1.0)  # noqa: ASYNC251 the stall itself
+        await durable
+        assert ledger.healthy

@@ -32,9 +32,3 @@ class RouteTable:
             if route is not None:
                 return RouteMatch(route, path[len(prefix) :])
         return None
-
-
-def match_route(routes: Sequence[RouteSettings], path: str) -> RouteSettings | None:
-    """The route that takes a path, for a single question; a server builds a `RouteTable`."""
-    match = RouteTable(routes).match(path)
-    return match.route if match else None

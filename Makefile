@@ -54,7 +54,7 @@ lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer vers
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
+	--no-emit-find-links --no-strip-extras --custom-compile-command 'make lock' $(UPGRADE)
 
 clean: ## away with .venv and everything that was made
 	rm -rf $(VENV) .quell dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,15 @@ async def fault_bench(
     async with scripted_upstream(unscripted, begin=begin, tls=tls) as up:
         text = config_text(base_url or up.base_url, upstream=settings, **overrides)
         async with running_proxy(text, folder) as proxy:
+            await _open_a_reader(proxy)
             yield Bench(up, proxy)
+
+
+async def _open_a_reader(proxy: RunningProxy) -> None:
+    """Let the ledger be asked once: its reading connection stays open from then on, and would look like a leak."""
+    async with RawClient(proxy.port) as client:
+        await client.get("/v1/generations/nobodys")
+        assert (await client.answer()).status == HTTPStatus.NOT_FOUND
 
 
 class Pieces:

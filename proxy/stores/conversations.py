@@ -1,0 +1,112 @@
+"""The port of the conversation store: threads and messages of the translated dialects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from proxy.core.conversation import Message, MessageStatus, Thread
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose threads or messages are meant. `user` None: of any end user of that caller."""
+
+    identity: str
+    dialect: str
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list: at most `limit`, behind the object `after` and before the object `before`, both by id."""
+
+    limit: int = 20
+    order: Literal["newest", "oldest"] = "newest"
+    after: str | None = None
+    before: str | None = None
+
+
+class Conversations(Protocol):
+    """Threads and messages. Somebody else's look like unknown ones. A write has reached the disk when it returns.
+
+    Every method that waits may raise `LedgerUnavailableError`: the store can't be read or written now.
+    """
+
+    async def add_thread(self, thread: Thread) -> bool:
+        """Put a thread in; False when its owner has one with this id in this dialect."""
+        ...
+
+    async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
+        """The thread with this id."""
+        ...
+
+    async def threads(self, owner: Owner, window: Window) -> tuple[list[Thread], bool]:
+        """A part of the owner's threads by their last change, and whether there are more behind it.
+
+        Raises:
+            KeyError: `window.after` or `window.before` is no thread of the owner's.
+        """
+        ...
+
+    async def update_thread(
+        self, owner: Owner, thread_id: str, *, updated_at: float, name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Change what is given; False when there is no such thread."""
+        ...
+
+    async def delete_thread(self, owner: Owner, thread_id: str) -> list[str] | None:
+        """Delete a thread with all its messages; gives the `generation` of each. None when there is no such thread."""
+        ...
+
+    async def add_messages(self, *messages: Message) -> bool:
+        """Put messages in, in this order, all or none; False when one of the ids is taken."""
+        ...
+
+    def append(self, owner: Owner, message_id: str, text: str) -> None:
+        """Queue the next piece of the text of a message in progress. Never waits, never raises.
+
+        What the disk does not take now goes with a later piece, so what is on disk is always a prefix.
+        """
+        ...
+
+    async def end_message(
+        self,
+        owner: Owner,
+        message_id: str,
+        status: MessageStatus,
+        *,
+        ended_at: float,
+        text: str,
+        content: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """End a message in progress, with its whole text; False when it is not (or no longer) in progress.
+
+        Its thread's `updated_at` becomes `ended_at`. `metadata` None leaves it as it is.
+        """
+        ...
+
+    async def find_message(self, owner: Owner, message_id: str) -> Message | None:
+        """The message with this id."""
+        ...
+
+    async def messages(self, owner: Owner, thread_id: str, window: Window) -> tuple[list[Message], bool]:
+        """A part of a thread's messages in the order in which they were put in, and whether there are more behind it.
+
+        Raises:
+            KeyError: `window.after` or `window.before` is no message of the thread.
+        """
+        ...
+
+    async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
+        """Replace a message's metadata; False when there is no such message."""
+        ...
+
+    async def delete_messages(self, owner: Owner, *message_ids: str) -> list[str]:
+        """Delete messages, in progress or not; gives the `generation` of those that were there and had one."""
+        ...
+
+    async def purge(self, now: float) -> tuple[int, int]:
+        """Delete what retention has passed; gives (threads, messages without a thread)."""
+        ...

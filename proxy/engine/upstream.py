@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import UpstreamSettings
-from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over, tracing
+from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over
 from proxy.engine.pushed import PushedBody, Take
 from proxy.engine.slots import Slots
 
@@ -139,7 +139,6 @@ class Upstream:
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BYTES,
-            trace_configs=[tracing()],
             skip_auto_headers=AUTO_HEADERS,
         )
 

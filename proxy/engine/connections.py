@@ -82,8 +82,8 @@ class Connector(aiohttp.TCPConnector):
 class Line(ResponseHandler):
     """One connection. A body whose framing is malformed is told of its end, which aiohttp forgets: it would wait.
 
-    `arrived` is called in the tick in which bytes came, when they are parsed; see `pushed.py`. `carried`: it has carried
-    a request, so that the next one finds it used.
+    `arrived` is called in the tick in which bytes came, when they are parsed; see `pushed.py`. `carried` says that it
+    has carried a request.
     """
 
     arrived: Callable[[], None] | None = None

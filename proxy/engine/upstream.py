@@ -14,6 +14,7 @@ from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import UpstreamSettings
 from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over
 from proxy.engine.pushed import PushedBody, Take
+from proxy.engine.short_way import NO_TIMEOUT, ShortWay
 from proxy.engine.slots import Slots
 
 READ_BYTES = 16 * 1024
@@ -130,17 +131,19 @@ class Upstream:
         context: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
             context = ssl.create_default_context(cafile=str(settings.ca_file))
+        connector = Connector(
+            limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
+        )
         self._session = aiohttp.ClientSession(
-            connector=Connector(
-                limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            connector=connector,
+            timeout=NO_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BYTES,
             skip_auto_headers=AUTO_HEADERS,
         )
+        self._short_way = ShortWay(self._session, connector, settings.base_url, READ_BYTES)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -225,6 +228,8 @@ class Upstream:
     async def _request(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        if body is not None and self._proxy is None and self._short_way.takes(method, body):
+            return await self._short_way.send(url, headers, body)
         data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
         return await self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False, proxy=self._proxy

@@ -3,8 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import aiohttp
 from multidict import CIMultiDict
@@ -16,6 +15,7 @@ from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, lef
 from proxy.engine.pushed import PushedBody, Take
 from proxy.engine.short_way import NO_TIMEOUT, ShortWay
 from proxy.engine.slots import Slots
+from proxy.engine.users import Users
 
 READ_BYTES = 16 * 1024
 """What aiohttp buffers of an upstream before the relay takes it; the relay never waits, so little is needed."""
@@ -123,8 +123,7 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(settings.slots, settings.queue.size)
         self.calls = 0
-        self._users = 0
-        self._unused = asyncio.Event()
+        self._users = Users()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
         """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""
         self._proxy = settings.proxy
@@ -145,22 +144,13 @@ class Upstream:
         )
         self._short_way = ShortWay(self._session, connector, settings.base_url, READ_BYTES)
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep this upstream open for the block, whatever a reload says."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
+    def in_use(self) -> Users:
+        """Keep this upstream open for the `with` block, whatever a reload says."""
+        return self._users
 
     async def unused(self) -> None:
         """Wait until nobody uses it."""
-        while self._users:
-            self._unused.clear()
-            await self._unused.wait()
+        await self._users.gone()
 
     @property
     def asks_usage(self) -> bool:

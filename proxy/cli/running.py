@@ -73,7 +73,7 @@ async def _serve(job: Job) -> None:
     try:
         app = App(job.settings, job.reread)
         await app.start()
-        _settle_memory()
+        settle_memory()
         click.echo(_banner(app, job, demo), err=True)
         await _until_told(app)
     finally:
@@ -81,7 +81,7 @@ async def _serve(job: Job) -> None:
             await demo.stop()
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """What was made until now stays for ever: it need not be searched for garbage again and again."""
     gc.collect()
     gc.freeze()

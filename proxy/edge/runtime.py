@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote
 
 from proxy.core.errors import Refusal
@@ -13,6 +15,9 @@ from proxy.edge.client_address import ClientAddresses
 from proxy.engine.dialect import Dialect, Endpoint
 from proxy.engine.plan import Rules
 from proxy.engine.upstream import Upstream
+
+KEPT_PATHS: Final = 256
+"""So many paths are not looked up again: few differ, but for those with ids in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Runtime:
         self._keys: dict[str, KeySettings] = {digest: key for key in settings.keys for digest in key.hashes}
         self._table = RouteTable(settings.routes)
         self._served = {route.path: self._serve(route, dialects) for route in settings.routes}
+        self.match = lru_cache(maxsize=KEPT_PATHS)(self._match)
+        """See `_match`; what was found is kept, because few paths differ."""
 
     def _serve(self, route: RouteSettings, dialects: Mapping[str, Dialect]) -> Served:
         upstream = self.upstreams[route.upstream]
@@ -77,7 +84,7 @@ class Runtime:
         host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
         return Served(route, served, upstream, rules, host, credentials)
 
-    def match(self, path: str) -> tuple[Served, str]:
+    def _match(self, path: str) -> tuple[Served, str]:
         """The route that takes a path, and the path behind the route's own, as it was sent.
 
         An escaped letter is that letter for the upstream too, so it must not lead to another route.

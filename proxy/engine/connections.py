@@ -9,7 +9,6 @@ import functools
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -67,10 +66,12 @@ class Connector(aiohttp.TCPConnector):
         """See aiohttp. What came unasked on an idle connection would be taken for the next answer: it is closed."""
         sending = SENDING.get()
         while True:
-            sending.reused = False
             connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if not (sending.reused and protocol is not None and protocol.should_close):
+            line = connection.protocol
+            sending.reused = isinstance(line, Line) and line.carried
+            if not (sending.reused and line is not None and line.should_close):
+                if isinstance(line, Line):
+                    line.carried = True
                 sending.goes(connection)
                 return connection
             transport = connection.transport
@@ -81,10 +82,12 @@ class Connector(aiohttp.TCPConnector):
 class Line(ResponseHandler):
     """One connection. A body whose framing is malformed is told of its end, which aiohttp forgets: it would wait.
 
-    `arrived` is called in the tick in which bytes came, when they are parsed; see `pushed.py`.
+    `arrived` is called in the tick in which bytes came, when they are parsed; see `pushed.py`. `carried` says that it
+    has carried a request.
     """
 
     arrived: Callable[[], None] | None = None
+    carried = False
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -102,17 +105,6 @@ class Line(ResponseHandler):
 
 def _protocol(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return Line(loop)
-
-
-async def _reused(_session: aiohttp.ClientSession, _context: SimpleNamespace, _params: Any) -> None:
-    SENDING.get().reused = True
-
-
-def tracing() -> aiohttp.TraceConfig:
-    """Tells a request that its connection comes from the pool; for the session that has a `Connector`."""
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(_reused)
-    return config
 
 
 def cut(transport: asyncio.Transport | None) -> None:

@@ -76,6 +76,7 @@ class Engine:
         self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
         self.canceller = Canceller(self.registry, ledger, metrics, self.now)
         self._purged = 0.0
+        metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
     def now() -> float:
@@ -136,7 +137,6 @@ class Engine:
         if (stop := self.registry.take_stop(name, task_id, now)) is not None:
             relay.stop(stop)
         self.registry.add(relay)
-        self.metrics.active.set(len(self.registry))
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
 

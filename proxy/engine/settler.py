@@ -90,7 +90,6 @@ class Settler:
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
-        self._metrics.active.set(len(self._registry))
 
 
 def _not_billed(generation: Generation) -> bool:

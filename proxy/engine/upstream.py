@@ -3,8 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import aiohttp
 from multidict import CIMultiDict
@@ -12,9 +11,11 @@ from yarl import URL
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.settings import UpstreamSettings
-from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over, tracing
+from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, left_over
 from proxy.engine.pushed import PushedBody, Take
+from proxy.engine.short_way import NO_TIMEOUT, ShortWay
 from proxy.engine.slots import Slots
+from proxy.engine.users import Users
 
 READ_BYTES = 16 * 1024
 """What aiohttp buffers of an upstream before the relay takes it; the relay never waits, so little is needed."""
@@ -122,43 +123,34 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(settings.slots, settings.queue.size)
         self.calls = 0
-        self._users = 0
-        self._unused = asyncio.Event()
+        self._users = Users()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
         """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""
         self._proxy = settings.proxy
         context: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
             context = ssl.create_default_context(cafile=str(settings.ca_file))
+        connector = Connector(
+            limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
+        )
         self._session = aiohttp.ClientSession(
-            connector=Connector(
-                limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=POOL_SECONDS, ssl=context
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            connector=connector,
+            timeout=NO_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BYTES,
-            trace_configs=[tracing()],
             skip_auto_headers=AUTO_HEADERS,
         )
+        self._short_way = ShortWay(self._session, connector, settings.base_url, READ_BYTES)
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep this upstream open for the block, whatever a reload says."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
+    def in_use(self) -> Users:
+        """Keep this upstream open for the `with` block, whatever a reload says."""
+        return self._users
 
     async def unused(self) -> None:
         """Wait until nobody uses it."""
-        while self._users:
-            self._unused.clear()
-            await self._unused.wait()
+        await self._users.gone()
 
     @property
     def asks_usage(self) -> bool:
@@ -226,6 +218,8 @@ class Upstream:
     async def _request(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        if body is not None and self._proxy is None and self._short_way.takes(method, body):
+            return await self._short_way.send(url, headers, body)
         data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
         return await self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False, proxy=self._proxy

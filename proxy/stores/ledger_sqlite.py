@@ -211,7 +211,7 @@ async def _on_own_thread(work: Callable[[], tuple[LockFile, int]]) -> tuple[Lock
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
     for pragma in _PRAGMAS:
         await connection.execute(pragma)
     return connection

@@ -14,6 +14,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from proxy.app import App
 from proxy.cli.logs import set_up_log
+from proxy.cli.running import settle_memory
 from proxy.config_file.loader import load
 from proxy.stores.ledger_null import NullLedger
 
@@ -27,6 +28,7 @@ async def _main(path: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     app = App(loaded.settings, None)
     await app.start(ledger=NullLedger())
+    settle_memory()  # as `quell serve` does: only the ledger is to make a difference
     await told.wait()
     await app.stop(drain=False)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.engine.short_way import MOST_BYTES
 from support.chat import ask, chat_events, chat_object
 from support.client import RawClient
 from support.faults import CHAT, fault_bench
@@ -15,7 +16,7 @@ from support.scripts import (
     json_answer,
     raw_bytes,
 )
-from support.upstream import Conn, Script
+from support.upstream import Conn, Request, Script
 from support.wait import eventually, within
 
 EVENTS = chat_events(4)
@@ -74,15 +75,35 @@ async def test_an_early_answer_passes(tmp_path: Path) -> None:
     assert seen.answer.json() == REFUSED
 
 
-async def test_a_stale_connection_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [9, MOST_BYTES], ids=["short_way", "session"])
+async def test_a_stale_connection_costs_nothing(tmp_path: Path, size: int) -> None:
     """U33: a kept connection that the server closes instead of answering: the call is sent once more, on a new one."""
+    asked = ask("x" * size, stream=False)
     async with fault_bench(tmp_path) as bench:
         await bench.call(json_answer(chat_object(1)), ask(stream=False), keeps=True)
-        seen = await bench.call(in_turn(gone(), json_answer(chat_object(4))), ask(stream=False), keeps=True)
+        seen = await bench.call(in_turn(gone(), json_answer(chat_object(4))), asked, keeps=True)
         assert [conn.number for conn in bench.up.conns] == [1, 1, 2]
         assert bench.up.requests[1].body == bench.up.requests[2].body
     assert seen.ends == (200, True, "completed", None)
     assert (seen.answer.json(), seen.errors) == (chat_object(4), {})
+
+
+async def test_both_ways_up_send_the_same(tmp_path: Path) -> None:
+    """A call of ordinary size and a larger one reach the upstream alike, on the same connection."""
+    async with fault_bench(tmp_path) as bench:
+        for size in (9, MOST_BYTES, 9):
+            await bench.call(json_answer(chat_object(1)), ask("x" * size, stream=False), keeps=True)
+        short, long, again = bench.up.requests
+        assert [conn.number for conn in bench.up.conns] == [1, 1, 1]
+    assert len(short.body) < MOST_BYTES < len(long.body)
+    assert (short.method, short.target, short.version) == (long.method, long.target, long.version)
+    for request in (short, long, again):
+        assert request.header("Content-Length") == str(len(request.body))
+    assert sorted(_but_length(short)) == sorted(_but_length(long)) == sorted(_but_length(again))
+
+
+def _but_length(request: Request) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in request.headers if name.lower() != "content-length"]
 
 
 def gone(how: str = "fin", said: bytes = b"") -> Script:

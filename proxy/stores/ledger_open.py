@@ -102,6 +102,7 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> int:
             _check_pages(path, connection)
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("PRAGMA synchronous = FULL")
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             _migrate(path, connection)
             interrupted = interrupt_running(connection, text=text, now=now)

@@ -37,7 +37,7 @@ _PURGED_AT_ONCE: Final = 200
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA secure_delete = FAST",  # a wiped text leaves the file's pages, not only the index
+    "PRAGMA secure_delete = ON",  # a wiped text leaves the file, also the pages that it alone had taken up
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )

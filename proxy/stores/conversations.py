@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from proxy.core.conversation import Message, MessageStatus, Thread
+
+CONVERSATIONS_KEEP: Final = 30 * 86400.0
+"""Seconds after its last change that a thread stays, unless the settings say otherwise."""
+
+ASYNC_KEEP: Final = 3600.0
+"""Seconds after its end that a message without a thread stays, unless the settings say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a list: at most `limit`, behind the object `after` and before the object `before`, both by id."""
+    """Which part of a list: at most `limit`, behind the object `after` and before the object `before`, both by id.
+
+    Of what there is between the two the first `limit` are meant; with `before` alone the last, which are next to it.
+    There are more if the limit left some out.
+    """
 
     limit: int = 20
     order: Literal["newest", "oldest"] = "newest"
@@ -49,7 +59,12 @@ class Conversations(Protocol):
         ...
 
     async def update_thread(
-        self, owner: Owner, thread_id: str, *, updated_at: float, name: str | None = None,
+        self,
+        owner: Owner,
+        thread_id: str,
+        *,
+        updated_at: float,
+        name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> bool:
         """Change what is given; False when there is no such thread."""
@@ -60,7 +75,7 @@ class Conversations(Protocol):
         ...
 
     async def add_messages(self, *messages: Message) -> bool:
-        """Put messages in, in this order, all or none; False when one of the ids is taken."""
+        """Put messages in, in this order, all or none; False when one of the ids is taken, or a thread is not there."""
         ...
 
     def append(self, owner: Owner, message_id: str, text: str) -> None:

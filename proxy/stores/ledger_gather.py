@@ -1,9 +1,16 @@
 """What gathers for the next transaction: keyed by record, so that it grows with the records and not with time."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from proxy.stores.ledger_rows import Row
+
+Value: TypeAlias = str | int | float | None
+
+Step: TypeAlias = tuple[str, tuple[Value, ...] | Mapping[str, Value]]
+"""A statement, with its values by place or by name."""
 
 
 @dataclass(slots=True)
@@ -39,11 +46,14 @@ class End:
 
 @dataclass(slots=True)
 class Chore:
-    """A single statement in its turn; the future gets the number of rows it changed."""
+    """A single statement in its turn; the future gets the number of rows it changed.
 
-    statement: str
-    values: tuple[str | int | float, ...]
+    `late` once its caller gave it up: it is not tried again.
+    """
+
+    step: Step
     changed: "asyncio.Future[int]"
+    late: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +82,7 @@ class Gathered:
             first.durable.extend(end.durable)
 
     def behind(self, failed: "Gathered") -> "Gathered":
-        """What `failed` could not write, followed by this: one transaction again. STARTs given up stay out."""
+        """What `failed` could not write, followed by this: one transaction again. What was given up stays out."""
         both = Gathered(withdrawn=failed.withdrawn | self.withdrawn, ends=failed.ends)
         both.starts = {uid: start for uid, start in failed.starts.items() if not start.late} | self.starts
         given_up = {uid for uid, start in failed.starts.items() if start.late}
@@ -81,5 +91,5 @@ class Gathered:
             both.add_piece(uid, piece)
         for uid, end in self.ends.items():
             both.add_end(uid, end)
-        both.chores = failed.chores + self.chores
+        both.chores = [chore for chore in failed.chores if not chore.late] + self.chores
         return both

@@ -1,13 +1,20 @@
 """A ledger that keeps nothing: what the engine costs without one, and engine tests that ask nothing of it."""
 
 import asyncio
+from functools import cached_property
 
 from proxy.core.record import Record
+from proxy.stores.conversations_memory import MemoryConversations
 from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
 
 
 class NullLedger:
     """Takes every write as durable at once, and knows no record. See `proxy.stores.ports.Ledger`."""
+
+    @cached_property
+    def conversations(self) -> MemoryConversations:
+        """Conversations can't be served without being kept: they are, in memory, for as long as the process lives."""
+        return MemoryConversations()
 
     @property
     def pending(self) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recovery import interrupt_running
+from proxy.stores.ledger_recovery import interrupt_messages, interrupt_running
 from proxy.stores.lock_file import LockFile
 from proxy.stores.tables import APPLICATION_ID, SCHEMA
 
@@ -102,9 +102,11 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> int:
             _check_pages(path, connection)
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("PRAGMA synchronous = FULL")
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             _migrate(path, connection)
             interrupted = interrupt_running(connection, text=text, now=now)
+            interrupt_messages(connection, now=now)
             connection.exec_driver_sql("COMMIT")
             return interrupted
     except DBAPIError as error:

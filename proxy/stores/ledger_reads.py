@@ -54,7 +54,7 @@ class LedgerReads:
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """The newest record of that task id, else message id, else upstream id; None if there is none to be sure of."""
         wanted = clean(any_id)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             for column in (_at.task_id, _at.message_id, _at.upstream_id):
                 named = select(generation).where(column == wanted)
                 if identity is not None:
@@ -71,7 +71,7 @@ class LedgerReads:
         asked = _filtered(which).order_by(*_NEWEST_FIRST).limit(limit + 1)
         if cursor is not None:
             asked = asked.where(tuple_(_at.started_at, _at.uid) < tuple_(*_read_cursor(cursor)))
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = (await connection.execute(asked)).all()
         records = [record_of(row) for row in rows[:limit]]
         return Page(records, _cursor(records[-1]) if len(rows) > limit else None)
@@ -88,7 +88,7 @@ class LedgerReads:
             .group_by(group)
             .order_by((prompt + completion).desc(), func.count().desc(), group)
         )
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return [UsageRow(*row) for row in await connection.execute(asked)]
 
     async def close(self) -> None:
@@ -96,8 +96,12 @@ class LedgerReads:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection on one snapshot of the ledger."""
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on one snapshot of the ledger.
+
+        Raises:
+            LedgerUnavailableError: it can't be read.
+        """
         try:
             async with self._engine.connect() as connection:
                 yield connection

@@ -1,10 +1,12 @@
-"""What a process that died left running, ended as `interrupted`."""
+"""What a process that died left running or in progress, ended as `interrupted`."""
 
 from sqlalchemy import Connection, delete, select, update
 
+from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import TextPolicy
-from proxy.stores.tables import generation, generation_text
+from proxy.stores.conversations_statements import IN_PROGRESS
+from proxy.stores.tables import deletion, generation, generation_text, message, message_text
 
 
 def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> int:
@@ -32,3 +34,21 @@ def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -
         )
     connection.execute(delete(generation_text))
     return len(uids)
+
+
+def interrupt_messages(connection: Connection, *, now: float) -> None:
+    """End every message in progress at `now`, with what its pieces hold, and delete all pieces.
+
+    Runs in the caller's transaction, as above. Its thread keeps the time of its last change: this start was none.
+    """
+    for uid, begun in connection.execute(select(message.c.uid, message.c.text).where(IN_PROGRESS)).all():
+        pieces = connection.scalars(
+            select(message_text.c.piece).where(message_text.c.message == uid).order_by(message_text.c.offset)
+        )
+        connection.execute(
+            update(message)
+            .where(message.c.uid == uid)
+            .values(status=MessageStatus.INTERRUPTED.value, ended_at=now, text=begun + "".join(pieces))
+        )
+    connection.execute(delete(message_text))
+    connection.execute(delete(deletion))

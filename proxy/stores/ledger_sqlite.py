@@ -1,7 +1,8 @@
 """The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
-(`ledger_writer`), others read (`ledger_reads`), a lock file keeps a second process out (`lock_file`).
+(`ledger_writer`), others read (`ledger_reads`), a lock file keeps a second process out (`lock_file`). The conversations
+are in the same file, behind the same writer (`conversations_sqlite`).
 """
 
 import asyncio
@@ -15,6 +16,8 @@ import aiosqlite
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record, TextPolicy
+from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
+from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import open_file, path_of
 from proxy.stores.ledger_reads import LedgerReads
@@ -37,7 +40,7 @@ _PURGED_AT_ONCE: Final = 200
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA secure_delete = FAST",  # a wiped text leaves the file's pages, not only the index
+    "PRAGMA secure_delete = ON",  # a wiped text leaves the file, also the pages that it alone had taken up
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )
@@ -54,6 +57,8 @@ class SqliteLedger:
         text: TextPolicy,
         keep: float,
         text_keep: float,
+        conversations_keep: float,
+        async_keep: float,
         interrupted: int,
         max_pending: int,
         start_deadline: float,
@@ -71,6 +76,9 @@ class SqliteLedger:
             max_pending=max_pending,
             start_deadline=start_deadline,
             close_patience=close_patience,
+        )
+        self.conversations: Final = SqliteConversations(
+            self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
         )
 
     async def start(self) -> None:
@@ -163,6 +171,8 @@ async def open_ledger(
     text_keep: float,
     now: float,
     replica: str,
+    conversations_keep: float = CONVERSATIONS_KEEP,
+    async_keep: float = ASYNC_KEEP,
     max_pending: int = MAX_PENDING,
     start_deadline: float = START_DEADLINE,
     close_patience: float = CLOSE_PATIENCE,
@@ -176,8 +186,10 @@ async def open_ledger(
         text_keep: seconds after its end that a record's text stays.
         now: seconds since the epoch.
         replica: this process's name, for the lock file.
+        conversations_keep: seconds after its last change that a thread stays, with its messages.
+        async_keep: seconds after its end that a message without a thread stays.
         max_pending: how many writes may wait before `begin` refuses.
-        start_deadline: seconds a START may take.
+        start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
         close_patience: seconds `close` goes on trying while the disk refuses.
 
     Raises:
@@ -192,6 +204,8 @@ async def open_ledger(
         text=text,
         keep=keep,
         text_keep=text_keep,
+        conversations_keep=conversations_keep,
+        async_keep=async_keep,
         interrupted=interrupted,
         max_pending=max_pending,
         start_deadline=start_deadline,

@@ -50,7 +50,7 @@ def _write(db: sqlite3.Connection, batch: Gathered) -> list[int]:
         db.executemany(PIECE, rows)
     if batch.ends:
         _write_ends(db, batch.ends)
-    changed = [db.execute(chore.statement, chore.values).rowcount for chore in batch.chores]
+    changed = [db.execute(*chore.step).rowcount for chore in batch.chores]
     db.commit()
     return changed
 

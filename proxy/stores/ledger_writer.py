@@ -14,7 +14,7 @@ import aiosqlite
 import structlog
 
 from proxy.stores import ledger_transaction
-from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start
+from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start, Step
 from proxy.stores.ledger_rows import Row
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -28,6 +28,7 @@ wait for a first byte."""
 CLOSE_PATIENCE: Final = 10.0
 """Seconds that closing goes on trying while the disk refuses."""
 
+_CLOSED: Final = "the ledger is closed"
 _RETRY_FIRST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 
@@ -114,7 +115,7 @@ class LedgerWriter:
         """Queue an END. With `joins` the text comes from the pieces; without, they are dropped."""
         durable: asyncio.Future[None] = self._loop.create_future()
         if self._closing.is_set():
-            _fail(durable, "the ledger is closed")
+            _fail(durable, _CLOSED)
             return durable
         length = self._lengths.pop(uid, None)
         self._wiped.discard(uid)
@@ -140,11 +141,26 @@ class LedgerWriter:
         Raises:
             LedgerUnavailableError: as for `begin`.
         """
-        self._refuse_beyond_the_bound()
-        changed: asyncio.Future[int] = self._loop.create_future()
-        self._gathered.chores.append(Chore(statement, values, changed))
+        return self.chores((statement, values))[0].changed
+
+    def chores(self, *steps: Step, always: bool = False) -> list[Chore]:
+        """Queue statements as `chore` does, all of them for one transaction.
+
+        Args:
+            steps: each with its values.
+            always: also beyond the bound, for what ends or takes back something that was let in.
+
+        Raises:
+            LedgerUnavailableError: as for `begin`; none of them is queued.
+        """
+        if not always:
+            self._refuse_beyond_the_bound()
+        elif self._closing.is_set():
+            raise LedgerUnavailableError(_CLOSED)
+        chores = [Chore(step, self._loop.create_future()) for step in steps]
+        self._gathered.chores += chores
         self._awake.set()
-        return changed
+        return chores
 
     async def close(self) -> None:
         """Take nothing more, write what is queued, close the connection. What the disk refuses to the end fails."""
@@ -169,7 +185,7 @@ class LedgerWriter:
 
     def _refuse_beyond_the_bound(self) -> None:
         if self._closing.is_set():
-            raise LedgerUnavailableError("the ledger is closed")
+            raise LedgerUnavailableError(_CLOSED)
         if self.pending >= self._max_pending:
             raise LedgerUnavailableError(f"{self.pending} writes wait for the ledger's disk")
 

@@ -1,13 +1,14 @@
-"""The ledger's tables. What an existing file has is made by `migrations/`; a test holds the two together.
+"""The tables of ledger and conversations. What an existing file has is made by `migrations/`; a test compares them.
 
-Times are seconds since the epoch; costs are decimal strings, which no float rounds; tags are a JSON object.
+Times are seconds since the epoch; costs are decimal strings, which no float rounds; tags and metadata are JSON objects,
+contents JSON values.
 """
 
 from typing import Final
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -77,4 +78,91 @@ generation_text = Table(
     Column("uid", Text, primary_key=True),
     Column("offset", Integer, primary_key=True),
     Column("piece", Text, nullable=False),
+)
+
+# `number` counts up with each insertion; `uid` says whose insertion a row is: a second one with the same uid is the
+# first, written again.
+thread = Table(
+    "thread",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("user", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+)
+
+Index("thread_by_id", thread.c.identity, thread.c.dialect, thread.c.id, unique=True)
+Index("thread_by_uid", thread.c.uid)
+Index("thread_by_change", thread.c.identity, thread.c.dialect, thread.c.updated_at)
+Index("thread_by_user", thread.c.identity, thread.c.dialect, thread.c.user, thread.c.updated_at)
+Index("thread_by_age", thread.c.updated_at)
+
+# `ended_by` is the uid of the end that counted. The text is the last column, as above.
+message = Table(
+    "message",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("thread_id", Text),
+    Column("user", Text),
+    Column("role", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("ended_by", Text),
+    Column("status", Text, nullable=False),
+    Column("generation", Text),
+    Column("metadata", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+Index("message_by_id", message.c.identity, message.c.dialect, message.c.id, unique=True)
+Index("message_by_uid", message.c.uid)
+Index(
+    "message_by_thread",
+    message.c.identity,
+    message.c.dialect,
+    message.c.thread_id,
+    sqlite_where=text("thread_id IS NOT NULL"),
+)
+Index(
+    "message_in_progress",
+    message.c.identity,
+    message.c.dialect,
+    message.c.thread_id,
+    sqlite_where=text("status = 'in_progress'"),
+)
+Index(
+    "message_alone_by_end",
+    message.c.ended_at,
+    message.c.created_at,
+    sqlite_where=text("thread_id IS NULL AND status <> 'in_progress'"),
+)
+
+# `message` is a uid; `offset` as in `generation_text`.
+message_text = Table(
+    "message_text",
+    metadata,
+    Column("message", Text, primary_key=True),
+    Column("offset", Integer, primary_key=True),
+    Column("piece", Text, nullable=False),
+)
+
+# What one deletion took, by uid, until whoever asked for it has read it: its answer must survive being written twice.
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("uid", Text, primary_key=True),
+    Column("is_thread", Integer, nullable=False),
+    Column("generation", Text),
 )

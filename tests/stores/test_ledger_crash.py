@@ -1,39 +1,14 @@
 """Kills: what was acknowledged before a SIGKILL is there after it, at any instant."""
 
-import asyncio
-import os
 import random
-import sys
 from pathlib import Path
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger_sqlite import SqliteLedger
 from support.ledgers import a_ledger
+from support.victims import killed_at_random
 
 ROUNDS = 6
-TESTS = Path(__file__).parents[1]
-
-
-async def killed_at_random(path: Path, number: int, after: float) -> list[list[str]]:
-    """Run the victim, kill it that many seconds after it opened; gives what it had acknowledged."""
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "support.ledger_victim",
-        str(path),
-        str(number),
-        stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"},
-    )
-    assert victim.stdout is not None
-    try:
-        assert await victim.stdout.readline() == b"open\n"
-        await asyncio.sleep(after)
-    finally:
-        victim.kill()
-    said = await victim.stdout.read()
-    await victim.wait()
-    return [line.split() for line in said.decode().splitlines()]
 
 
 async def check(ledger: SqliteLedger, said: list[list[str]]) -> None:
@@ -59,7 +34,7 @@ async def test_a_kill_at_any_instant_loses_nothing_acknowledged(tmp_path: Path) 
     everything: list[list[str]] = []
     for number in range(ROUNDS):
         moment = random.uniform(0.02, 0.4)
-        everything += await killed_at_random(path, number, moment)
+        everything += await killed_at_random("support.ledger_victim", path, number, moment)
     assert sum(line[0] == "end" for line in everything) > 0
     async with a_ledger(path, now=3000.0) as ledger:
         await check(ledger, everything)

@@ -282,6 +282,20 @@ async def test_a_close_that_is_cancelled_lets_go_of_the_file(tmp_path: Path) -> 
             await next_one.begin(a_record("u2"))
 
 
+async def test_a_wiped_text_leaves_the_file(tmp_path: Path) -> None:
+    """After a checkpoint not a word of it is there, though it had filled pages of its own; nor of a recovered one."""
+    path = tmp_path / "q.db"
+    secret = "SECRET-WORD " * 50_000
+    async with a_ledger(path) as ledger:
+        await ledger.begin(a_record("u1"))
+        ledger.append("u1", secret)
+        await ledger.end(ended(a_record("u2"), secret))
+        await ledger.wipe_text("u2")
+    async with a_ledger(path) as ledger:
+        await ledger.wipe_text("u1")
+    assert b"SECRET-WORD" not in path.read_bytes()
+
+
 async def test_a_closed_ledger_takes_nothing(tmp_path: Path) -> None:
     """After `close` a START raises and an END fails; closing again does nothing."""
     async with a_ledger(tmp_path / "q.db") as ledger:

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,11 +13,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from proxy.core.record import Record
-from proxy.stores import migrations
+from proxy.stores import conversations_statements, migrations
 from proxy.stores.ledger_rows import row_of
 from proxy.stores.tables import SCHEMA, generation, metadata
 from support.ledgers import a_ledger
 from support.records import a_record
+
+WHOSE = "identity = 'x' AND dialect = 'y'"
 
 
 @pytest.fixture
@@ -59,6 +62,35 @@ def test_every_field_of_a_record_has_its_column() -> None:
     assert len(row) == len(names)
     assert row[names.index("user")] == "ann"
     assert row[names.index("text")] == "text"
+
+
+def test_conversations_are_looked_up_by_index(path: Path) -> None:
+    """No statement of the writer's scans a table, and no list is sorted after it was read."""
+    statements: list[str] = []
+    for value in vars(conversations_statements).values():
+        statements += [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+    said = [each for each in statements if each.split(" ", 1)[0] in {"INSERT", "UPDATE", "DELETE"}]
+    assert len(said) > 15
+    lists = [
+        f"SELECT {what}"
+        for what in (
+            f"* FROM thread WHERE {WHOSE} AND (updated_at, number) < (1, 2) ORDER BY updated_at DESC, number DESC",
+            f"* FROM thread WHERE {WHOSE} AND user = 'z' ORDER BY updated_at DESC, number DESC",
+            f"* FROM message WHERE {WHOSE} AND thread_id = 't' AND number > 2 ORDER BY number",
+            f"* FROM message WHERE {WHOSE} AND id = 'm'",
+            "uid FROM message WHERE status = 'in_progress'",
+            "piece FROM message_text WHERE message = 'u' ORDER BY offset",
+        )
+    ]
+    said += lists
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in said:
+            names = dict.fromkeys(re.findall(r":(\w+)", statement), "1")
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", names)]
+            scans = [line for line in plan if line.startswith("SCAN") and "CONSTANT ROW" not in line]
+            # The list of what is in progress is read as a whole, by its own small index.
+            assert [line for line in scans if "message_in_progress" not in line] == [], (statement, plan)
+            assert not (statement in lists and any("TEMP B-TREE" in line for line in plan)), (statement, plan)
 
 
 def test_lookups_use_an_index(path: Path) -> None:

@@ -1,0 +1,124 @@
+"""What is asked of the conversation store, on the reading connections of the ledger."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal_column, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.stores.conversations import Owner, Window
+from proxy.stores.conversations_rows import message_of, thread_of
+from proxy.stores.ledger_reads import LedgerReads
+from proxy.stores.ledger_rows import clean
+from proxy.stores.tables import deletion, message, message_text, thread
+
+_LIMIT_MOST: Final = 2**31
+_BY_CHANGE: Final = (thread.c.updated_at, thread.c.number)
+_BY_INSERTION: Final = (message.c.number,)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What one deletion took: how many threads and messages, and the generations of these in their order."""
+
+    threads: int
+    messages: int
+    generations: list[str]
+
+
+class ConversationsReads:
+    """The reading half of `SqliteConversations`; see `proxy.stores.conversations` for what the methods mean."""
+
+    def __init__(self, reads: LedgerReads) -> None:
+        self._reads = reads
+
+    async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
+        """The thread with this id."""
+        async with self._reads.reading() as connection:
+            row = await _thread(connection, owner, thread_id)
+        return None if row is None else thread_of(row)
+
+    async def threads(self, owner: Owner, window: Window) -> tuple[list[Thread], bool]:
+        """A part of the owner's threads; of two that changed at one time, that made later is the newer."""
+        async with self._reads.reading() as connection:
+            rows, more = await _part(connection, select(thread).where(*_of(thread, owner)), _BY_CHANGE, window)
+        return [thread_of(row) for row in rows], more
+
+    async def find_message(self, owner: Owner, message_id: str) -> Message | None:
+        """The message with this id, with its text as far as it is on disk."""
+        asked = select(message).where(*_of(message, owner), message.c.id == clean(message_id))
+        async with self._reads.reading() as connection:
+            found = await _with_pieces(connection, (await connection.execute(asked)).mappings().all())
+        return found[0] if found else None
+
+    async def messages(self, owner: Owner, thread_id: str, window: Window) -> tuple[list[Message], bool]:
+        """A part of a thread's messages; none of a thread that is not there."""
+        anybodys = Owner(owner.identity, owner.dialect)  # who may see the thread may see what is in it
+        asked = select(message).where(*_of(message, anybodys), message.c.thread_id == clean(thread_id))
+        async with self._reads.reading() as connection:
+            if await _thread(connection, owner, thread_id) is None:
+                asked = asked.where(message.c.number < 0)
+            rows, more = await _part(connection, asked, _BY_INSERTION, window)
+            return await _with_pieces(connection, rows), more
+
+    async def deleted(self, token: str) -> Deleted:
+        """What a deletion took."""
+        asked = select(deletion.c.is_thread, deletion.c.generation).where(deletion.c.token == token)
+        async with self._reads.reading() as connection:
+            rows = (await connection.execute(asked.order_by(literal_column("rowid")))).all()
+        threads = sum(row.is_thread for row in rows)
+        generations = [row.generation for row in rows if row.generation is not None]
+        return Deleted(threads, len(rows) - threads, generations)
+
+
+def _of(table: Table, owner: Owner) -> Iterable[ColumnElement[bool]]:
+    yield table.c.identity == clean(owner.identity)
+    yield table.c.dialect == clean(owner.dialect)
+    if owner.user is not None:
+        yield table.c.user == clean(owner.user)
+
+
+async def _thread(connection: AsyncConnection, owner: Owner, thread_id: str) -> RowMapping | None:
+    asked = select(thread).where(*_of(thread, owner), thread.c.id == clean(thread_id))
+    return (await connection.execute(asked)).mappings().first()
+
+
+async def _part(
+    connection: AsyncConnection, asked: Select[Any], order: tuple[ColumnElement[Any], ...], window: Window
+) -> tuple[list[RowMapping], bool]:
+    """The part of a list that a window shows, and whether the limit left some out."""
+    limit = min(max(window.limit, 0), _LIMIT_MOST)
+    backwards = window.before is not None and window.after is None
+    falling = (window.order == "newest") is not backwards
+    shown = asked
+    for cursor, behind in ((window.after, True), (window.before, False)):
+        if cursor is not None:
+            here = await _place(connection, asked, order, cursor)
+            at = tuple_(*order)
+            shown = shown.where(at < here if (window.order == "newest") is behind else at > here)
+    shown = shown.order_by(*(column.desc() if falling else column.asc() for column in order)).limit(limit + 1)
+    rows = list((await connection.execute(shown)).mappings().all())
+    part = rows[:limit]
+    return part[::-1] if backwards else part, len(rows) > limit
+
+
+async def _place(
+    connection: AsyncConnection, asked: Select[Any], order: tuple[ColumnElement[Any], ...], cursor: str
+) -> Any:
+    table = order[0].table
+    found = (await connection.execute(asked.where(table.c.id == clean(cursor)).with_only_columns(*order))).first()
+    if found is None:
+        raise KeyError(cursor)
+    return tuple_(*found)
+
+
+async def _with_pieces(connection: AsyncConnection, rows: Sequence[RowMapping]) -> list[Message]:
+    going_on = [row["uid"] for row in rows if row["status"] == MessageStatus.IN_PROGRESS.value]
+    pieces: dict[str, list[str]] = {uid: [] for uid in going_on}
+    if going_on:
+        asked = select(message_text.c.message, message_text.c.piece).where(message_text.c.message.in_(going_on))
+        for uid, piece in await connection.execute(asked.order_by(message_text.c.message, message_text.c.offset)):
+            pieces[uid].append(piece)
+    return [message_of(row, "".join(pieces.get(row["uid"], ()))) for row in rows]

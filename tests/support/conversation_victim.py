@@ -1,0 +1,52 @@
+"""A program that makes messages until it is killed, and says on stdout what was acknowledged.
+
+Usage: python -m support.conversation_victim DATABASE ROUND. Each line is one of `begun ID`, `text ID LENGTH` (what
+was handed over so far), `ended ID` and `deleted ID`. A message's text repeats its id; every other one is ended,
+every sixth deleted.
+"""
+
+import asyncio
+import itertools
+import sys
+
+from proxy.core.conversation import MessageStatus
+from proxy.stores.conversations import Conversations
+from proxy.stores.ledger_sqlite import open_ledger
+from support.conversations import OWNER, a_message, a_thread, begun
+from support.ledger_victim import say
+
+
+async def conversation(store: Conversations, name: str, number: int) -> None:
+    """One thread's life: a question, an answer that is written bit by bit."""
+    await store.add_thread(a_thread(name))
+    await store.add_messages(a_message(f"q-{name}", name, text="why?"), begun(name, name))
+    say(f"begun {name}")
+    for count in range(1, 6):
+        say(f"text {name} {count * len(name)}")
+        store.append(OWNER, name, name)
+        await asyncio.sleep(0.002)
+    if number % 2 == 0:
+        await store.end_message(OWNER, name, MessageStatus.COMPLETED, ended_at=1500.0, text=name * 5)
+        say(f"ended {name}")
+    if number % 6 == 0:
+        await store.delete_thread(OWNER, name)
+        say(f"deleted {name}")
+
+
+async def main() -> None:
+    """Begin a new conversation every other millisecond or so, for ever."""
+    ledger = await open_ledger(
+        f"sqlite:///{sys.argv[1]}", text="partial", keep=9e9, text_keep=9e9, now=2000.0, replica="victim"
+    )
+    say("open")
+    running = set()
+    for number in itertools.count():
+        name = f"{sys.argv[2]}-{number}"
+        task = asyncio.get_running_loop().create_task(conversation(ledger.conversations, name, number))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        await asyncio.sleep(0.002)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

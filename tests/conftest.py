@@ -5,6 +5,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import settings
+
+settings.register_profile("quell", deadline=None, print_blob=True)  # a time limit says more of the machine than of us
+settings.load_profile("quell")
 
 ON_BOTH_LOOPS = frozenset({"test_server.py", "test_intake.py"})
 

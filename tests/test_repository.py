@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("build", "run", "dev")
 
 OF_A_MACHINE = re.compile(
-    r"(?<![\w.$}])/(?:work|root|home|opt/pypi)\w*/"  # somebody's folders
+    r"(?<![\w.$}])/(?:work|root|home|opt/pypi)/"  # somebody's folders
     r"|(?:pypi|pythonhosted|npmjs)\.org"  # where packages come from is everybody's own business
     r"|(?:index-url|find-links)[ =]+\S*/"
 )

@@ -4,7 +4,6 @@ The errors are looked for in the plain values, so that they are found together w
 settings only.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +12,8 @@ from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.settings import Address, RouteSettings, Settings
 from proxy.core.settings_urls import check_route_path
+from proxy.core.templates import VARIABLE, variables
 
-_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}")
 _PORTS = {"http": 80, "https": 443}
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
@@ -139,11 +138,11 @@ def _templates(raw: dict[str, Any], findings: Findings) -> None:
             text = route.get(key)
             if not isinstance(text, str):
                 continue
-            if "{{" in _VARIABLE.sub("", text):
+            if "{{" in VARIABLE.sub("", text):
                 findings.error(("routes", index, key), "expected variables as {{name}}, each closed by }}")
             if not isinstance(declared, dict):
                 continue
-            for name in dict.fromkeys(_VARIABLE.findall(text)):
+            for name in variables(text):
                 if name not in declared:
                     message = f"{{{{{name}}}}} is not declared in inputs{did_you_mean(name, list(declared))}"
                     findings.error(("routes", index, key), message)

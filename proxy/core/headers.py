@@ -230,6 +230,16 @@ def identity_of(pairs: Iterable[HeaderPair]) -> Credential:
     Raises:
         Refusal: 400; two credentials differ, or one has characters that no credential has.
     """
+    found = bare_credential(pairs)
+    return ANONYMOUS if found is None else Credential(sha256(found.encode("ascii")).hexdigest())
+
+
+def bare_credential(pairs: Iterable[HeaderPair]) -> str | None:
+    """The caller's credential without its scheme; None when it sent none.
+
+    Raises:
+        Refusal: see `identity_of`.
+    """
     found: str | None = None
     for name, value in pairs:
         folded = name.lower()
@@ -241,11 +251,9 @@ def identity_of(pairs: Iterable[HeaderPair]) -> Credential:
         if found is not None and found != bare:
             raise Refusal.bad_request("conflicting_credentials", "The request carries two credentials that differ.")
         found = bare
-    if found is None:
-        return ANONYMOUS
-    if not (found.isascii() and found.isprintable()):
+    if found is not None and not (found.isascii() and found.isprintable()):
         raise Refusal.bad_request("invalid_credential", "The credential has characters that no credential has.")
-    return Credential(sha256(found.encode("ascii")).hexdigest())
+    return found
 
 
 def _without_scheme(value: str) -> str:

@@ -75,3 +75,22 @@ OUTCOME_OF: dict[Cause, Outcome] = {
 
 ASKED_FOR: frozenset[Cause] = frozenset({Cause.CLIENT, Cause.OPERATOR})
 """The causes a person stands behind: repeating such a stop gives its first answer again."""
+
+
+class RunState(StrEnum):
+    """Where a run is: what a dialect calls a run, a response or a turn."""
+
+    WORKING = "working"
+    """A model call is running, or about to."""
+    WAITING = "waiting"
+    """No model call runs: the caller is to bring the results of its tools."""
+    ENDED = "ended"
+    STOPPED = "stopped"
+
+
+RUN_AFTER: dict[RunState, frozenset[RunState]] = {
+    RunState.WORKING: frozenset({RunState.WAITING, RunState.ENDED, RunState.STOPPED}),
+    RunState.WAITING: frozenset({RunState.WORKING, RunState.ENDED, RunState.STOPPED}),
+    RunState.ENDED: frozenset(),
+    RunState.STOPPED: frozenset(),
+}

@@ -5,7 +5,7 @@ reads. Everything of the settings is imported from here.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -114,6 +114,10 @@ def masked(settings: Settings) -> dict[str, Any]:
     return shown
 
 
+SERVED_DIALECTS: Final = frozenset({"openai", "dify"})
+"""The dialects that this version serves; the composition root's list has the same ones."""
+
+
 def not_built_yet(settings: Settings) -> list[str]:
     """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
     return [
@@ -138,7 +142,7 @@ def _unserved_upstreams(settings: Settings) -> Iterator[str]:
 def _unserved_routes(settings: Settings) -> Iterator[str]:
     for index, route in enumerate(settings.routes):
         at = f"routes[{index}]"
-        yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect != "openai")
+        yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect not in SERVED_DIALECTS)
         if route.responses != "pass":
             yield f"{at}.responses: {route.responses}"
         if route.settlement != "produced":
@@ -148,8 +152,6 @@ def _unserved_routes(settings: Settings) -> Iterator[str]:
 def _unserved_rest(settings: Settings) -> Iterator[str]:
     if settings.budgets:
         yield "budgets"
-    if settings.conversations != ConversationSettings():
-        yield "conversations"
     if settings.workers > 1:
         yield f"workers: {settings.workers}"
     if not settings.ledger.url.startswith("sqlite:"):

@@ -1,7 +1,8 @@
-"""Floor 3: one file per client-facing API, and one line here for each."""
+"""Floor 3: one file or folder per client-facing API, and one line here for each."""
 
+from proxy.dialects.dify.app import Dify
 from proxy.dialects.openai import OpenAI
 from proxy.engine.dialect import Dialect
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAI(),)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAI(), Dify())}
 """The dialects that are served, by their names in the settings."""

@@ -61,9 +61,9 @@ class OpenAI:
         """
         any_id = _stop_id(rest)
         if any_id is not None:
-            return _stop_call(method, any_id)
+            return self._stop_call(method, any_id)
         if _is_call(method, rest):
-            return ModelCall()
+            return ModelCall(self.plan)
         if _stop_id(rest.lower()) is not None or _is_call(method, rest.lower()):
             raise Refusal.not_found()
         return PassThrough()
@@ -94,6 +94,11 @@ class OpenAI:
             wants_usage=call.stream and call.include_usage,
             strips_usage=asks,
         )
+
+    def _stop_call(self, method: str, any_id: str) -> StopCall:
+        if method != "POST":
+            raise Refusal(405, "method_not_allowed", "This path takes POST.", headers={"Allow": "POST"})
+        return StopCall(any_id, self.stopped)
 
     def _opaque(self, request: PlainRequest) -> Plan:
         if request.content_type == "application/json" or _plain(request.rest) not in FORMS:
@@ -138,12 +143,6 @@ def _stop_id(rest: str) -> str | None:
         if rest.startswith(prefix) and slash and verb == CANCEL:
             return any_id
     return None
-
-
-def _stop_call(method: str, any_id: str) -> StopCall:
-    if method != "POST":
-        raise Refusal(405, "method_not_allowed", "This path takes POST.", headers={"Allow": "POST"})
-    return StopCall(any_id)
 
 
 def _parsed(body: bytes) -> ParsedCall:

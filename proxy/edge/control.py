@@ -26,7 +26,7 @@ from proxy.edge.events import send_events
 from proxy.edge.own_list import own_list
 from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
-from proxy.engine.dialect import Dialect
+from proxy.engine.dialect import StopCall
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
@@ -72,9 +72,9 @@ class Control:
                 return await self._events(request, runtime, any_id)
         raise Refusal.not_found()
 
-    async def stop_by_dialect(self, request: Request, runtime: Runtime, dialect: Dialect, any_id: str) -> web.Response:
-        """Serve a dialect's own stop route."""
-        reply = dialect.stopped(await self._cancel(request, runtime, any_id, dialect.name))
+    async def stop_by_dialect(self, request: Request, runtime: Runtime, call: StopCall) -> web.Response:
+        """Serve a passed-through dialect's own stop route."""
+        reply = call.reply(await self._cancel(request, runtime, call.any_id, request.dialect.name))
         headers = CIMultiDict([("Content-Type", reply.content_type), *reply.headers, *_own(request)])
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 

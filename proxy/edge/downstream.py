@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from proxy.core.headers import HeaderPair
 from proxy.engine.head import Ending, Head
 from proxy.engine.readers import Reader
+from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.tape import FallenBehindError, Tape
 
@@ -110,7 +111,7 @@ async def begin(
     return response, SocketSink(request, chunked=chunked)
 
 
-async def follow(relay: Relay, reader: Reader, sink: SocketSink, deadline: float) -> None:
+async def follow(relay: Relay | Finished, reader: Reader, sink: SocketSink, deadline: float) -> None:
     """Serve one reader from the relay's tape to the end: straight through while it keeps up, else at its own pace.
 
     Raises:

@@ -10,11 +10,10 @@ from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
-from proxy.engine.engine import KEEPALIVE
 from proxy.engine.head import Ending
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
+from proxy.engine.relay import COMMENT, Relay
 from proxy.engine.tape import FallenBehindError, Tape
 
 STREAM_HEADERS: tuple[HeaderPair, ...] = (
@@ -93,6 +92,8 @@ async def send_events(
         Refusal: 410, the events behind `after` are no longer kept.
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
+    if isinstance(source, Finished) and source.wiped:
+        raise _gone()
     reader, tape = Reader(holds=holds), source.tape
     relay = source if isinstance(source, Relay) else None
     source.attach(reader)
@@ -154,7 +155,7 @@ async def _more(relay: Relay, reader: Reader, numbered: Numbered, sink: downstre
             await reader.woken()
     except TimeoutError:
         if not numbered.amid_event:
-            sink.write(KEEPALIVE)
+            sink.write(COMMENT)
 
 
 def _seek(tape: Tape, after: int) -> tuple[int, int]:

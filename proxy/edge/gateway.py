@@ -2,8 +2,8 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
-from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -19,15 +19,25 @@ from proxy.edge.intake import read_body, respond
 from proxy.edge.pass_through import pass_through
 from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime, Served
-from proxy.engine.dialect import Dialect, ModelCall, PlainRequest, StopCall
+from proxy.edge.translated import call_headers, reply, watch
+from proxy.engine.desk import LARGE_BODY, Desk
+from proxy.engine.dialect import (
+    Dialect,
+    Endpoint,
+    Launch,
+    ModelCall,
+    PlainReply,
+    PlainRequest,
+    PlanMaker,
+    Serve,
+    StopCall,
+    Watch,
+)
 from proxy.engine.engine import Admission, Asker, Engine
-from proxy.engine.plan import Call
+from proxy.engine.plan import Call, Plan
 from proxy.engine.readers import Reader
 from proxy.engine.relay import Relay
 from proxy.stores.ports import LedgerUnavailableError
-
-LARGE_BODY: Final = 256 * 1024
-"""A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
 
 
 class Gateway:
@@ -52,81 +62,117 @@ class Gateway:
             return preflight(http, cors)
         dialect = served.dialects[0]
         try:
+            dialect, endpoint = self._endpoint(served, http.method, unquote(sent))
             headers = [(name, value) for name, value in http.headers.items()]
             # An escaped letter is that letter for the upstream too, and must not lead around a rule. What must not be
             # unescaped, such as a slash, was refused above.
             request = Request(http, headers, served, unquote(sent), query, runtime.caller(headers), dialect)
             with served.upstream.in_use():
-                return await self._dispatch(request, runtime, sent)
+                return await self._dispatch(request, runtime, endpoint, sent)
         except Refusal as refusal:
             return self._refuse(http, served, dialect, refusal)
         except LedgerUnavailableError:
             message = "The ledger can't be read now. What runs can still be stopped."
             return self._refuse(http, served, dialect, Refusal.overloaded(5, "ledger_unavailable", message))
 
-    async def _dispatch(self, request: Request, runtime: Runtime, sent: str) -> web.StreamResponse:
+    def _endpoint(self, served: Served, method: str, rest: str) -> tuple[Dialect, Endpoint | None]:
+        """Who serves a request, and as what; None: the native control API does."""
+        if self._control.serves(rest):
+            return served.dialects[0], None
+        return served.endpoint(method, rest)
+
+    async def _dispatch(
+        self, request: Request, runtime: Runtime, endpoint: Endpoint | None, sent: str
+    ) -> web.StreamResponse:
         """Serve a request, whose path behind the route's was `sent` as it stands in the request's target."""
         served, http, limits = request.served, request.http, runtime.settings.limits
-        if self._control.serves(request.rest):
+        if endpoint is None:
             return await self._control.handle(request, runtime)
-        dialect, endpoint = served.endpoint(http.method, request.rest)
         if isinstance(endpoint, StopCall):
-            return await self._control.stop_by_dialect(request, runtime, dialect, endpoint.any_id)
+            return await self._control.stop_by_dialect(request, runtime, endpoint)
+        if callable(endpoint):
+            return await self._serve(request, runtime, endpoint)
         _check_allowed(served, request.rest)
         if isinstance(endpoint, ModelCall):
-            return await self._call_model(request, runtime, dialect)
+            return await self._call_model(request, runtime, endpoint.plan)
         body = await read_body(http, limits.body, limits.body_deadline)
         up = self._headers_up(request, runtime, identity_encoding=False)
         url = join(served.upstream.settings.base_url, sent, request.query)
         return await pass_through(http, served, url, up, body, limits.write_deadline)
 
-    async def _call_model(self, request: Request, runtime: Runtime, dialect: Dialect) -> web.StreamResponse:
+    async def _call_model(self, request: Request, runtime: Runtime, make: PlanMaker) -> web.StreamResponse:
         reader = Reader(holds=True)
-        relay = await self._admit(request, runtime, dialect, reader)
-        try:
-            while relay.head is None:
-                await reader.woken()
-            return await self._answer(request, runtime, dialect, relay, reader)
-        finally:
-            relay.detach(reader)
+        relay = await self._admit(request, runtime, make, reader)
+        return await self._follow(request, runtime, relay, reader)
 
-    async def _admit(self, request: Request, runtime: Runtime, dialect: Dialect, reader: Reader) -> Relay:
+    async def _admit(self, request: Request, runtime: Runtime, make: PlanMaker, reader: Reader) -> Relay:
         """Have a model call admitted; what was read for it is not kept here for as long as it runs."""
-        limits, caller = runtime.settings.limits, request.caller
-        asker = Asker(caller.identity, _chosen_id(request.http), limits.streams, caller.most)
+        asker = _asker(request, runtime)
         self._engine.check_room(asker)
-        body = await read_body(request.http, limits.body, limits.body_deadline)
+        body = await _body(request, runtime)
         began = time.perf_counter()
-        relay = self._engine.admit(await self._ask(request, runtime, dialect, asker, body), reader)
+        plan = await _plan(make, _plain(request, body), request.served)
+        relay = self._engine.admit(self._ask(request, runtime, asker, plan), reader)
         self._engine.metrics.overhead.observe(time.perf_counter() - began)
         return relay
 
-    async def _ask(self, request: Request, runtime: Runtime, dialect: Dialect, asker: Asker, body: bytes) -> Admission:
-        served, http, limits = request.served, request.http, runtime.settings.limits
-        user = _single(http, "X-User-Id")
-        plain = PlainRequest(
-            method=http.method,
-            rest=request.rest,
-            query=request.query,
-            content_type=http.content_type.lower(),
-            body=body,
-            user_header=None if user is None else check_value("X-User-Id", user),
-        )
-        settings = served.upstream.settings
-        plan_it = partial(
-            dialect.plan,
-            plain,
-            served.route,
-            asks_usage=served.upstream.asks_usage,
-            forbids_usage=settings.usage == "none",
-        )
-        plan = plan_it() if len(body) < LARGE_BODY else await asyncio.to_thread(plan_it)
-        url = join(settings.base_url, plan.path, plan.query)
-        call = Call(http.method, url, self._headers_up(request, runtime, identity_encoding=True), plan.body)
+    async def _serve(self, request: Request, runtime: Runtime, serve: Serve) -> web.StreamResponse:
+        """Serve an endpoint of a translated dialect."""
+        reader = Reader(holds=True)
+        found = await self._served(request, runtime, serve, reader)
+        match found:
+            case PlainReply():
+                return reply(request, found)
+            case Watch():
+                return await watch(request, found.source, runtime.settings.limits.write_deadline)
+            case Relay():
+                return await self._follow(request, runtime, found, reader)
+
+    async def _served(
+        self, request: Request, runtime: Runtime, serve: Serve, reader: Reader
+    ) -> PlainReply | Watch | Relay:
+        """What an endpoint gives; a model call has been admitted."""
+        cancellation, upstream = runtime.settings.cancellation, request.served.upstream
+        asker, identity = _asker(request, runtime), request.caller.identity
+        desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.asks_usage)
+        body = await _body(request, runtime)
+        began = time.perf_counter()
+        try:
+            found = await serve(_plain(request, body), desk)
+            match found:
+                case Plan():
+                    relay = self._engine.admit(self._ask(request, runtime, asker, found), reader)
+                    self._engine.metrics.overhead.observe(time.perf_counter() - began)
+                    return relay
+                case Launch():
+                    relay = self._engine.admit(self._ask(request, runtime, asker, found.plan), None)
+                    await relay.start_on_disk()
+                    ours = (*found.reply.headers, *_ids(relay))
+                    return replace(found.reply, headers=ours)
+            return found
+        finally:
+            desk.leave()
+
+    async def _follow(self, request: Request, runtime: Runtime, relay: Relay, reader: Reader) -> web.StreamResponse:
+        """Answer with what a model call produces."""
+        try:
+            while relay.head is None:
+                await reader.woken()
+            return await self._answer(request, runtime, relay, reader)
+        finally:
+            relay.detach(reader)
+
+    def _ask(self, request: Request, runtime: Runtime, asker: Asker, plan: Plan) -> Admission:
+        served, limits = request.served, runtime.settings.limits
+        if plan.translation is None:
+            method, headers = request.http.method, self._headers_up(request, runtime, identity_encoding=True)
+        else:
+            method, headers = "POST", call_headers(request, runtime.addresses)
+        url = join(served.upstream.settings.base_url, plan.path, plan.query)
         return Admission(
             asker=asker,
             plan=plan,
-            call=call,
+            call=Call(method, url, headers, plan.body),
             rules=served.rules,
             upstream=served.upstream,
             tags=served.route.tags,
@@ -135,15 +181,13 @@ class Gateway:
             tape=limits.tape,
         )
 
-    async def _answer(
-        self, request: Request, runtime: Runtime, dialect: Dialect, relay: Relay, reader: Reader
-    ) -> web.StreamResponse:
+    async def _answer(self, request: Request, runtime: Runtime, relay: Relay, reader: Reader) -> web.StreamResponse:
         head = relay.head
         ours = _ids(relay)
         if head is None:
             raise RuntimeError("answered before the head is known")
         if isinstance(head, Refusal):
-            return self._refuse(request.http, request.served, dialect, head, ours)
+            return self._refuse(request.http, request.served, request.dialect, head, ours)
         headers = downstream_headers(head.headers, stream=head.streamed) + ours
         headers += cors_headers(request.http, request.served.route.cors)
         deadline = runtime.settings.limits.write_deadline
@@ -168,10 +212,45 @@ class Gateway:
         refusal: Refusal,
         ours: list[HeaderPair] | None = None,
     ) -> web.Response:
-        reply = dialect.refused(refusal)
-        response = respond(refusal, reply.body, reply.content_type)
+        response = respond(refusal, dialect.refused(refusal))
         response.headers.extend(CIMultiDict([*(ours or ()), *cors_headers(http, served.route.cors)]))
         return response
+
+
+def _asker(request: Request, runtime: Runtime) -> Asker:
+    caller = request.caller
+    return Asker(caller.identity, _chosen_id(request.http), runtime.settings.limits.streams, caller.most)
+
+
+async def _body(request: Request, runtime: Runtime) -> bytes:
+    limits = runtime.settings.limits
+    return await read_body(request.http, limits.body, limits.body_deadline)
+
+
+def _plain(request: Request, body: bytes) -> PlainRequest:
+    http = request.http
+    user = _single(http, "X-User-Id")
+    return PlainRequest(
+        method=http.method,
+        rest=request.rest,
+        query=request.query,
+        content_type=http.content_type.lower(),
+        body=body,
+        user_header=None if user is None else check_value("X-User-Id", user),
+    )
+
+
+async def _plan(make: PlanMaker, plain: PlainRequest, served: Served) -> Plan:
+    """The plan of a passed-through call; made in a thread where that takes long."""
+    upstream = served.upstream
+    make_it = partial(
+        make,
+        plain,
+        served.route,
+        asks_usage=upstream.asks_usage,
+        forbids_usage=upstream.settings.usage == "none",
+    )
+    return make_it() if len(plain.body) < LARGE_BODY else await asyncio.to_thread(make_it)
 
 
 def _ids(relay: Relay) -> list[HeaderPair]:

@@ -7,10 +7,12 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10
 from aiohttp.web_protocol import RequestPayloadError
+from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal, openai_error_body
 from proxy.core.headers import nominations
 from proxy.core.paths import safe_target
+from proxy.engine.dialect import PlainReply
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_GRACE: Final = 5.0
@@ -133,13 +135,14 @@ async def _read_in_time(request: web.BaseRequest, limit: int, deadline: float) -
     return bytes(body)
 
 
-def respond(refusal: Refusal, body: bytes | None = None, content_type: str = "application/json") -> web.Response:
-    """The answer to a refused request; `body` is the dialect's rendering, by default OpenAI's."""
+def respond(refusal: Refusal, said: PlainReply | None = None) -> web.Response:
+    """The answer to a refused request; `said` is how its dialect says it, by default as OpenAI does."""
+    said = said or PlainReply(refusal.status, openai_error_body(refusal), tuple(refusal.headers.items()))
     response = web.Response(
-        status=refusal.status,
-        reason=_REASONS.get(refusal.status),
-        body=openai_error_body(refusal) if body is None else body,
-        headers={"Server": "quell", "Content-Type": content_type, **refusal.headers},
+        status=said.status,
+        reason=_REASONS.get(said.status),
+        body=said.body,
+        headers=CIMultiDict([("Server", "quell"), ("Content-Type", said.content_type), *said.headers]),
     )
     if refusal.closes:
         response.force_close()

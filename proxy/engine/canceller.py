@@ -12,6 +12,7 @@ from proxy.core.record import Record
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
+from proxy.engine.runs import Runs
 from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Ledger
 
@@ -19,14 +20,24 @@ from proxy.stores.ports import Ledger
 class Canceller:
     """Stops generations by id, and says truthfully what became of it."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(
+        self, registry: Registry, runs: Runs, ledger: Ledger, metrics: Metrics, now: Callable[[], float]
+    ) -> None:
         self._registry = registry
+        self._runs = runs
         self._ledger = ledger
         self._metrics = metrics
         self._now = now
 
     async def cancel(
-        self, identity: Identity | None, any_id: str, stop: Stop, *, dialect: str, confirm: float
+        self,
+        identity: Identity | None,
+        any_id: str,
+        stop: Stop,
+        *,
+        dialect: str,
+        confirm: float,
+        user: str | None = None,
     ) -> Record | None:
         """Stop the generation that an id names: here, else say how it ended.
 
@@ -36,22 +47,32 @@ class Canceller:
             stop: who asks and why.
             dialect: for the metric only.
             confirm: seconds to wait for the upstream to be closed and the END to be on disk.
+            user: the end user whose generations are meant; None: any. What is another's looks unknown.
 
         Returns:
             The record; still running in it means that the stop is not confirmed yet. None when the id is unknown or
             somebody else's.
         """
         name = None if identity is None else identity.name
-        record = await self._in_memory(name, any_id, stop, confirm)
+        self._stop_run(name, any_id, stop, user)
+        record = await self._in_memory(name, any_id, stop, confirm, user)
         if record is None and not self._is_ambiguous(name, any_id):
             record = await self._ledger.find(name, any_id)
             if record is None or record.outcome is Outcome.RUNNING:  # it may have come while the ledger was asked
-                record = await self._in_memory(name, any_id, stop, confirm) or record
-        if record is None and name is not None and valid_task_id(any_id):
-            self._registry.remember_stop(name, any_id, stop, self._now())
+                record = await self._in_memory(name, any_id, stop, confirm, user) or record
+        if record is not None and user is not None and record.user != user:
+            record = None
+        elif record is None and name is not None and valid_task_id(any_id):
+            self._registry.remember_stop(name, any_id, stop, self._now(), user)
         result = "unknown_id" if record is None else cancel_result(record).value
         self._metrics.cancelled(dialect, stop.cause, result)
         return record
+
+    def _stop_run(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> None:
+        """Stop a run by its key: also one that has no generation now."""
+        for run in self._runs.find_anybodys(any_id) if name is None else filter(None, [self._runs.find(name, any_id)]):
+            if user is None or run.user == user:
+                run.request_stop(stop, self._now())
 
     async def cancel_all(self, relays: list[Relay], stop: Stop, *, dialect: str, confirm: float) -> list[Record]:
         """Stop many at once.
@@ -66,13 +87,17 @@ class Canceller:
             self._metrics.cancelled(dialect, stop.cause, cancel_result(record).value)
         return [record for record in records if cancel_result(record) is not CancelResult.ALREADY_FINISHED]
 
-    async def _in_memory(self, name: str | None, any_id: str, stop: Stop, confirm: float) -> Record | None:
+    async def _in_memory(
+        self, name: str | None, any_id: str, stop: Stop, confirm: float, user: str | None
+    ) -> Record | None:
         """Stop what lives under an id, or find what ended a short time ago."""
         registry = self._registry
         relay = registry.find_anybodys(any_id) if name is None else registry.find(name, any_id)
         if relay is None:
             found = registry.find_anybodys_finished(any_id) if name is None else registry.find_finished(name, any_id)
             return None if found is None else await whole_record(found, self._ledger)
+        if user is not None and relay.generation.facts.user != user:
+            return relay.generation.record(self._now())
         relay.stop(stop)
         await self._confirmed([relay], confirm)
         return self._record_of(relay)

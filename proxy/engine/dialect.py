@@ -1,13 +1,18 @@
 """What a dialect is: one client-facing API, as plain functions of plain requests. Edge and dialects both know this."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.errors import Refusal
 from proxy.core.record import Record
 from proxy.core.settings import RouteSettings
 from proxy.engine.plan import Plan
+
+if TYPE_CHECKING:
+    from proxy.engine.desk import Desk
+    from proxy.engine.registry import Finished
+    from proxy.engine.relay import Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +37,11 @@ class PlainReply:
     content_type: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """The endpoint starts a generation."""
+class PlanMaker(Protocol):
+    """Makes the model call that a passed-through request asks for."""
 
-
-@dataclass(frozen=True, slots=True)
-class StopCall:
-    """The endpoint stops the generation with this id."""
-
-    any_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class PassThrough:
-    """The endpoint is none of ours: it is passed on, and nothing is recorded."""
-
-
-Endpoint = ModelCall | StopCall | PassThrough
-
-
-class Dialect(Protocol):
-    """One client-facing API."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the settings."""
-        ...
-
-    def endpoint(self, method: str, rest: str) -> Endpoint | None:
-        """What a request is; None when this dialect does not serve it."""
-        ...
-
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
-        """The model call that a request asks for.
+    def __call__(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
+        """The call, with the client's body as far as possible.
 
         Args:
             request: the client's.
@@ -78,8 +54,65 @@ class Dialect(Protocol):
         """
         ...
 
-    def stopped(self, record: Record) -> PlainReply:
-        """The answer of the dialect's own stop route."""
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """The endpoint starts a generation that is passed through."""
+
+    plan: PlanMaker = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StopCall:
+    """The endpoint stops the generation with this id; `reply` is the answer, from the record."""
+
+    any_id: str
+    reply: Callable[[Record], PlainReply] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """The endpoint is none of ours: it is passed on, and nothing is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start a generation that needs no reader, and answer at once, as soon as its START is on disk."""
+
+    plan: Plan
+    reply: PlainReply
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Send a generation's events from the first one, to the end: what its tape has, live or finished."""
+
+    source: "Relay | Finished"
+
+
+Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | Watch]]
+"""A translated dialect's endpoint: from a plain request and the caller's desk to a reply, or to a generation.
+
+It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavailableError` where the store can't be used.
+"""
+
+Endpoint = ModelCall | StopCall | PassThrough | Serve
+
+
+class Dialect(Protocol):
+    """One client-facing API."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        ...
+
+    def endpoint(self, method: str, rest: str) -> Endpoint | None:
+        """What a request is; None when this dialect does not serve it.
+
+        Raises:
+            Refusal: the path is one of its own, but nothing is served there in this way.
+        """
         ...
 
     def refused(self, refusal: Refusal) -> PlainReply:

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
-from proxy.core.sse import comment
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
@@ -20,18 +20,20 @@ from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
+from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
 from proxy.engine.spill import Spill
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
+from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
+from proxy.stores.conversations import Conversations, Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 SWEPT_AT_ONCE = 200
 """So many generations are swept before other work gets its turn."""
 
 PURGE_SECONDS = 600.0
-KEEPALIVE = comment("keep-alive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +66,21 @@ class Admission:
 class Engine:
     """One per process: what all generations share."""
 
-    def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, replica: str) -> None:
+    def __init__(
+        self, ledger: Ledger, conversations: Conversations, counter: Counter, metrics: Metrics, replica: str
+    ) -> None:
         self.ledger = ledger
+        self.conversations = conversations
         self.metrics = metrics
         self.registry = Registry()
+        self.runs = Runs()
         self.draining = False
         self._replica = replica
         self._relays = Tasks()
         self._chores = Tasks()
         self._spill = Spill()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
-        self.canceller = Canceller(self.registry, ledger, metrics, self.now)
+        self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._purged = 0.0
         metrics.active.set_function(lambda: len(self.registry))
 
@@ -93,19 +99,53 @@ class Engine:
         """Count tokens, see `Settler.count`."""
         await self._settler.count(relay)
 
+    async def keep(self, relay: Relay, stored: Stored) -> None:
+        """Write what became of an answer, see `Services.keep`."""
+        kept = relay.plan.kept
+        if kept is None:
+            return
+        answer = kept.answer
+        owner = Owner(answer.identity, answer.dialect)
+        if stored.drops:
+            await self.conversations.delete_messages(owner, *stored.drops)
+            relay.generation.text, relay.wiped = "none", True
+            await self.wipe(relay.generation.facts.uid)
+            return
+        await self.conversations.end_message(
+            owner,
+            answer.id,
+            stored.status,
+            ended_at=relay.wall(),
+            text=stored.text,
+            content=stored.content,
+            metadata=stored.metadata,
+        )
+
     async def settle(self, relay: Relay) -> None:
-        """Write the record, see `Settler.settle`."""
+        """Write the record, see `Settler.settle`; its run goes on to what follows."""
+        wants_tools = bool(relay.generation.partial.tool_calls())
         await self._settler.settle(relay)
+        if relay.plan.run is not None:
+            relay.plan.run.settled(self.now(), waits=wants_tools)
+
+    async def wipe(self, uid: str) -> None:
+        """Delete the text of a generation from its record and its tape; the numbers stay.
+
+        Raises:
+            LedgerUnavailableError: the ledger can't be written now.
+        """
+        self.registry.wipe(uid)
+        await self.ledger.wipe_text(uid)
 
     # Admission.
 
-    def admit(self, asked: Admission, reader: Reader) -> Relay:
-        """Admit a model call and start its relay, with its client as the first reader.
+    def admit(self, asked: Admission, reader: Reader | None) -> Relay:
+        """Admit a model call and start its relay, with its client as the first reader (None: it needs none).
 
         Raises:
             Refusal: the chosen id is in use, a limit is reached, or no new work is taken.
         """
-        asker = asked.asker
+        asker, plan = asked.asker, asked.plan
         name = asker.identity.name
         self.check_room(asker)
         now = self.now()
@@ -113,32 +153,61 @@ class Engine:
         facts = Facts(
             uid=new_id(),
             task_id=task_id,
-            message_id=new_id(),
+            message_id=plan.message_id or new_id(),
             identity=asker.identity,
-            dialect=asked.plan.dialect,
+            dialect=plan.dialect,
             route=asked.rules.route.path,
             upstream=asked.upstream.name,
-            model=asked.plan.model,
-            user=asked.plan.user,
+            model=plan.model,
+            user=plan.user,
             tags=dict(asked.tags),
             replica=self._replica,
             started_wall=time.time(),
             started=now,
         )
-        generation = Generation(facts, Partial(max_text=asked.partial_text), asked.text)
+        fold = Partial if plan.translation is None else DeltaPartial
+        generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
         try:
             started = self.ledger.begin(generation.record(now))
         except LedgerUnavailableError as error:
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.") from error
+        if plan.kept is not None:
+            started = self._put_in(plan.kept, facts.uid, started)
         started.add_done_callback(_look)
         tape = Tape(self._spill, asked.tape)
-        relay = Relay(generation, asked.plan, asked.call, asked.rules, asked.upstream, tape, started, self)
-        relay.attach(reader)
-        if (stop := self.registry.take_stop(name, task_id, now)) is not None:
+        relay = Relay(generation, plan, asked.call, asked.rules, asked.upstream, tape, started, self)
+        if reader is not None:
+            relay.attach(reader)
+        if (stop := self.registry.take_stop(name, task_id, now, plan.user)) is not None:
             relay.stop(stop)
+        if plan.run is not None:
+            plan.run.take(relay)
         self.registry.add(relay)
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
+
+    def _put_in(self, kept: Kept, uid: str, started: "asyncio.Future[None]") -> "asyncio.Future[None]":
+        """Put into the conversation store what a call brings along; done when that and its START are on disk."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._relays.start(self._write_kept(kept, uid, started, ready), f"keep {uid}")
+        return ready
+
+    async def _write_kept(
+        self, kept: Kept, uid: str, started: "asyncio.Future[None]", ready: "asyncio.Future[None]"
+    ) -> None:
+        writes = [] if kept.thread is None else [self.conversations.add_thread(kept.thread)]
+        writes.append(self.conversations.add_messages(*kept.before, replace(kept.answer, generation=uid)))
+        try:
+            done = await asyncio.gather(*writes)
+            await started
+        except Exception as error:  # noqa: BLE001 whoever waits is told
+            ready.set_exception(error)
+            return
+        if all(done):
+            ready.set_result(None)
+        else:
+            message = "There is something else with one of these ids already."
+            ready.set_exception(Refusal.bad_request("id_in_use", message))
 
     def check_room(self, asker: Asker) -> None:
         """Make sure there is room for one more; worth asking before a body is read.
@@ -177,23 +246,35 @@ class Engine:
             text = relay.sweep(now)
             if text:
                 self.ledger.append(relay.generation.facts.uid, text)
+                if (kept := relay.plan.kept) is not None:
+                    owner = Owner(kept.answer.identity, kept.answer.dialect)
+                    self.conversations.append(owner, kept.answer.id, text)
             self._keep_alive(relay, now)
         for finished in self.registry.expire(now):
             finished.tape.close()
+        self.runs.expire(now)
         self.metrics.ledger(self.ledger.pending, *self.ledger.transactions)
         if now - self._purged > PURGE_SECONDS and not len(self._chores):
             self._purged = now
-            self._chores.start(self.ledger.purge(time.time()), "purge")  # on its own: deadlines don't wait for a disk
+            self._chores.start(self._purge(), "purge")  # on its own: deadlines don't wait for a disk
+
+    async def _purge(self) -> None:
+        await self.ledger.purge(time.time())
+        await self.conversations.purge(time.time())
 
     @staticmethod
     def _keep_alive(relay: Relay, now: float) -> None:
-        every = relay.rules.route.keepalive
-        if every is None or relay.quiet_for(now) < every:
+        alive = relay.keep_alive
+        if alive is None:
+            return
+        relay.open_for_keep_alive(alive, now)
+        quiet = relay.quiet_for(now)
+        if not quiet or (alive.idle and quiet < alive.every):
             return
         for reader in relay.readers:
-            if reader.direct and reader.sink is not None and now - reader.last_comment >= every:
+            if reader.direct and reader.sink is not None and now - reader.last_comment >= alive.every:
                 reader.last_comment = now
-                reader.sink.write(KEEPALIVE)
+                reader.sink.write(alive.frame)
 
     async def settle_all(self) -> None:
         """Wait until every generation has ended and is settled."""

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
+from proxy.engine.runs import Run
+from proxy.engine.translation import Kept, Translation
 from proxy.wire.base import Wire
 
 
@@ -13,6 +16,10 @@ class Plan:
     `streamed`: the client asked for a stream. `folded`: it did not, but the upstream is asked for one that is folded
     into the answer. `wants_usage`: the client asked for the usage chunk; `strips_usage`: we asked for it, so it is
     taken out of the client's stream again. `counts`: prompt and text are worth counting where no usage came.
+
+    For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
+    is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
+    ids to stop it by. `on_disconnect`: the dialect's own rule, in place of the route's.
     """
 
     dialect: str
@@ -27,6 +34,12 @@ class Plan:
     wants_usage: bool = False
     strips_usage: bool = False
     counts: bool = True
+    translation: Translation | None = None
+    kept: Kept | None = None
+    run: Run | None = None
+    message_id: str | None = None
+    aliases: tuple[str, ...] = ()
+    on_disconnect: OnDisconnect | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from proxy.core.errors import Refusal, UpstreamErrorKind
 from proxy.core.tee import Tee
 from proxy.engine.event_stream import EventStream
 from proxy.engine.head import Head
+from proxy.engine.translated import receive_translated
 from proxy.engine.upstream import Answer, UpstreamError
 from proxy.wire.answer import AnswerFold, AnswerTooLargeError
-from proxy.wire.content_coding import Decoder, decoder_for
+from proxy.wire.content_coding import PLAIN_CODINGS, Decoder, decoder_for
 
 if TYPE_CHECKING:
     from proxy.engine.relay import Relay
@@ -32,7 +33,6 @@ KEPT_TYPES = frozenset({EVENT_STREAM, JSON, ""})
 OK = 200
 BODILESS = frozenset({204, 205, 304})
 REPLACED_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "transfer-encoding"})
-PLAIN_CODINGS = frozenset({"", "identity"})
 
 
 async def receive(relay: "Relay", answer: Answer) -> bool:
@@ -44,6 +44,8 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
         Refusal: a folded answer that can't be built.
     """
     plan, partial = relay.plan, relay.generation.partial
+    if plan.translation is not None:
+        return await receive_translated(relay, plan.translation, answer)
     plain = answer.coding in PLAIN_CODINGS
     decoder = None if plain else decoder_for(answer.coding)
     streamed = _is_stream(relay, answer)

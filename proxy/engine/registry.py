@@ -37,6 +37,7 @@ class Finished:
     """An ended generation whose tape may still be asked for: for some time, and while anybody reads.
 
     `whole`: the record has its text. `ending`: how its client's stream ended. `size`: bytes of memory, at the most.
+    `aliases`: the ids of its dialect. `wiped`: its text was deleted, and its tape serves nobody any more.
     """
 
     record: Record
@@ -45,14 +46,26 @@ class Finished:
     readers: set[Reader]
     ending: Ending
     size: int
+    aliases: tuple[str, ...] = ()
+    wiped: bool = False
 
     def attach(self, reader: Reader) -> None:
         """Keep the tape while this reader is there."""
         self.readers.add(reader)
 
     def detach(self, reader: Reader) -> None:
-        """A reader left."""
+        """A reader left. Who was still reading when the text was wiped has read to the end."""
         self.readers.discard(reader)
+        self._close_if_wiped()
+
+    def wipe(self) -> None:
+        """Forget the text, in the record and on the tape."""
+        self.record, self.whole, self.wiped = replace(self.record, text=None), True, True
+        self._close_if_wiped()
+
+    def _close_if_wiped(self) -> None:
+        if self.wiped and not self.readers:
+            self.tape.close()
 
 
 class Registry:
@@ -96,7 +109,8 @@ class Registry:
         name = facts.identity.name
         self._live[facts.uid] = relay
         self._named[name, facts.task_id] = relay
-        self._aliases.setdefault((name, facts.message_id), []).append(relay)
+        for alias in (facts.message_id, *relay.plan.aliases):
+            self._aliases.setdefault((name, alias), []).append(relay)
         self._streams[name] = self._streams.get(name, 0) + 1
 
     def add_alias(self, relay: Relay, alias: str) -> None:
@@ -141,13 +155,17 @@ class Registry:
         self._live.pop(facts.uid, None)
         if self._named.get((name, facts.task_id)) is relay:
             del self._named[name, facts.task_id]
-        aliases = [alias for alias in (facts.message_id, record.upstream_id) if alias is not None]
+        aliases = [facts.message_id, *relay.plan.aliases]
+        if record.upstream_id is not None:
+            aliases.append(record.upstream_id)
         for alias in aliases:
             self._drop_alias((name, alias), relay)
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left
         self._finished[facts.uid] = finished = _finished(relay, record)
+        if relay.wiped:
+            finished.wipe()
         self._finished_bytes += finished.size
         for known in (facts.task_id, *aliases):
             self._name_finished((name, known), record)
@@ -193,21 +211,26 @@ class Registry:
         finished = self._finished.pop(uid)
         self._finished_bytes -= finished.size
         record = finished.record
-        for known in (record.task_id, record.message_id, record.upstream_id):
+        for known in (record.task_id, record.message_id, record.upstream_id, *finished.aliases):
             key = (record.identity, known or "")
             if self._finished_ids.get(key) == uid:
                 del self._finished_ids[key]
         return finished
 
+    def wipe(self, uid: str) -> None:
+        """Forget the text of an ended generation, in its record and on its tape."""
+        if (finished := self._finished.get(uid)) is not None:
+            finished.wipe()
+
     # Stops that come before their generation.
 
-    def remember_stop(self, identity: str, task_id: str, stop: Stop, now: float) -> None:
-        """Keep a stop for an id not seen yet, for a short time."""
-        self._tombstones.remember(identity, task_id, stop, now)
+    def remember_stop(self, identity: str, task_id: str, stop: Stop, now: float, user: str | None = None) -> None:
+        """Keep a stop for an id not seen yet, for a short time; with `user` it is for that end user's only."""
+        self._tombstones.remember(identity, task_id, stop, now, user)
 
-    def take_stop(self, identity: str, task_id: str, now: float) -> Stop | None:
-        """The stop that waits for this id, if it is not too old; it is used up."""
-        return self._tombstones.take(identity, task_id, now)
+    def take_stop(self, identity: str, task_id: str, now: float, user: str | None = None) -> Stop | None:
+        """The stop that waits for this id of this end user, if it is not too old; it is used up."""
+        return self._tombstones.take(identity, task_id, now, user)
 
 
 def _finished(relay: Relay, record: Record) -> Finished:
@@ -217,4 +240,4 @@ def _finished(relay: Relay, record: Record) -> Finished:
     if not whole:
         text, record = "", replace(record, text=None, text_clipped=True)
     size = len(text) + min(tape.end - tape.start, MEMORY_BYTES + REST_BYTES)
-    return Finished(record, whole, tape, relay.readers, relay.ending or Ending.BROKEN, size)
+    return Finished(record, whole, tape, relay.readers, relay.ending or Ending.BROKEN, size, relay.plan.aliases)

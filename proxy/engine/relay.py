@@ -9,6 +9,7 @@ import asyncio
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
+from proxy.core.sse import comment
 from proxy.core.tee import Tee
 from proxy.engine.closing import last_frames, refusal_of
 from proxy.engine.deadlines import Expiry, look_again, overdue
@@ -19,6 +20,8 @@ from proxy.engine.readers import Reader
 from proxy.engine.receive import receive
 from proxy.engine.services import Services
 from proxy.engine.tape import Tape
+from proxy.engine.translated import STREAM_HEAD, begin, conclude_translated, open_early
+from proxy.engine.translation import KeepAlive
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -26,6 +29,7 @@ LAG = 0.5
 """So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""
 
 PACE_SECONDS = 0.01
+COMMENT = comment("keep-alive")
 
 
 class Relay:
@@ -38,7 +42,6 @@ class Relay:
         "_expiry",
         "_fresh",
         "_look_at",
-        "_refusal",
         "_scope",
         "_services",
         "_since",
@@ -49,11 +52,13 @@ class Relay:
         "head",
         "plan",
         "readers",
+        "refusal",
         "rules",
         "settled",
         "tape",
         "tee",
         "upstream",
+        "wiped",
     )
 
     def __init__(
@@ -77,11 +82,14 @@ class Relay:
         self.ending: Ending | None = None
         self.tee: Tee | None = None
         self.amid_event = False
+        self.wiped = False
+        """Whether its text is to be nowhere once it has ended."""
         self._answer: Answer | None = None
         self._scope: asyncio.Timeout | None = None
         self._since = generation.facts.started
         self._expiry: Expiry | None = None
-        self._refusal: Refusal | None = None
+        self.refusal: Refusal | None = None
+        """What a client without a header is told, and the end of a stream says."""
         self._alone_since: float | None = None
         self._look_at = 0.0
         self._fresh = False
@@ -110,8 +118,12 @@ class Relay:
             return
         self._alone_since = self._services.now()
         self._look_at = 0.0
-        if self.rules.route.on_disconnect is OnDisconnect.CANCEL:
+        if self._on_disconnect is OnDisconnect.CANCEL:
             self.stop(Stop(Cause.DISCONNECT))
+
+    @property
+    def _on_disconnect(self) -> OnDisconnect:
+        return self.plan.on_disconnect or self.rules.route.on_disconnect
 
     def sweep(self, now: float) -> str:
         """Look at the deadlines and fold what is due. Gives the text that the ledger does not have yet."""
@@ -138,14 +150,35 @@ class Relay:
         if self._alone_since is not None:
             self._look_at = min(self._look_at, self._alone_since + self.rules.route.linger)
 
+    def wall(self) -> float:
+        """The time, in seconds since the epoch, by this generation's own steady clock."""
+        facts = self.generation.facts
+        return facts.started_wall + self._services.now() - facts.started
+
     def quiet_for(self, now: float) -> float:
         """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
         open_for_comments = self.ending is None and self._streams() and not self.amid_event
         return now - self._since if open_for_comments else 0.0
 
+    @property
+    def keep_alive(self) -> KeepAlive | None:
+        """What quiet readers are sent: what the dialect says, else what the route wants."""
+        if self.plan.translation is not None and self.plan.translation.keep_alive is not None:
+            return self.plan.translation.keep_alive
+        every = self.rules.route.keepalive
+        return None if every is None else KeepAlive(every, COMMENT)
+
+    def open_for_keep_alive(self, alive: KeepAlive, now: float) -> None:
+        """Let a translated stream begin although nothing has come yet, when its client has waited for so long."""
+        waited = now - self.generation.facts.started
+        if self.head is None and self.ending is None and self.plan.translation is not None and self.plan.streamed:
+            is_on_disk = self._started.done() and not self._started.cancelled() and self._started.exception() is None
+            if is_on_disk and waited >= alive.every:
+                self.show(STREAM_HEAD)
+
     def _lingered(self, now: float) -> bool:
-        route, alone = self.rules.route, self._alone_since
-        return route.on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= route.linger
+        linger, alone = self.rules.route.linger, self._alone_since
+        return self._on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= linger
 
     def _interrupt(self) -> None:
         if self._scope is not None and not self._scope.expired():
@@ -184,12 +217,13 @@ class Relay:
 
     async def publish(self, head: Head) -> None:
         """Let the client's answer begin, once the START is on disk."""
-        await self._start_on_disk()
-        self._show(head)
+        await self.start_on_disk()
+        self.show(head)
         if head.streamed:
             await asyncio.sleep(0)  # the client gets its header before we work on what has come already
 
-    def _show(self, head: Head | Refusal) -> None:
+    def show(self, head: Head | Refusal) -> None:
+        """Let every reader know what the answer begins with, or that there is none."""
         self.head = head
         for reader in self.readers:
             reader.wake()
@@ -209,11 +243,13 @@ class Relay:
         await self._conclude()
 
     async def _relay(self) -> None:
+        opening = begin(self)
         if self.generation.stop is not None:  # a stop that came first: the upstream is never called
             self._end_interrupted()
             return
         try:
             async with asyncio.timeout(None) as self._scope:
+                await open_early(self, opening)
                 await self._hold_slot()
         except TimeoutError:
             self._end_interrupted()
@@ -245,7 +281,7 @@ class Relay:
         if call is None:
             raise RuntimeError("a relay runs once")
         if self.rules.strict:
-            await self._start_on_disk()
+            await self.start_on_disk()
         self._enter(Phase.CONNECTING)
         self._answer = await self.upstream.open(
             call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
@@ -256,7 +292,13 @@ class Relay:
         else:
             self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
 
-    async def _start_on_disk(self) -> None:
+    async def start_on_disk(self) -> None:
+        """Wait until the START, and what goes into the conversation store with it, is on disk.
+
+        Raises:
+            LedgerUnavailableError: it can't be written.
+            Refusal: the conversation store has something else under one of its ids.
+        """
         if not self._started.done():
             await asyncio.shield(self._started)  # the ledger's future is not ours to cancel
         self._started.result()
@@ -274,7 +316,7 @@ class Relay:
         if stop is not None:
             self._fold()
             self.generation.upstream_closed(self._services.now())
-            self._refusal = refusal_of(stop)
+            self.refusal = refusal_of(stop)
             self.generation.end_stopped(self._services.now(), shown=self.head is not None)
         elif expiry is not None:
             self._end_cut(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
@@ -285,10 +327,10 @@ class Relay:
         self._fold()
         self.generation.end_cut(outcome, self._services.now(), kind, shown=self.head is not None)
         if self.generation.outcome is not Outcome.COMPLETED:
-            self._refusal = refusal
+            self.refusal = refusal
 
     def _end_refused(self, refusal: Refusal) -> None:
-        self._refusal = refusal
+        self.refusal = refusal
         self.generation.end(Outcome.FAILED, self._services.now(), refusal.code)
 
     def _fold(self) -> None:
@@ -299,23 +341,33 @@ class Relay:
 
     async def _conclude(self) -> None:
         """Answer the client, count, settle. A count comes first only where the client waits for it."""
+        if self.plan.translation is not None:
+            await conclude_translated(self, self.plan.translation, self._services)
+        else:
+            await self._conclude_passed()
+        await self._services.settle(self)
+        self.tee = None
+        self.settled.set_result(None)
+
+    async def _conclude_passed(self) -> None:
         waits = self.generation.stop is not None and self._streams() and self.plan.wants_usage
         if waits:
             await self._services.count(self)
         self._answer_client()
         if not waits:
             await self._services.count(self)
-        await self._services.settle(self)
-        self.tee = None
-        self.settled.set_result(None)
 
     def _answer_client(self) -> None:
         """End every reader's stream, or answer with the refusal where nothing has gone out yet."""
-        ending, refusal = Ending.CLEAN, self._refusal
+        ending, refusal = Ending.CLEAN, self.refusal
         if self.head is None:
-            self._show(refusal or Refusal.internal())
+            self.show(refusal or Refusal.internal())
         elif refusal is not None:
             ending = self._end_stream(refusal) if self._streams() else Ending.BROKEN
+        self.end_readers(ending)
+
+    def end_readers(self, ending: Ending) -> None:
+        """Nothing more comes: every reader ends like that, once it has read all."""
         self.ending = ending
         for reader in self.readers:
             reader.wake()

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.engine.translation import Stored
+
 if TYPE_CHECKING:
     from proxy.engine.relay import Relay
 
@@ -19,6 +21,10 @@ class Services(Protocol):
 
     async def count(self, relay: "Relay") -> None:
         """Write the token counts into the ended generation."""
+        ...
+
+    async def keep(self, relay: "Relay", stored: Stored) -> None:
+        """Write into the conversation store what became of the answer; returns when it is on disk, or can't be."""
         ...
 
     async def settle(self, relay: "Relay") -> None:

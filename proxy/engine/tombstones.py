@@ -14,33 +14,41 @@ class Tombstones:
     """The stops that wait, each for one id of one identity; where there are too many the oldest go."""
 
     def __init__(self) -> None:
-        self._stops: OrderedDict[tuple[str, str], tuple[float, Stop]] = OrderedDict()
+        self._stops: OrderedDict[tuple[str, str], tuple[float, Stop, str | None]] = OrderedDict()
         self._ids_of: dict[str, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._stops)
 
-    def remember(self, identity: str, task_id: str, stop: Stop, now: float) -> None:
-        """Keep a stop for an id not seen yet; it replaces one that waits for the same id."""
+    def remember(self, identity: str, task_id: str, stop: Stop, now: float, user: str | None = None) -> None:
+        """Keep a stop for an id not seen yet; it replaces one that waits for the same id.
+
+        With `user` it only stops what that end user starts.
+        """
         self._drop(identity, task_id)
         ids = self._ids_of.get(identity, ())
         if len(ids) >= TOMBSTONES_EACH:
             self._drop(identity, next(iter(ids)))
         if len(self._stops) >= TOMBSTONES_ALL:
             self._drop(*next(iter(self._stops)))
-        self._stops[identity, task_id] = (now + TOMBSTONE_SECONDS, stop)
+        self._stops[identity, task_id] = (now + TOMBSTONE_SECONDS, stop, user)
         self._ids_of.setdefault(identity, OrderedDict())[task_id] = None
 
-    def take(self, identity: str, task_id: str, now: float) -> Stop | None:
-        """The stop that waits for this id, if it is not too old; it is used up."""
-        until, stop = self._stops.get((identity, task_id), (now, None))
+    def take(self, identity: str, task_id: str, now: float, user: str | None = None) -> Stop | None:
+        """The stop that waits for this id, if it is not too old; it is used up.
+
+        One that is for another end user than `user` stays: it may still meet the generation that it means.
+        """
+        until, stop, meant = self._stops.get((identity, task_id), (now, None, None))
+        if meant is not None and meant != user:
+            return None
         self._drop(identity, task_id)
         return stop if until > now else None
 
     def expire(self, now: float) -> None:
         """Forget those that are too old."""
         while self._stops:
-            key, (until, _) = next(iter(self._stops.items()))
+            key, (until, _, _) = next(iter(self._stops.items()))
             if until > now:
                 return
             self._drop(*key)

@@ -6,6 +6,9 @@ Only what the standard library reads (gzip, deflate; RFC 9110, section 8.4.1); a
 import zlib
 from typing import Final, Literal
 
+PLAIN_CODINGS: Final = frozenset({"", "identity"})
+"""Codings that change nothing."""
+
 MAX_OUTPUT = 32 << 20
 """Bytes decoded of one body: far more text than any answer has."""
 MAX_RATIO = 500

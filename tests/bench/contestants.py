@@ -35,6 +35,9 @@ HOP: Final = "plain aiohttp"
 QUELL: Final = "Quell"
 QUELL_OFF: Final = "Quell, ledger off"
 
+TRANSLATED: Final = ("dify",)
+"""The translated dialects, each at a route of its name."""
+
 _PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -170,7 +173,10 @@ class Arena:
             "listen": f"127.0.0.1:{port}",
             "admin": {"listen": f"127.0.0.1:{free_port()}", "token": "bench"},
             "upstreams": {"up": {"base_url": f"http://127.0.0.1:{self.upstream.port}/v1"}},
-            "routes": [{"path": "/v1", "dialect": "openai", "upstream": "up"}],
+            "routes": [
+                {"path": "/v1", "dialect": "openai", "upstream": "up"},
+                *({"path": f"/{name}", "dialect": name, "upstream": "up", "model": "bench"} for name in TRANSLATED),
+            ],
             "ledger": {"url": f"sqlite:///{folder}/quell.db"},
             "drain": {"ready_delay": "0s", "timeout": "1s"},
             "observability": {"log": {"level": "warning"}},

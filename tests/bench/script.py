@@ -1,6 +1,7 @@
 """What a call asks of the scripted upstream, and the bytes that this upstream answers: known to both sides.
 
-A call carries its script in its JSON body under the key `bench`, which every proxy passes on.
+A call carries its script in its JSON body under the key `bench`, which every proxy passes on; one that is translated
+carries it as the words of its last message.
 """
 
 import json
@@ -47,6 +48,10 @@ class Script:
     seed: int = 0
     pause: float = 0.0
 
+    def words(self) -> str:
+        """The script as the words of a message."""
+        return json.dumps(asdict(self))
+
     def body(self) -> bytes:
         """The JSON body of the call."""
         message = {"role": "user", "content": "Say something of the asked length."}
@@ -57,7 +62,8 @@ class Script:
 
 def script_of(body: bytes) -> Script:
     """The script in a call's body."""
-    fields: dict[str, Any] = json.loads(body)["bench"]
+    asked: dict[str, Any] = json.loads(body)
+    fields: dict[str, Any] = asked["bench"] if "bench" in asked else json.loads(asked["messages"][-1]["content"])
     return Script(**fields)
 
 

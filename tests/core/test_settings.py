@@ -250,14 +250,13 @@ def test_each_unserved_setting_is_named() -> None:
         routes=[
             {
                 "path": "/v1",
-                "dialect": ["openai", "dify"],
+                "dialect": ["openai", "assistants"],
                 "upstream": "openai",
                 "responses": "emulate",
                 "settlement": "void",
             }
         ],
         budgets=[{"per": "request", "seconds": 5}],
-        conversations={"keep": "1d"},
         workers=2,
         ledger={"url": "postgresql://db/quell"},
         bus={"url": "redis://bus"},
@@ -270,11 +269,10 @@ def test_each_unserved_setting_is_named() -> None:
         "upstreams.openai.on_stop: drain",
         "upstreams.openai.usage: continuous",
         "upstreams.openai.encoding: v.tiktoken",
-        "routes[0].dialect: dify",
+        "routes[0].dialect: assistants",
         "routes[0].responses: emulate",
         "routes[0].settlement: void",
         "budgets",
-        "conversations",
         "workers: 2",
         "ledger.url: postgresql",
         "bus.url",

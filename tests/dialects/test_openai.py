@@ -38,7 +38,7 @@ def plan(
 @pytest.mark.parametrize("rest", ["/chat/completions", "/completions", "/chat/completions/", *sorted(OTHER_CALLS)])
 def test_model_calls(rest: str) -> None:
     """A POST to an endpoint that makes a model work is a model call; to ask about one is not."""
-    assert DIALECT.endpoint("POST", rest) == ModelCall()
+    assert DIALECT.endpoint("POST", rest) == ModelCall(DIALECT.plan)
     for method in ("GET", "DELETE", "OPTIONS"):
         assert DIALECT.endpoint(method, rest) == PassThrough()
 
@@ -47,7 +47,7 @@ def test_model_calls(rest: str) -> None:
 @pytest.mark.parametrize("any_id", ["t-1", "chatcmpl-1", "cancel", "a:b"])
 def test_stops(rest: str, any_id: str) -> None:
     """A POST to a completion's cancel stops it; another method there is refused, and never passed on."""
-    assert DIALECT.endpoint("POST", f"{rest}/{any_id}/cancel") == StopCall(any_id)
+    assert DIALECT.endpoint("POST", f"{rest}/{any_id}/cancel") == StopCall(any_id, DIALECT.stopped)
     with pytest.raises(Refusal) as refused:
         DIALECT.endpoint("GET", f"{rest}/{any_id}/cancel")
     assert (refused.value.status, refused.value.headers) == (405, {"Allow": "POST"})

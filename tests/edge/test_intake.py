@@ -8,6 +8,7 @@ from aiohttp import web
 from proxy.core.errors import Refusal
 from proxy.edge import intake, server
 from proxy.edge.intake import raw_answer, respond
+from proxy.engine.dialect import PlainReply
 from support.client import RawClient, request_bytes
 from support.tiny_server import LIMITS, Tiny, error_of, serving
 from support.wait import eventually, within
@@ -224,7 +225,7 @@ def test_respond_carries_what_the_refusal_says() -> None:
     answer = respond(Refusal.cancelled())
     assert (answer.status, answer.reason) == (499, "Client Closed Request")
     assert answer.headers["x-should-retry"] == "false"
-    own = respond(Refusal.not_found(), b"<nope/>", "text/xml")
+    own = respond(Refusal.not_found(), PlainReply(404, b"<nope/>", (), "text/xml"))
     assert (own.body, own.headers["Content-Type"]) == (b"<nope/>", "text/xml")
 
 

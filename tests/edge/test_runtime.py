@@ -9,6 +9,7 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.dialects import DIALECTS
+from proxy.dialects.openai import OpenAI
 from proxy.edge.runtime import Runtime
 from proxy.engine.dialect import ModelCall, StopCall
 from proxy.engine.upstream import Upstream
@@ -107,5 +108,5 @@ async def test_what_serves_a_request(make: Make) -> None:
     """A request is served by the first of the route's dialects that knows it."""
     served, rest = make().match("/v1/chat/completions")
     dialect, endpoint = served.endpoint("POST", rest)
-    assert (dialect.name, endpoint) == ("openai", ModelCall())
-    assert served.endpoint("POST", "/completions/x/cancel")[1] == StopCall("x")
+    assert (dialect.name, endpoint) == ("openai", ModelCall(OpenAI().plan))
+    assert served.endpoint("POST", "/completions/x/cancel")[1] == StopCall("x", OpenAI().stopped)

@@ -24,6 +24,7 @@ def a_relay(
     started: float = 1000.0,
     tape: int = 0,
     ending: Ending = Ending.CLEAN,
+    aliases: tuple[str, ...] = (),
 ) -> Relay:
     """What the registry looks at of a relay."""
     facts = SimpleNamespace(
@@ -37,8 +38,10 @@ def a_relay(
         generation=SimpleNamespace(facts=facts, partial=SimpleNamespace(upstream_id=None), outcome=Outcome.RUNNING),
         tape=SimpleNamespace(start=0, end=tape),
         readers=set(),
+        wiped=False,
         ending=ending,
         rules=SimpleNamespace(route=SimpleNamespace(linger=linger)),
+        plan=SimpleNamespace(aliases=aliases),
     )
     return cast("Relay", found)
 
@@ -278,3 +281,16 @@ def test_early_stops_go_through() -> None:
     assert registry.take_stop("acme", "t-1", 1.0) is None
     registry.expire(10.0)
     assert registry.take_stop("acme", "t-2", 1.0) is None
+
+
+def test_dialect_ids_name_it_too() -> None:
+    """The ids of a dialect name a generation while it lives and afterwards, to its owner alone."""
+    registry = Registry()
+    relay = add(registry, a_relay("t-1", aliases=("thrd_1",)))
+    assert registry.find("acme", "thrd_1") is relay
+    assert registry.find("other", "thrd_1") is None
+    release(registry, relay)
+    assert registry.find("acme", "thrd_1") is None
+    finished = registry.find_finished("acme", "thrd_1")
+    assert finished is not None
+    assert finished.record.task_id == "t-1"

@@ -1,0 +1,58 @@
+"""Requests of translated dialects: from the dialect's endpoint to a reply, a generation, or a stream read again."""
+
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.core.headers import HeaderPair, bare_credential, credential_headers, upstream_headers
+from proxy.edge import downstream
+from proxy.edge.client_address import ClientAddresses
+from proxy.edge.cors import cors_headers
+from proxy.edge.request import Request
+from proxy.engine.dialect import PlainReply
+from proxy.engine.readers import Reader
+from proxy.engine.registry import Finished
+from proxy.engine.relay import Relay
+
+CALL_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
+STREAM_HEADERS: Final[tuple[HeaderPair, ...]] = (
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+def call_headers(request: Request, addresses: ClientAddresses) -> list[HeaderPair]:
+    """The headers of the upstream's request: it is our own request, so of the caller's only the credential goes up."""
+    served = request.served
+    forwarded = addresses.of(request.http).forwarded
+    credentials = served.credentials
+    if credentials is None:
+        bare = bare_credential(request.headers)
+        credentials = () if bare is None else credential_headers(bare, served.upstream.settings.format)
+    return upstream_headers(CALL_HEADERS, host=served.host, credentials=credentials, forwarded=forwarded)
+
+
+def reply(request: Request, plain: PlainReply) -> web.Response:
+    """A dialect's plain reply as an answer."""
+    headers = [("Server", "quell"), ("Content-Type", plain.content_type), *plain.headers]
+    headers += cors_headers(request.http, request.served.route.cors)
+    return web.Response(status=plain.status, body=plain.body, headers=CIMultiDict(headers))
+
+
+async def watch(request: Request, source: Relay | Finished, deadline: float) -> web.StreamResponse:
+    """Send a generation's events from the first one as they were said, to the end.
+
+    Raises:
+        ConnectionError: the observer left, or fell behind what the tape keeps.
+    """
+    reader = Reader(holds=False)
+    source.attach(reader)
+    headers = [("Server", "quell"), *STREAM_HEADERS, *cors_headers(request.http, request.served.route.cors)]
+    try:
+        response, sink = await downstream.begin(request.http, 200, headers, None)
+        await downstream.follow(source, reader, sink, deadline)
+        return response
+    finally:
+        source.detach(reader)

@@ -1,0 +1,121 @@
+"""The desk: what one caller can have done at a translated dialect's endpoints. Made for each request."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+from proxy.core.generation import Identity, Stop
+from proxy.core.lifecycle import Cause
+from proxy.core.record import Record
+from proxy.core.request_body import parse_object
+from proxy.core.settings import CancellationSettings, RouteSettings
+from proxy.engine.engine import Engine
+from proxy.engine.registry import Finished
+from proxy.engine.relay import Relay
+from proxy.engine.runs import Run
+from proxy.stores.conversations import Conversations, Owner
+
+LARGE_BODY: Final = 256 * 1024
+"""A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
+
+
+class Desk:
+    """One request's way to the engine and the stores. Somebody else's ids look like unknown ones."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        identity: Identity,
+        route: RouteSettings,
+        cancellation: CancellationSettings,
+        *,
+        asks_usage: bool,
+    ) -> None:
+        """For a caller on a route.
+
+        Args:
+            engine: whose generations are meant.
+            identity: the caller.
+            route: whose rules hold.
+            cancellation: how a stop looks.
+            asks_usage: the upstream takes a request for its usage.
+        """
+        self._engine = engine
+        self.identity = identity
+        self.route = route
+        self.cancellation = cancellation
+        self.asks_usage = asks_usage
+        self._begun: list[Run] = []
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversation store."""
+        return self._engine.conversations
+
+    @staticmethod
+    def wall() -> float:
+        """The time, in seconds since the epoch."""
+        return time.time()
+
+    def now(self) -> float:
+        """Monotonic seconds, as runs and generations have them."""
+        return self._engine.now()
+
+    @staticmethod
+    async def parse(body: bytes) -> dict[str, Any]:
+        """A body that must be one strict JSON object; a large one is read in a thread, where it holds nobody up.
+
+        Raises:
+            BodyError: see `parse_object`.
+        """
+        return parse_object(body) if len(body) < LARGE_BODY else await asyncio.to_thread(parse_object, body)
+
+    def owner(self, dialect: str, user: str | None = None) -> Owner:
+        """The caller, as the conversation store knows it."""
+        return Owner(self.identity.name, dialect, user)
+
+    def find(self, any_id: str) -> Relay | Finished | None:
+        """The caller's generation with this id: live, or ended a short time ago."""
+        registry, name = self._engine.registry, self.identity.name
+        return registry.find(name, any_id) or registry.find_finished(name, any_id)
+
+    async def stop(
+        self, any_id: str, *, dialect: str, user: str | None = None, reason: str | None = None
+    ) -> Record | None:
+        """Stop a generation or a run of the caller's, see `Canceller.cancel`."""
+        stop = Stop(Cause.CLIENT, self.identity.shown, reason)
+        confirm = self.cancellation.confirm_timeout
+        return await self._engine.canceller.cancel(
+            self.identity, any_id, stop, dialect=dialect, confirm=confirm, user=user
+        )
+
+    async def wipe(self, uid: str) -> None:
+        """Delete the text of a generation from record and tape, see `Engine.wipe`."""
+        await self._engine.wipe(uid)
+
+    # Runs.
+
+    def run(self, key: str) -> Run | None:
+        """The caller's run with this key, live or over a short time ago."""
+        return self._engine.runs.find(self.identity.name, key)
+
+    def anybodys_runs(self, key: str) -> list[Run]:
+        """Whoever's runs with this key: for APIs that tell somebody else's from an unknown one."""
+        return self._engine.runs.find_anybodys(key)
+
+    def begin_run(self, key: str, user: str | None = None) -> Run | None:
+        """A new run; None: one is working under this key. It is forgotten when no generation comes of the request."""
+        run = self._engine.runs.begin(self.identity, key, user, self.now())
+        if run is not None:
+            self._begun.append(run)
+        return run
+
+    def resume_run(self, key: str) -> Run | None:
+        """The run that waits for the results of tools, working again; None: there is none."""
+        return self._engine.runs.resume(self.identity, key, self.now())
+
+    def leave(self) -> None:
+        """The request is served: runs that it began and that came to no generation are forgotten."""
+        for run in self._begun:
+            if run.relay is None:
+                self._engine.runs.forget(run)

@@ -1,0 +1,16 @@
+"""The chat completions request that a translated dialect sends upstream (OpenAI's API reference, Create chat)."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+PATH: Final = "/chat/completions"
+
+
+def chat_request(model: str, messages: Sequence[dict[str, Any]], *, asks_usage: bool, **fields: Any) -> bytes:
+    """A streaming request; fields that are None are left out. `asks_usage`: the upstream takes a request for usage."""
+    body: dict[str, Any] = {"model": model, "messages": list(messages), "stream": True}
+    if asks_usage:
+        body["stream_options"] = {"include_usage": True}
+    body |= {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(body, separators=(",", ":")).encode()

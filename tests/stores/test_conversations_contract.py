@@ -1,5 +1,6 @@
 """What every conversation store must do; run over each implementation."""
 
+import asyncio
 import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from proxy.stores.conversations_memory import MemoryConversations
 from proxy.stores.ledger_gather import Gathered
 from support.conversations import ALL, OWNER, a_message, a_thread, begun, in_thread, text_of
 from support.ledgers import a_ledger
+from support.wait import PATIENCE
 
 KEEP = 1000.0
 ASYNC_KEEP = 100.0
@@ -52,8 +54,9 @@ def twice(write: Callable[[sqlite3.Connection, Gathered], list[int]]) -> Callabl
 
 async def until_text(store: Conversations, text: str, message_id: str = "m1") -> None:
     """Wait until that much of a message's text is to be seen."""
-    while await text_of(store, message_id) != text:
-        await store.update_thread(OWNER, "none", updated_at=0.0)  # goes to the disk behind the pieces
+    async with asyncio.timeout(PATIENCE):
+        while await text_of(store, message_id) != text:
+            await store.update_thread(OWNER, "none", updated_at=0.0)  # goes to the disk behind the pieces
 
 
 EVERY_JSON: dict[str, Any] = {

@@ -110,11 +110,11 @@ async def test_text_that_waits_is_one_piece(tmp_path: Path) -> None:
         await store.add_messages(begun(thread_id=None))
         with locked(path):
             for number in range(1000):
-                store.append(OWNER, "m1", f"{number} ")
+                store.append(OWNER, "m1", f"{number}é")
             await failing(ledger)
             assert ledger.pending == 1
         await eventually(lambda: len(pieces(path)) == 2)
-        assert pieces(path) == [(0, "0 "), (2, "".join(f"{number} " for number in range(1, 1000)))]
+        assert pieces(path) == [(0, "0é"), (2, "".join(f"{number}é" for number in range(1, 1000)))]
 
 
 async def test_what_the_writer_refuses_goes_with_the_next_piece(tmp_path: Path) -> None:
@@ -187,6 +187,21 @@ async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         assert rows(path) == {"thread": 1}
         assert await store.add_messages(begun("m1", "old"))
         assert await in_thread(store, "old") == ["m1"]
+
+
+async def test_what_is_late_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk is away, only the few words that take it back wait on, not what was to be added."""
+    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
+    path = tmp_path / "q.db"
+    async with a_ledger(path, start_deadline=0.1) as ledger:
+        with locked(path):
+            with pytest.raises(LedgerUnavailableError):
+                await ledger.conversations.add_messages(*(a_message(f"m{number}", None) for number in range(50)))
+            await failing(ledger)
+            await failing(ledger)
+            assert ledger.pending == 2
+        await all_written(ledger)
+        assert rows(path) == {}
 
 
 async def test_a_change_that_is_late_says_so(tmp_path: Path) -> None:
@@ -316,6 +331,7 @@ async def test_deleting_really_deletes(tmp_path: Path, how: str) -> None:
             await all_written(ledger)
             if how in {"purge", "end"}:
                 await store.end_message(OWNER, f"r{number}", MessageStatus.CANCELLED, ended_at=2.0, text="gone")
+                assert pieces(path) == []
         if how == "delete_thread":
             await store.delete_thread(OWNER, "t1")
         else:

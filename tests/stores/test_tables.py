@@ -54,6 +54,17 @@ def test_migrations_make_what_the_tables_say(path: Path) -> None:
     engine.dispose()
 
 
+def test_indexes_are_of_the_same_rows(path: Path) -> None:
+    """Also the part of a table that an index is of is the same in the migrations and in `tables.py`."""
+    engine = create_engine("sqlite://")
+    asked = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    with engine.connect() as connection, closing(sqlite3.connect(path)) as migrated:
+        metadata.create_all(connection)
+        made = connection.exec_driver_sql(asked).all()
+        assert {tuple(row) for row in made} == set(migrated.execute(asked).fetchall())
+    engine.dispose()
+
+
 def test_every_field_of_a_record_has_its_column() -> None:
     """Columns are the record's fields, and a row has a value for each, in their order."""
     names = [column.name for column in generation.columns]

@@ -23,14 +23,15 @@ class Text:
         self._packed: list[bytes] | None = None  # made when it is needed: thousands of texts are short
         self._untaken = 0  # of the packed stretches so many, the last ones, were not taken yet
         self._sealed: list[str] = []
-        self._loose = 0  # characters in `_sealed`
+        self._loose = 0  # characters in `_sealed` and `_open`
         self._taken = 0  # of `_sealed` so many were taken
         self._open: list[str] = []
 
     def add(self, piece: str) -> None:
         """Add a piece at the end."""
         self._open.append(piece)
-        if len(self._open) >= _OPEN_PIECES:
+        self._loose += len(piece)
+        if len(self._open) >= _OPEN_PIECES or self._loose >= _STRETCH:
             self._seal()
             if self._loose >= _STRETCH:
                 self._pack()
@@ -51,15 +52,13 @@ class Text:
             self._sealed[self._taken :] = [new[:-1]]
             self._open.append(new[-1])
             new = new[:-1]
-            self._loose = sum(map(len, self._sealed))
+            self._loose = sum(map(len, (*self._sealed, *self._open)))
         self._taken, self._untaken = len(self._sealed), 0
         return new
 
     def _seal(self) -> None:
         if self._open:
-            joined = "".join(self._open)
-            self._sealed.append(joined)
-            self._loose += len(joined)
+            self._sealed.append("".join(self._open))
             self._open.clear()
 
     def _pack(self) -> None:

@@ -89,11 +89,11 @@ def read_chunks(data: list[bytes]) -> list[Chunk] | None:
     Where `}` ends a line and `{` begins the next no JSON value goes on, and none can have a line break in a string:
     so as many values as lines means one a line, as if each had been read by itself.
     """
-    lines = b"\n".join(data)
-    if not (lines[:1] == b"{" and lines[-1:] == b"}" and lines.count(b"}\n{") == len(data) - 1):
-        return None
+    for each in data:
+        if not (each.startswith(b"{") and each.endswith(b"}")):
+            return None
     try:
-        found = _CHUNK.decode_lines(lines)
+        found = _CHUNK.decode_lines(b"\n".join(data))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return found if len(found) == len(data) else None

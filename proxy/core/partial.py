@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from proxy.core.kept_text import Text
 from proxy.core.usage import Usage
 
 MAX_TEXT = 1 << 20
@@ -11,48 +12,7 @@ MAX_CHOICES = 128
 MAX_TOOL_CALLS = 512
 """Tool calls kept of one answer, far above what any model asks for in one turn."""
 
-_OPEN_PIECES = 64
-"""Deltas are a few characters each; joining them by this many keeps a text near its own size in memory."""
 _MAX_NAME = 256
-_HIGH_SURROGATES = ("\ud800", "\udbff")
-
-
-class Text:
-    """A text that grows at its end and is joined when somebody asks."""
-
-    __slots__ = ("_open", "_sealed", "_taken")
-
-    def __init__(self) -> None:
-        self._sealed: list[str] = []
-        self._open: list[str] = []
-        self._taken = 0
-
-    def add(self, piece: str) -> None:
-        """Add a piece at the end."""
-        self._open.append(piece)
-        if len(self._open) >= _OPEN_PIECES:
-            self._seal()
-
-    def value(self) -> str:
-        """The whole text."""
-        self._seal()
-        return "".join(self._sealed)
-
-    def take(self) -> str:
-        """What was added since the last take. Half a surrogate pair at the end stays until its other half comes."""
-        self._seal()
-        new = "".join(self._sealed[self._taken :])
-        if new and _HIGH_SURROGATES[0] <= new[-1] <= _HIGH_SURROGATES[1]:
-            self._sealed[self._taken :] = [new[:-1]]
-            self._open.append(new[-1])
-            new = new[:-1]
-        self._taken = len(self._sealed)
-        return new
-
-    def _seal(self) -> None:
-        if self._open:
-            self._sealed.append("".join(self._open))
-            self._open.clear()
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Connections to upstreams: aiohttp's, made stricter where its own would hang, linger, or mix up answers.
 
 It uses these inner names of aiohttp 3.14, which the tests hold: `_factory` of the connector, `_payload` of its
-protocol, `_buffer` and `_read_nowait` of a body.
+protocol, `_buffer`, `_buffer_offset` and `_read_nowait` of a body.
 """
 
 import asyncio
@@ -111,6 +111,15 @@ def cut(transport: asyncio.Transport | None) -> None:
     """Finish closing a connection now: else it stays until its peer has read everything, or closes TLS by itself."""
     if transport is not None and transport.is_closing():
         transport.abort()
+
+
+def join_arrived(body: StreamReader) -> None:
+    """Make one piece of all that has arrived: aiohttp keeps books for each piece, which here may be each event."""
+    buffer = body._buffer  # noqa: SLF001 it has no public way
+    if len(buffer) > 1 and not body._buffer_offset:  # noqa: SLF001
+        whole = b"".join(buffer)
+        buffer.clear()
+        buffer.append(whole)
 
 
 def left_over(body: StreamReader) -> bytes:

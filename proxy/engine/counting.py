@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -55,11 +56,20 @@ class Counter:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-counter")
         self._encodings: dict[str, Encode | None] = {}
+        self._turn = asyncio.Lock()
 
     async def warm(self) -> None:
         """Load the vocabularies (a second, 120 MB), so that no generation waits for them."""
         for encoding in (O200K, CL100K):
             await self._on_thread(partial(self._encode, encoding))
+
+    def turn(self, characters: int) -> AbstractAsyncContextManager[None]:
+        """A turn to make a text of about so many characters and have it counted.
+
+        A long text waits here before it is made, not afterwards for the thread: of a thousand answers that end at
+        once, one is in memory.
+        """
+        return self._turn if characters > _AT_ONCE else nullcontext()
 
     async def count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
         """The number of tokens of a text, and how exact it is.

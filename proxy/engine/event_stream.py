@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from proxy.core.sse import Framer, slices
+from proxy.core.sse import Framer, slices_with
 from proxy.core.tee import Tee
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class EventStream:
 
     def _up_to_done(self, block: bytes) -> bytes:
         """The block up to its terminating event; all of it when the word only stands in somebody's text."""
-        end = 0
-        for raw, _ in slices(block):
-            end += len(raw)
-            if DONE in raw and self._relay.plan.wire.is_done(raw):
+        for raw, end in slices_with(DONE, block):
+            if self._relay.plan.wire.is_done(raw):
                 self.over = True
                 if (block[end:] + self._framer.tail).strip():
                     self._relay.generation.partial.trailing = True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from aiohttp.streams import StreamReader
 
-from proxy.engine.connections import Line, left_over
+from proxy.engine.connections import Line, join_arrived, left_over
 
 Take = Callable[[bytes], bool]
 """Gets a piece; says True when it has all it wants."""
@@ -82,6 +82,7 @@ class PushedBody:
         self._more = True
         while self._more:
             self._more = False
+            join_arrived(self._content)
             piece = self._content.read_nowait()
             if piece and self._take(piece) and not self._has_all:
                 self._has_all = True

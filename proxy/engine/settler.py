@@ -69,8 +69,9 @@ class Settler:
         prompt, _ = await self._counter.count_prompt(plan.body, encoding)
         if relay.tee is None and generation.first_token is not None:  # an answer that nobody here could read
             return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
-        text = partial.counted_text()
-        completion, source = await self._counter.count(text, encoding)
+        async with self._counter.turn(partial.counted_characters):
+            text = partial.counted_text()
+            completion, source = await self._counter.count(text, encoding)
         if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
             completion, source = round(completion * partial.counted_characters / len(text)), UsageSource.ESTIMATE
         return Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)

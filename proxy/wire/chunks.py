@@ -83,6 +83,22 @@ def read_chunk(data: bytes, *, named: bool) -> Chunk | None:
         return None if found is None else _chunk(found)
 
 
+def read_chunks(data: list[bytes]) -> list[Chunk] | None:
+    """Read many chunks in one go, without the facts of `NamedChunk`; None when they have to be read one by one.
+
+    Where `}` ends a line and `{` begins the next no JSON value goes on, and none can have a line break in a string:
+    so as many values as lines means one a line, as if each had been read by itself.
+    """
+    for each in data:
+        if not (each.startswith(b"{") and each.endswith(b"}")):
+            return None
+    try:
+        found = _CHUNK.decode_lines(b"\n".join(data))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return found if len(found) == len(data) else None
+
+
 def read_object(data: bytes) -> dict[str, Any] | None:
     """Read a JSON object as the most patient clients do; None when it is none. Never raises."""
     try:

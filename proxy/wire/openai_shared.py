@@ -6,20 +6,13 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from proxy.core import sse
-from proxy.core.partial import Partial, StreamError, safe_text
-from proxy.core.usage import Usage, read_usage
+from proxy.core.partial import Partial
+from proxy.core.usage import Usage
 from proxy.wire.body_edit import with_stream_usage
-from proxy.wire.chunks import Choice, Chunk, Message, NamedChunk, read_chunk, read_object
+from proxy.wire.chunks import NamedChunk, read_chunk, read_object
+from proxy.wire.openai_fold import DONE, fold_chunk, fold_event, fold_events, usable_id
 
-DONE = b"[DONE]"
-MAX_ID = 256
-"""Ids and model names longer than this are not taken from an upstream."""
-
-_MAX_MESSAGE = 1000
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_ID = re.compile("[!-~]{1,256}")
-_LEGACY_CALL = -1
-"""The index of the one `function_call` of older models, apart from tool calls."""
 
 
 class OpenAIWire(ABC):
@@ -35,10 +28,9 @@ class OpenAIWire(ABC):
         data = sse.plain_data(block)
         if data is None:
             for event in sse.events(block, at_start=partial.at_start):
-                _fold_event(event.data, partial, is_error=event.type == "error")
+                fold_event(event.data, partial, is_error=event.type == "error")
         else:
-            for each in data:
-                _fold_event(each, partial)
+            fold_events(data, partial)
         partial.at_start = False
 
     def fold_answer(self, body: bytes, partial: Partial) -> None:
@@ -48,7 +40,7 @@ class OpenAIWire(ABC):
             partial.bad_events += 1
             return
         partial.ends_with_body = True
-        _fold_chunk(chunk, body, partial)
+        fold_chunk(chunk, body, partial)
 
     def closing(
         self,
@@ -105,10 +97,12 @@ class OpenAIWire(ABC):
 
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`. Some upstreams begin with a chunk whose id is empty; then a later one names it."""
-        for event in sse.events(block, at_start=True):
-            chunk = None if event.data == DONE else read_chunk(event.data, named=True)
-            if isinstance(chunk, NamedChunk) and (ident := usable_id(chunk.id)):
-                return ident
+        first = block[: block.find(b"\n\n") + 2]  # nearly always that names it, and the block may have hundreds
+        for part in (first, block):
+            for event in sse.events(part, at_start=True):
+                chunk = None if event.data == DONE else read_chunk(event.data, named=True)
+                if isinstance(chunk, NamedChunk) and (ident := usable_id(chunk.id)):
+                    return ident
         return None
 
     def is_done(self, block: bytes) -> bool:
@@ -121,11 +115,6 @@ class OpenAIWire(ABC):
     @abstractmethod
     def _end_of(self, choice: int, finish_reason: str) -> dict[str, Any]:
         """The last entry of a choice, in the format's shape."""
-
-
-def usable_id(ident: str | None) -> str | None:
-    """The upstream's id if it can name a generation in paths and records: visible ASCII of some length."""
-    return ident if ident and _ID.fullmatch(ident) else None
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -144,100 +133,3 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 def _frame(found: dict[str, Any]) -> bytes:
     return sse.encode_event(json.dumps(found, separators=(",", ":")).encode())
-
-
-def _fold_event(data: bytes, partial: Partial, *, is_error: bool = False) -> None:
-    if partial.done:
-        partial.trailing = True
-        return
-    chunk = read_chunk(data, named=partial.upstream_model is None or partial.created is None)
-    if chunk is not None:
-        _fold_chunk(chunk, data, partial, is_error=is_error)
-    elif data.strip() == DONE:
-        partial.done = True
-    elif data.strip():  # empty data is some server's way to keep a connection alive
-        partial.bad_events += 1
-
-
-def _fold_chunk(chunk: Chunk, data: bytes, partial: Partial, *, is_error: bool = False) -> None:
-    choices = chunk.choices
-    if choices:
-        for choice in choices:
-            _fold_choice(choice, partial)
-    if isinstance(chunk, NamedChunk):
-        _fold_names(chunk, partial)
-    if chunk.usage is not None:
-        _fold_usage(chunk, partial)
-    if chunk.error is not None:
-        _note_error(chunk.error, partial)
-    elif choices is None and (is_error or b'"error"' in data):
-        found = read_object(data) or {}
-        if is_error or found.get("object") == "error":
-            _note_error(found, partial)
-
-
-def _fold_names(chunk: NamedChunk, partial: Partial) -> None:
-    partial.upstream_id = partial.upstream_id or usable_id(chunk.id)
-    if chunk.model and partial.upstream_model is None:
-        partial.upstream_model = safe_text(chunk.model[:MAX_ID])
-    if partial.created is None and chunk.created is not None and chunk.created >= 0:
-        partial.created = chunk.created
-
-
-def _fold_choice(choice: Choice, partial: Partial) -> None:
-    index = choice.index
-    message = choice.delta or choice.message
-    if message is None:
-        text = choice.text
-    else:
-        text = message.content
-        if message.reasoning_content or message.tool_calls or message.reasoning or message.refusal:
-            _fold_rest(index, message, partial)
-        if legacy := message.function_call:
-            partial.add_tool_call(index, _LEGACY_CALL, name=legacy.name or "", arguments=legacy.arguments or "")
-    if text:
-        partial.add_content(index, text)
-    else:
-        partial.see(index)
-    if choice.finish_reason:
-        partial.finish(index, choice.finish_reason)
-
-
-def _fold_rest(index: int, message: Message, partial: Partial) -> None:
-    if reasoning := message.reasoning_content or message.reasoning:
-        partial.add_reasoning(index, reasoning)
-    if message.refusal:
-        partial.add_refusal(index, message.refusal)
-    for place, call in enumerate(message.tool_calls or ()):
-        function, custom = call.function, call.custom
-        partial.add_tool_call(
-            index,
-            place if call.index is None else call.index,
-            ident=call.id or "",
-            name=(function and function.name) or (custom and custom.name) or "",
-            arguments=(function and function.arguments) or (custom and custom.input) or "",
-        )
-
-
-def _fold_usage(chunk: Chunk, partial: Partial) -> None:
-    usage = read_usage(chunk.usage)
-    if usage is None:
-        return
-    partial.note_usage(usage, final=not chunk.choices or partial.all_finished())
-    if chunk.choices == []:
-        partial.usage_chunk = True
-
-
-def _note_error(error: object, partial: Partial) -> None:
-    """The first error stands. It comes as an object, or, from some servers, as a bare text."""
-    if partial.error is None:
-        found = error if isinstance(error, dict) else {"message": error}
-        partial.error = StreamError(
-            message=_words(found.get("message"), _MAX_MESSAGE),
-            type=_words(found.get("type"), MAX_ID),
-            code=_words(found.get("code"), MAX_ID),
-        )
-
-
-def _words(value: object, most: int) -> str:
-    return safe_text(str(value)[:most]) if isinstance(value, str | int) else ""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.sse import (
@@ -11,6 +11,7 @@ from proxy.core.sse import (
     events,
     plain_data,
     slices,
+    slices_with,
     with_id,
 )
 from support.recordings import STREAMS, recorded
@@ -109,6 +110,18 @@ def test_slices_lose_nothing_and_count_what_is_dispatched(body: bytes) -> None:
     assert b"".join(raw for raw, _ in found) == body
     expected = len(reference_events(body, bom=False))
     assert sum(counts for _, counts in found) == dispatched(body) == len(events(body)) == expected
+
+
+@given(streams, st.sampled_from([b"data", b"a", b": note", b"x", b"1"]))
+@example(b"\ndata: a\n\n\ndata: a", b"a")
+def test_slices_with_a_word_are_those_that_have_it(body: bytes, word: bytes) -> None:
+    """Cutting out only the events with a word gives the same ones as cutting all, each with its end."""
+    end, wanted = 0, []
+    for raw, _ in slices(body):
+        end += len(raw)
+        if word in raw:
+            wanted.append((raw, end))
+    assert list(slices_with(word, body)) == wanted
 
 
 @given(streams)

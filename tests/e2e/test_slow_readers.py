@@ -92,7 +92,8 @@ async def test_a_stalled_reader_holds_little(tmp_path: Path) -> None:
         assert finished is not None
         (reader,) = finished.readers
         assert isinstance(reader.sink, SocketSink)
-        held = finished.tape._memory + reader.sink._transport.get_write_buffer_size()
+        assert finished.tape._blocks is not None
+        held = finished.tape._blocks.memory + reader.sink._transport.get_write_buffer_size()
         assert finished.tape.end == len(b"".join(LONG))
     assert held < 64 * 1024
 

@@ -193,3 +193,22 @@ async def test_closing_waits_for_what_is_counted() -> None:
 def test_the_model_says_the_encoding_unless_the_settings_do(model: str, setting: str, expected: str) -> None:
     """`auto` goes by the model's name, the longer prefix first; a setting goes before it."""
     assert encoding_for(model, setting) == expected
+
+
+async def test_long_texts_take_turns_and_short_ones_do_not_wait(counter: Counter) -> None:
+    """While one long text is made and counted no second one is made; a short one has no need to wait."""
+    made: list[str] = []
+
+    async def count_one() -> None:
+        async with counter.turn(100_000):
+            made.append("begun")
+            await counter.count("many words " * 10_000, O200K)
+            made.append("done")
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(count_one())
+        await asyncio.sleep(0)
+        async with counter.turn(10):
+            assert made == ["begun"]
+    assert made == ["begun", "done"] * 3

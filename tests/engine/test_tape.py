@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -53,7 +54,8 @@ def test_incompressible_bytes_spill_and_come_back(spill: Spill) -> None:
     for piece in pieces:
         tape.append(piece)
     assert spill.used > 0
-    assert tape._memory <= MEMORY_BYTES + BLOCK_BYTES + 5000
+    assert tape._blocks is not None
+    assert tape._blocks.memory <= MEMORY_BYTES + BLOCK_BYTES + 5000
     assert read_all(tape) == b"".join(pieces)
     tape.close()
     assert spill.used == 0
@@ -121,7 +123,8 @@ def test_a_large_piece_spills_too(spill: Spill) -> None:
     for piece in pieces:
         tape.append(piece)
     tape.finish()
-    assert tape._memory <= MEMORY_BYTES + BLOCK_BYTES
+    assert tape._blocks is not None
+    assert tape._blocks.memory <= MEMORY_BYTES + BLOCK_BYTES
     assert read_all(tape) == b"".join(pieces)
     position, before = tape.seek(1)
     assert read_all(tape, position) == b"".join(pieces[before:])
@@ -134,3 +137,19 @@ def test_a_part_written_is_a_failure(spill: Spill, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="only a part"):
         spill.write(b"second")
     assert spill.used == 1
+
+
+def test_a_long_tape_takes_little_memory(spill: Spill) -> None:
+    """A tape of megabytes that nobody reads holds its bound of bytes and a few numbers a block, in memory."""
+    event = b"data: " + b"x" * 242 + b"\n\n"
+    tracemalloc.start()
+    try:
+        tape = Tape(spill, BOUND)
+        tape.sse = True
+        for number in range(2 * BOUND // len(event)):
+            tape.append(event if number % 8 else b"data: " + os.urandom(121).hex().encode() + b"\n\n")
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert tape.end - tape.start > BOUND - 2 * BLOCK_BYTES
+    assert held < MEMORY_BYTES + 3 * BLOCK_BYTES

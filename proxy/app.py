@@ -25,8 +25,6 @@ from proxy.engine.free_memory import give_back_forever
 from proxy.engine.metrics import Metrics
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
-from proxy.stores.conversations import Conversations
-from proxy.stores.conversations_memory import MemoryConversations
 from proxy.stores.ledger_sqlite import open_ledger
 from proxy.stores.ports import Ledger
 
@@ -66,7 +64,7 @@ class App:
         """Open everything and listen.
 
         Args:
-            ledger: instead of the one that the settings name; conversations are kept in memory then.
+            ledger: instead of the one that the settings name.
 
         Raises:
             StartError: a port is in use, or something is not served by this version.
@@ -82,10 +80,9 @@ class App:
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = socket.gethostname() if settings.replica == "auto" else settings.replica
-        conversations: Conversations = MemoryConversations()
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
-            ledger = opened = await open_ledger(
+            ledger = await open_ledger(
                 kept.url,
                 text=kept.text,
                 keep=kept.keep,
@@ -95,13 +92,12 @@ class App:
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
             )
-            conversations = opened.conversations
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
-        self.engine = engine = Engine(ledger, conversations, counter, metrics, replica)
+        self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.end_chores)
         try:
             runtime = await self._runtime(settings, {})

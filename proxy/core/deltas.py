@@ -43,6 +43,12 @@ class DeltaPartial(Partial):
         if not choice:
             self._deltas.append(Delta(DeltaKind.TEXT, text))
 
+    def add_contents(self, choice: int, texts: list[str]) -> None:
+        """See `Partial`; each piece is a delta of its own, so that it does not matter how many came at once."""
+        Partial.add_content(self, choice, "".join(texts))
+        if not choice:
+            self._deltas += [Delta(DeltaKind.TEXT, text) for text in texts]
+
     def add_reasoning(self, choice: int, text: str) -> None:
         """See `Partial`."""
         Partial.add_reasoning(self, choice, text)

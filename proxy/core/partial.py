@@ -105,6 +105,10 @@ class Partial:
         elif (fitting := self._fit(text)) and found:
             found.content.add(fitting)
 
+    def add_contents(self, choice: int, texts: list[str]) -> None:
+        """Add several pieces to the answer's text, which came one after the other."""
+        self.add_content(choice, "".join(texts))
+
     def add_reasoning(self, choice: int, text: str) -> None:
         """Add to the text of the model's reasoning."""
         if (fitting := self._fit(text)) and (found := self._choice(choice)):

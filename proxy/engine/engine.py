@@ -27,7 +27,7 @@ from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
-from proxy.stores.conversations import Conversations, Owner
+from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 SWEPT_AT_ONCE = 200
@@ -66,11 +66,9 @@ class Admission:
 class Engine:
     """One per process: what all generations share."""
 
-    def __init__(
-        self, ledger: Ledger, conversations: Conversations, counter: Counter, metrics: Metrics, replica: str
-    ) -> None:
+    def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, replica: str) -> None:
         self.ledger = ledger
-        self.conversations = conversations
+        self.conversations = ledger.conversations
         self.metrics = metrics
         self.registry = Registry()
         self.runs = Runs()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from proxy.core.record import Record
+from proxy.stores.conversations import Conversations
 
 UsageGroup = Literal["model", "key", "user", "day", "outcome"]
 
@@ -49,6 +50,11 @@ class UsageRow:
 
 class Ledger(Protocol):
     """Billing truth. Writes are queued at once and grouped into transactions; a future is the proof of durability."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversation store that goes with it, in the same file."""
+        ...
 
     @property
     def pending(self) -> int:

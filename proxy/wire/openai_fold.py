@@ -89,7 +89,7 @@ def _plain_text(chunk: Chunk, at: int) -> str | None:
 
 def _add_run(run: list[str], at: int, partial: Partial) -> None:
     if run:
-        partial.add_content(at, "".join(run))
+        partial.add_contents(at, run)
         run.clear()
 
 

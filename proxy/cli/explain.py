@@ -10,10 +10,8 @@ from proxy.core.routing import RouteTable
 from proxy.core.settings import RouteSettings, Settings
 from proxy.dialects import DIALECTS
 from proxy.edge.control import Control
-from proxy.engine.dialect import StopCall
-
-_PASSED_ON = frozenset({"openai", "anthropic"})
-"""The dialects whose paths are the upstream's own."""
+from proxy.engine.dialect import Endpoint, StopCall
+from proxy.wire.chat_request import PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +46,38 @@ def explain(settings: Settings, positions: Mapping[Loc, Position], method: str, 
     line = positions["routes", index].line
     place = f"{route.path} (routes[{index}], line {line}, dialect {', '.join(route.dialects)})"
     why = _why(settings, route, path)
-    kept = _kept_here(route, method, rest)
-    if kept is not None:
-        return Explanation(request, place, None, None, f"{why}; {kept}")
-    if not _PASSED_ON & set(route.dialects):
-        return Explanation(request, place, route.upstream, None, f"{why}; its dialect is translated by Quell")
-    url = join(settings.upstreams[route.upstream].base_url, rest, "")
-    return Explanation(request, place, route.upstream, url, why)
+    upstream, url, words = _becomes(settings, route, method, rest)
+    return Explanation(request, place, upstream, url, f"{why}; {words}" if words else why)
 
 
-def _kept_here(route: RouteSettings, method: str, rest: str) -> str | None:
-    """Why nothing goes upstream; None: it does."""
+def _becomes(settings: Settings, route: RouteSettings, method: str, rest: str) -> tuple[str | None, str | None, str]:
+    """Which upstream is called for a request on a route, at which address, and what else there is to say."""
     try:
-        is_ours = _is_ours(route, method, rest)
+        endpoint = None if Control.serves(rest) else _endpoint(route, method, rest)
     except Refusal as refusal:
-        return f"answered with {refusal.status}: {refusal.message}"
-    if is_ours:
-        return "Quell answers it itself, nothing goes upstream"
+        return None, None, f"answered with {refusal.status}: {refusal.message}"
+    if endpoint is None or isinstance(endpoint, StopCall):
+        return None, None, "Quell answers it itself, nothing goes upstream"
+    base = settings.upstreams[route.upstream].base_url
+    if callable(endpoint):
+        return route.upstream, None, f"Quell translates it, into calls of {join(base, PATH, '')}"
     if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):
-        return f"answered with 403: its only list does not have {rest}"
-    return None
+        return None, None, f"answered with 403: its only list does not have {rest}"
+    return route.upstream, join(base, rest, ""), ""
 
 
-def _is_ours(route: RouteSettings, method: str, rest: str) -> bool:
-    """True for the native control API and for the stop routes of the route's dialects.
+def _endpoint(route: RouteSettings, method: str, rest: str) -> Endpoint:
+    """What a request is to the first of the route's dialects that knows it.
 
     Raises:
         Refusal: the server refuses the request by its path alone.
     """
-    if Control.serves(rest):
-        return True
-    known = (DIALECTS[name].endpoint(method, rest) for name in route.dialects if name in DIALECTS)
-    return isinstance(next((found for found in known if found is not None), None), StopCall)
+    for name in route.dialects:
+        if name not in DIALECTS:
+            raise Refusal(501, "not_built", f"The dialect {name} is not served by this version yet.")
+        if (found := DIALECTS[name].endpoint(method, rest)) is not None:
+            return found
+    raise Refusal.not_found()
 
 
 def _why(settings: Settings, chosen: RouteSettings, path: str) -> str:

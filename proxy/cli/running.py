@@ -138,14 +138,21 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
 
 def _banner(app: App, job: Job, demo: DemoUpstream | None) -> str:
     settings = app.gateway.runtime.settings
-    host = _reachable(settings.listen.host)
-    base = f"http://{host}:{app.port}{settings.routes[0].path.rstrip('/')}"
+    origin = f"http://{_reachable(settings.listen.host)}:{app.port}"
+    first = next((route for route in settings.routes if "openai" in route.dialects), None)
+    shown = first or settings.routes[0]
     lines = [f"quell {__version__}"]
     if demo is not None:
         lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
-    lines.append(f"  proxy     {base}   <- the base_url of your client")
+    lines.append(f"  proxy     {origin}{shown.path.rstrip('/')}   <- the base_url of your client")
+    lines += [
+        f"            {origin}{route.path.rstrip('/')}   {', '.join(route.dialects)}"
+        for route in settings.routes
+        if route is not shown
+    ]
     lines.append(f"  operator  http://{_reachable(settings.admin.listen.host)}:{app.admin_port}/metrics")
-    return "\n".join(lines) + "\n" + TRY_IT.format(base=base, model=job.model)
+    try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", model=job.model)
+    return "\n".join([*lines, try_it])
 
 
 def _reachable(host: str) -> str:

@@ -53,11 +53,25 @@ ROUTES = f"""\
         ),
         (
             "POST",
-            "/dify/chat-messages",
+            "/dify/completion-messages",
             [
                 "  route     /dify (routes[2], line 13, dialect dify)",
                 "  upstream  openai",
-                "  why       /dify is the only route that begins it; its dialect is translated by Quell",
+                (
+                    "  why       /dify is the only route that begins it; "
+                    "Quell translates it, into calls of https://api.openai.com/v1/chat/completions"
+                ),
+            ],
+        ),
+        (
+            "POST",
+            "/dify/chat/completions",
+            [
+                "  route     /dify (routes[2], line 13, dialect dify)",
+                (
+                    "  why       /dify is the only route that begins it; "
+                    "answered with 404: There is nothing with this id or path."
+                ),
             ],
         ),
         (

@@ -78,6 +78,8 @@ def _route_warnings(settings: Settings, route: RouteSettings) -> Iterator[tuple[
         yield "path", message
     if has_key and not settings.keys and "*" in route.cors.origins:
         yield "cors", "any web page may spend the upstream's api_key; name the origins, or add keys"
+    if "dify" in route.dialects and route.model is None:
+        yield "dialect", "dify requests name no model, and the route has none: all of them are refused; set model"
     if "dify" not in route.dialects:
         for key in ("system", "prompt", "inputs"):
             if getattr(route, key) is not None:

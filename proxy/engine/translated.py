@@ -167,7 +167,10 @@ async def conclude_translated(relay: "Relay", translation: Translation, services
 async def _keep(relay: "Relay", stored: Stored, services: Services) -> None:
     try:
         async with asyncio.timeout(KEEP_SECONDS):
+            await relay.start_on_disk()  # what ends must be in the store by then: a stop may be that early
             await services.keep(relay, stored)
+    except Refusal:
+        return  # it is not in the store: something else has one of its ids
     except (TimeoutError, LedgerUnavailableError) as error:
         log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
 

@@ -1,1 +1,1 @@
-"""Dify's app API (dialects of floor 3): `app.py` has the endpoints, `translation.py` what a generation says."""
+"""Dify's app API (dialects of floor 3). `app.py` has its endpoints, `translation.py` and `workflow.py` its events."""

@@ -6,30 +6,18 @@ from typing import Final
 from proxy.core.errors import Refusal, Source
 from proxy.engine.dialect import PlainReply
 
-INTERNAL: Final = 500
 UNAUTHORIZED: Final = 401
-TOO_MANY: Final = 429
 
 _CODES: Final = {
     "invalid_json": "bad_request",
     "duplicate_key": "bad_request",
     "rate_limit_exceeded": "too_many_requests",
-    "not_found": "not_found",
-    "method_not_allowed": "method_not_allowed",
     "request_too_large": "file_too_large",
     "internal_error": "internal_server_error",
 }
-_OWN: Final = frozenset(
-    {
-        "app_unavailable",
-        "bad_request",
-        "conversation_completed",
-        "invalid_param",
-        "not_found",
-        "provider_not_initialize",
-        "unsupported_file_type",
-    }
-)
+"""Codes of ours that Dify has another word for."""
+_OWN: Final = frozenset({"bad_request", "invalid_param", "not_found", "provider_not_initialize", "task_id_in_use"})
+"""Codes of a 400 or 404 that stand as they are; any other 400 is about a parameter."""
 
 
 def invalid_param(message: str, param: str | None = None) -> Refusal:
@@ -37,23 +25,33 @@ def invalid_param(message: str, param: str | None = None) -> Refusal:
     return Refusal.bad_request("invalid_param", message, param)
 
 
+def not_there(what: str) -> Refusal:
+    """404: there is none with this id, or it is somebody else's."""
+    return Refusal(404, "not_found", f"{what} Not Exists.")
+
+
 def code_of(refusal: Refusal) -> tuple[int, str]:
-    """Status and code of a refusal in Dify's words."""
-    if refusal.source is Source.UPSTREAM and refusal.code == "rejected_upstream":
-        return 400, _rejected(refusal.status)
+    """Status and code of a refusal in Dify's words; whatever goes wrong upstream is a 400 there."""
+    if refusal.source is Source.UPSTREAM:
+        return 400, _upstream(refusal)
     if refusal.code in _OWN:
         return refusal.status, refusal.code
-    if refusal.status == UNAUTHORIZED:
-        return UNAUTHORIZED, "unauthorized"
-    if refusal.source is Source.UPSTREAM:
-        return 400, "completion_request_error"
-    fallback = "invalid_param" if refusal.status == 400 else refusal.code  # noqa: PLR2004 what is left of 400
-    return refusal.status, _CODES.get(refusal.code, fallback)
+    match refusal.status:
+        case 401:
+            return UNAUTHORIZED, "unauthorized"
+        case 403:
+            return 403, "forbidden"
+        case 400:
+            return 400, _CODES.get(refusal.code, "invalid_param")
+        case _:
+            return refusal.status, _CODES.get(refusal.code, refusal.code)
 
 
-def _rejected(status: int) -> str:
-    """What an upstream's refusal means: its credential, its quota, its model, or anything else."""
-    match status:
+def _upstream(refusal: Refusal) -> str:
+    """What an upstream's trouble is about: its credential, its quota, its model, or anything else."""
+    if refusal.code != "rejected_upstream":
+        return "completion_request_error"
+    match refusal.status:
         case 401 | 403:
             return "provider_not_initialize"
         case 402 | 429:

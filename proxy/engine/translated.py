@@ -71,6 +71,8 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
         raise _rejection(answer, await _beginning(answer, decoder))
     partial = relay.generation.partial
     streamed = answer.content_type in (EVENT_STREAM, "")
+    if not streamed and answer.content_type != JSON:
+        raise UpstreamError(UpstreamErrorKind.BAD_ANSWER)
     relay.tee = tee = Tee(relay.plan.wire, partial, streamed=streamed, bound=relay.rules.answer)
     if relay.plan.streamed:
         if relay.head is None:
@@ -79,10 +81,8 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
             relay.pass_on(said)
     if streamed:
         ended = await _take_events(relay, translation, answer, tee, decoder)
-    elif answer.content_type == JSON:  # it did not stream although it was asked to
+    else:  # it did not stream although it was asked to
         ended = await _take_whole(relay, answer, tee, decoder)
-    else:
-        raise UpstreamError(UpstreamErrorKind.BAD_ANSWER)
     tee.fold(final=True)
     _say(relay, translation)
     return partial.complete(eof_clean=ended)

@@ -112,6 +112,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
             f'{WITH_KEY}    cors: {{origins: ["*"]}}\n',
             "10:11: routes[0].cors: any web page may spend the upstream's api_key",
         ),
+        (
+            f"{SMALLEST}  - {{path: /d, dialect: dify, upstream: openai}}\n",
+            "9:25: routes[1].dialect: dify requests name no model, and the route has none: all of them are refused",
+        ),
         (f"{SMALLEST}    prompt: x\n", "9:13: routes[0].prompt: has no effect: only the dialect dify uses it"),
         (
             SMALLEST.replace("routes:", "    api_key: sk-proj-12345678\nroutes:"),
@@ -136,7 +140,7 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, mess
         f"{SMALLEST}listen: 0.0.0.0:8484\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
         WITH_KEY + f"    only: [/chat/completions]\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
         SMALLEST.replace("routes:", "    bills_after_close: yes\n    on_stop: drain\nroutes:"),
-        SMALLEST + "  - {path: /d, dialect: dify, upstream: openai, prompt: '{{any}}'}\n",
+        SMALLEST + "  - {path: /d, dialect: dify, upstream: openai, model: m, prompt: '{{any}}'}\n",
     ],
 )
 def test_what_is_meant_earns_no_warning(tmp_path: Path, text: str) -> None:

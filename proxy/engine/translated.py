@@ -62,7 +62,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
     Raises:
         UpstreamError: it broke off, or nobody can read it.
         LedgerUnavailableError: the START could not be written, so nothing may go out.
-        Refusal: the upstream refused the call.
+        Refusal: the upstream refused the call, or a blocking answer is longer than what is kept of it.
     """
     decoder = None if answer.coding in PLAIN_CODINGS else decoder_for(answer.coding)
     if answer.coding not in PLAIN_CODINGS and decoder is None:
@@ -85,6 +85,8 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
         ended = await _take_whole(relay, answer, tee, decoder)
     tee.fold(final=True)
     _say(relay, translation)
+    if partial.clipped and not relay.plan.streamed:
+        raise _too_large()
     return partial.complete(eof_clean=ended)
 
 
@@ -216,6 +218,11 @@ def _over(relay: "Relay") -> Over:
         elapsed=at - generation.facts.started,
         wall=generation.facts.started_wall + ended - generation.facts.started,
     )
+
+
+def _too_large() -> Refusal:
+    message = "The upstream's answer is longer than limits.partial_text; ask for it as a stream."
+    return Refusal(502, "answer_too_large", message, type="upstream_error")
 
 
 def _in_stream(words: str) -> Refusal:

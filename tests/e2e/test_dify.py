@@ -298,6 +298,15 @@ async def test_queue_is_full(tmp_path: Path) -> None:
     assert got.header("Retry-After")
 
 
+async def test_an_answer_that_is_too_long(tmp_path: Path) -> None:
+    """A blocking answer is given whole or not at all; a stream has all of it, however little is kept."""
+    async with served(sse_stream(chat_events(20)), tmp_path, limits={"partial_text": "20B"}) as (proxy, _):
+        blocking = await send(proxy, "POST", "/completion-messages", body(response_mode="blocking"))
+        stream = await send(proxy, "POST", "/completion-messages", body())
+    assert error_of(blocking) == (502, "answer_too_large", None)
+    assert text_of(said(stream)) == text(20)
+
+
 async def test_an_app_describes_itself(tmp_path: Path) -> None:
     """Front ends get what they ask for at their start, the route's variables among it."""
     inputs = {"language": {"required": True}, "query": {}}

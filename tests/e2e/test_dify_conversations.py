@@ -176,6 +176,23 @@ async def test_a_message_is_listed_while_it_is_made(tmp_path: Path) -> None:
     assert (found["query"], found["status"]) == ("Hi", "normal")
 
 
+async def test_a_client_that_leaves(tmp_path: Path) -> None:
+    """A client that leaves stops its generation; what came is kept, and the conversation goes on from there."""
+    script = in_turn(events_then_hang(SAID), sse_stream(chat_events(1)))
+    async with served(script, tmp_path) as (proxy, up):
+        async with RawClient(proxy.port) as client:
+            await begin(client, "/chat-messages", body("One"), "t-1")
+            await client.until(b"data: ", 8)
+            client.fin()
+        await settled(proxy)
+        (thread,) = (await conversations(proxy))["data"]
+        (found,) = (await messages(proxy, thread["id"]))["data"]
+        await chat(proxy, "Two", thread["id"])
+        outcome = (await record(proxy, "t-1"))["outcome"]
+    assert (outcome, found["answer"], found["status"]) == ("client_gone", text(8), "normal")
+    assert [each["content"] for each in up.requests[1].json()["messages"]] == ["One", text(8), "Two"]
+
+
 async def test_lists_of_conversations(tmp_path: Path) -> None:
     """A user's own conversations come in pages, by last change or by creation, in both directions."""
     async with served(sse_stream(chat_events(1)), tmp_path, route={"system": "{{tone}}"}) as (proxy, _):

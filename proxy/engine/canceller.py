@@ -9,6 +9,7 @@ from proxy.core.headers import valid_task_id
 from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
+from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -54,7 +55,7 @@ class Canceller:
             somebody else's.
         """
         name = None if identity is None else identity.name
-        self._stop_run(name, any_id, stop, user)
+        await self._stop_runs(name, any_id, stop, user, confirm)
         record = await self._in_memory(name, any_id, stop, confirm, user)
         if record is None and not self._is_ambiguous(name, any_id):
             record = await self._ledger.find(name, any_id)
@@ -68,11 +69,12 @@ class Canceller:
         self._metrics.cancelled(dialect, stop.cause, result)
         return record
 
-    def _stop_run(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> None:
-        """Stop a run by its key: also one that has no generation now."""
-        for run in self._runs.find_anybodys(any_id) if name is None else filter(None, [self._runs.find(name, any_id)]):
-            if user is None or run.user == user:
-                run.request_stop(stop, self._now())
+    async def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None, confirm: float) -> None:
+        """Stop the runs that an id means: also those that have no generation now."""
+        for run in self._runs.named(name, any_id):
+            meant = user is None or run.user == user
+            if meant and run.request_stop(stop, self._now()) and run.is_over:
+                await leave(run, confirm)  # it waited: no generation's end says what becomes of it
 
     async def cancel_all(self, relays: list[Relay], stop: Stop, *, dialect: str, confirm: float) -> list[Record]:
         """Stop many at once.
@@ -80,7 +82,7 @@ class Canceller:
         Gives the records of those that this stop ended; a generation that was complete by then is not among them.
         Still running in one means, as in `cancel`, that it is not confirmed yet.
         """
-        stopped = [relay for relay in relays if relay.stop(stop)]
+        stopped = [relay for relay in relays if self._stop(relay, stop)]
         await self._confirmed(stopped, confirm)
         records = [self._record_of(relay) for relay in stopped]
         for record in records:
@@ -98,9 +100,14 @@ class Canceller:
             return None if found is None else await whole_record(found, self._ledger)
         if user is not None and relay.generation.facts.user != user:
             return relay.generation.record(self._now())
-        relay.stop(stop)
+        self._stop(relay, stop)
         await self._confirmed([relay], confirm)
         return self._record_of(relay)
+
+    def _stop(self, relay: Relay, stop: Stop) -> bool:
+        """Stop a generation, and with it the run that it belongs to."""
+        run = relay.plan.run
+        return relay.stop(stop) if run is None else run.request_stop(stop, self._now())
 
     def _is_ambiguous(self, name: str | None, any_id: str) -> bool:
         return name is not None and self._registry.is_ambiguous(name, any_id)

@@ -46,6 +46,7 @@ class Desk:
         self.cancellation = cancellation
         self.asks_usage = asks_usage
         self._begun: list[Run] = []
+        self._resumed: list[tuple[Run, int]] = []
 
     @property
     def conversations(self) -> Conversations:
@@ -111,11 +112,29 @@ class Desk:
         return run
 
     def resume_run(self, key: str) -> Run | None:
-        """The run that waits for the results of tools, working again; None: there is none."""
-        return self._engine.runs.resume(self.identity, key, self.now())
+        """The run that waits for the results of tools, working again; None: there is none.
+
+        It waits again when no generation comes of the request.
+        """
+        run = self._engine.runs.resume(self.identity, key, self.now())
+        if run is not None:
+            self._resumed.append((run, len(run.past)))
+        return run
+
+    async def settle_run(self, key: str) -> None:
+        """Wait until the caller's run, if its generation is over or being stopped, says what it is now.
+
+        A client may have read the end of a stream a moment before its record is on disk.
+        """
+        run = self.run(key)
+        if run is not None and run.is_ending and run.relay is not None:
+            await asyncio.wait([run.relay.settled], timeout=self.cancellation.confirm_timeout)
 
     def leave(self) -> None:
-        """The request is served: runs that it began and that came to no generation are forgotten."""
+        """The request is served: what it began or resumed and came to no generation is as it was."""
         for run in self._begun:
-            if run.relay is None:
+            if run.relay is None and not run.past:
                 self._engine.runs.forget(run)
+        for run, rounds in self._resumed:
+            if len(run.past) == rounds:
+                run.undo(self.now())

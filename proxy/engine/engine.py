@@ -15,6 +15,7 @@ from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
+from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
@@ -106,7 +107,6 @@ class Engine:
         owner = Owner(answer.identity, answer.dialect)
         if stored.drops:
             await self.conversations.delete_messages(owner, *stored.drops)
-            relay.generation.text, relay.wiped = "none", True
             await self.wipe(relay.generation.facts.uid)
             return
         await self.conversations.end_message(
@@ -123,8 +123,9 @@ class Engine:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
         await self._settler.settle(relay)
-        if relay.plan.run is not None:
-            relay.plan.run.settled(self.now(), waits=wants_tools)
+        run = relay.plan.run
+        if run is not None and run.settled(self.now(), waits=wants_tools):
+            await leave(run)
 
     async def wipe(self, uid: str) -> None:
         """Delete the text of a generation from its record and its tape; the numbers stay.
@@ -250,7 +251,8 @@ class Engine:
             self._keep_alive(relay, now)
         for finished in self.registry.expire(now):
             finished.tape.close()
-        self.runs.expire(now)
+        for run in self.runs.expire(now):
+            self._chores.start(leave(run), "leave a run")
         self.metrics.ledger(self.ledger.pending, *self.ledger.transactions)
         if now - self._purged > PURGE_SECONDS and not len(self._chores):
             self._purged = now

@@ -218,8 +218,10 @@ class Registry:
         return finished
 
     def wipe(self, uid: str) -> None:
-        """Forget the text of an ended generation, in its record and on its tape."""
-        if (finished := self._finished.get(uid)) is not None:
+        """Forget the text of a generation, in its record and on its tape; a live one's as soon as it is settled."""
+        if (live := self._live.get(uid)) is not None:
+            live.generation.text, live.wiped = "none", True
+        elif (finished := self._finished.get(uid)) is not None:
             finished.wipe()
 
     # Stops that come before their generation.

@@ -1,0 +1,59 @@
+"""`POST /model/response/{thread_id}/cancel`.
+
+Source: Aitronos' API documentation. Its own front end closes the stream first and cancels then, so that a stop by a
+client that left counts as the cancel that follows. Order: the active or just stopped stream, then whose it is.
+"""
+
+import json
+from typing import Any, Final
+
+from proxy.core.lifecycle import Cause, Outcome, RunState
+from proxy.dialects.aitronos import errors
+from proxy.dialects.aitronos.fields import read_fields
+from proxy.dialects.aitronos.ids import thread_key
+from proxy.dialects.aitronos.turn import Decision, turn_of
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.runs import Run
+
+LEFT_SECONDS: Final = 10.0
+"""So long after its starter left a cancel of the stream is still answered."""
+
+
+async def cancel(thread_id: str, dialect: str, request: PlainRequest, desk: Desk) -> PlainReply:
+    """Cancel the stream of a thread; for a minute a repeated cancel is answered like the first one."""
+    await read_fields(request.body, desk, may_be_empty=True)
+    key = thread_key(thread_id)
+    run = desk.run(key)
+    if run is not None:
+        if not run.is_over:
+            await desk.stop(key, dialect=dialect)
+        if (decision := await _decision(run, desk)) is not None:
+            return PlainReply(200, json.dumps(decision.body()).encode())
+    elif any(not other.is_over for other in desk.anybodys_runs(key)):
+        raise errors.foreign()
+    raise errors.not_found("active stream on this thread")
+
+
+async def _decision(run: Run, desk: Desk) -> Decision | None:
+    """What the stop made of the turn; None: it was over by itself."""
+    turn = turn_of(run)
+    if turn is None or turn.decision is not None:
+        return None if turn is None else turn.decision
+    if not run.is_over:
+        return _undecided(run)
+    past = run.past[-1] if run.past else None
+    if run.state is not RunState.STOPPED or past is None or past.stop is None or past.stopped_at is None:
+        return None
+    if past.stop.cause is Cause.DISCONNECT and desk.now() - past.stopped_at <= LEFT_SECONDS:
+        return await turn.apply(run, past.stopped_at)
+    return None
+
+
+def _undecided(run: Run) -> Decision | None:
+    """The stop took effect, and its end is not on disk yet: the mode is what that end will find decided."""
+    turn, relay = turn_of(run), run.relay
+    at: Any = run.stopped_at if relay is None else relay.generation.stopped_at
+    if turn is None or at is None or (relay is not None and relay.generation.outcome is Outcome.COMPLETED):
+        return None
+    return turn.decide(max(at - run.started, 0.0))

@@ -1,0 +1,215 @@
+"""Threads: made, listed, read, changed, deleted. Source: Aitronos' API documentation and SDK (threads, messages).
+
+`metadata` of a kept thread: the client's own under `own`, whether lists show it, and the assistant it is bound to.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from proxy.core.conversation import Message, Thread
+from proxy.core.lifecycle import RunState
+from proxy.dialects.aitronos import errors, history
+from proxy.dialects.aitronos.catalog import reply
+from proxy.dialects.aitronos.fields import Fields, read_fields
+from proxy.dialects.aitronos.ids import THREAD, fresh, thread_key
+from proxy.dialects.aitronos.query import Page, read_page
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.stores.conversations import Window
+
+NAME: Final = "aitronos"
+MAX_TITLE: Final = 512
+MAX_PAIRS: Final = 16
+MAX_KEY: Final = 64
+MAX_VALUE: Final = 512
+SCANNED: Final = 1000
+"""So many hidden threads are passed over for one page of a list."""
+
+
+def thread_metadata(
+    *, visible: bool, assistant_id: str | None = None, own: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The metadata of a thread as they are kept."""
+    return {"own": dict(own or {}), "visible": visible, "assistant_id": assistant_id}
+
+
+async def create(request: PlainRequest, desk: Desk) -> PlainReply:
+    """`POST /threads`."""
+    fields = await read_fields(request.body, desk, may_be_empty=True)
+    fields.string("organization_id")
+    title = fields.string("title", MAX_TITLE)
+    kept = thread_metadata(
+        visible=fields.flag("visible_in_ui", True), assistant_id=fields.string("assistant_id"), own=_pairs(fields)
+    )
+    fields.check()
+    now = desk.wall()
+    thread = Thread(fresh(THREAD), desk.identity.name, NAME, now, now, name=title or "", metadata=kept)
+    await desk.conversations.add_thread(thread)
+    return reply(_shown(thread, desk, 0))
+
+
+async def listed(request: PlainRequest, desk: Desk) -> PlainReply:
+    """`GET /threads`: by their last change. Those made with `store: false` are shown to those who ask for them only."""
+    page = read_page(request.query, default_order="desc")
+    found: list[Thread] = []
+    after, more = page.after, True
+    for _ in range(SCANNED // page.limit + 1):
+        window = Window(page.limit, page.order, after, page.before)
+        try:
+            part, more = await desk.conversations.threads(desk.owner(NAME), window)
+        except KeyError:
+            raise errors.not_found("thread that the cursor names") from None
+        shown = [each for each in part if page.visible is None or each.metadata.get("visible", True) == page.visible]
+        room = page.limit - len(found)
+        found, more = found + shown[:room], more or len(shown) > room
+        if not more or len(found) == page.limit or page.before is not None:
+            break
+        after = part[-1].id
+    data = [await _counted(each, desk) for each in found]
+    return reply({**_list(data, more=more), "limit": page.limit, "total": None})
+
+
+async def read(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:  # noqa: ARG001 nothing in it matters
+    """`GET /threads/{id}`."""
+    return reply(await _counted(await _find(thread_id, desk), desk))
+
+
+async def update(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
+    """`PATCH /threads/{id}`: title, metadata, visibility; the assistant only as long as there is no message."""
+    fields = await read_fields(request.body, desk)
+    title, assistant_id = fields.string("title", MAX_TITLE), fields.string("assistant_id")
+    own = _pairs(fields) if fields.found.get("metadata") is not None else None
+    visible = fields.flag("visible_in_ui", True) if fields.found.get("visible_in_ui") is not None else None
+    fields.check()
+    thread = await _find(thread_id, desk)
+    kept = dict(thread.metadata)
+    if assistant_id is not None and assistant_id != kept.get("assistant_id"):
+        if await history.load(desk.conversations, desk.owner(NAME), thread.id):
+            raise errors.invalid({"assistant_id": "expected no other assistant: the thread has messages already"})
+        kept["assistant_id"] = assistant_id
+    if own is not None:
+        kept["own"] = own
+    if visible is not None:
+        kept["visible"] = visible
+    store, owner = desk.conversations, desk.owner(NAME)
+    if not await store.update_thread(owner, thread.id, updated_at=desk.wall(), name=title, metadata=kept):
+        raise errors.not_found("thread with this id")
+    return reply(await _counted(await _find(thread_id, desk), desk))
+
+
+async def delete(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:  # noqa: ARG001 nothing in it matters
+    """`DELETE /threads/{id}`: what runs on it is stopped, its texts are deleted from records and tapes too."""
+    thread = await _find(thread_id, desk)
+    run = desk.run(thread.id)
+    if run is not None and not run.is_over:
+        await desk.stop(thread.id, dialect=NAME, reason="thread deleted")
+    generations = await desk.conversations.delete_thread(desk.owner(NAME), thread.id)
+    if generations is None:
+        raise errors.not_found("thread with this id")
+    for uid in generations:
+        await desk.wipe(uid)
+    return PlainReply(204, b"")
+
+
+async def messages(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
+    """`GET /threads/{id}/messages`: those that count, without what a later edit took away."""
+    page = read_page(request.query, default_order="asc")
+    thread = await _find(thread_id, desk)
+    found = await history.load(desk.conversations, desk.owner(NAME), thread.id)
+    part, more = _part([each for each in found if history.is_shown(each)], page)
+    return reply(_list([_message(each) for each in part], more=more))
+
+
+def _part(oldest_first: list[Message], page: Page) -> tuple[list[Message], bool]:
+    order = oldest_first if page.order == "oldest" else oldest_first[::-1]
+    places = {each.id: number for number, each in enumerate(order)}
+    try:
+        start = 0 if page.after is None else places[page.after] + 1
+        stop = len(order) if page.before is None else places[page.before]
+    except KeyError:
+        raise errors.not_found("message in this thread that the cursor names") from None
+    between = order[start:stop]
+    part = between[-page.limit :] if page.before is not None and page.after is None else between[: page.limit]
+    return part, len(part) < len(between)
+
+
+async def _find(thread_id: str, desk: Desk) -> Thread:
+    found = await desk.conversations.find_thread(desk.owner(NAME), thread_key(thread_id))
+    if found is None:
+        raise errors.not_found("thread with this id")
+    return found
+
+
+async def _counted(thread: Thread, desk: Desk) -> dict[str, Any]:
+    found = await history.load(desk.conversations, desk.owner(NAME), thread.id)
+    return _shown(thread, desk, sum(map(history.is_shown, found)), found[-1].created_at if found else None)
+
+
+def _shown(thread: Thread, desk: Desk, count: int, last: float | None = None) -> dict[str, Any]:
+    run = desk.run(thread.id)
+    return {
+        "id": thread.id,
+        "object": "thread",
+        "created_at": _iso(thread.created_at),
+        "updated_at": _iso(thread.updated_at),
+        "last_message_at": None if last is None else _iso(last),
+        "metadata": thread.metadata.get("own", {}),
+        "assistant_id": thread.metadata.get("assistant_id"),
+        "organization_id": "",
+        "user_id": desk.identity.shown,
+        "title": thread.name or None,
+        "status": "streaming" if run is not None and run.state is RunState.WORKING else "inactive",
+        "message_count": count,
+        "visible_in_ui": thread.metadata.get("visible", True),
+        "is_pinned": False,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    content = message.content if isinstance(message.content, dict) else {}
+    chat = history.chat_of(message)
+    found: dict[str, Any] = {
+        "id": message.id,
+        "object": "thread.message",
+        "created_at": _iso(message.created_at),
+        "thread_id": message.thread_id,
+        "role": message.role,
+        "content": message.text,
+        "status": message.status.value,
+        "attachments": _attachments(chat),
+        "metadata": dict(message.metadata),
+    }
+    for name in ("tool_calls", "tool_call_id"):
+        if name in chat:
+            found[name] = chat[name]
+    if "blocks" in content:
+        found["response_blocks"] = content["blocks"]
+    return found
+
+
+def _attachments(chat: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts = chat.get("content")
+    images = [part for part in parts if part.get("type") == "image_url"] if isinstance(parts, list) else []
+    return [{"type": "image", "url": part["image_url"]["url"]} for part in images]
+
+
+def _list(data: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": data, **ends, "has_more": more}
+
+
+def _pairs(fields: Fields) -> dict[str, Any]:
+    """A thread's metadata, with their documented limits."""
+    found = fields.object("metadata") or {}
+    fits = len(found) <= MAX_PAIRS and all(
+        len(key) <= MAX_KEY and (not isinstance(value, str) or len(value) <= MAX_VALUE) for key, value in found.items()
+    )
+    if not fits:
+        said = f"expected at most {MAX_PAIRS} pairs, keys of {MAX_KEY} and values of {MAX_VALUE} characters"
+        fields.wrong("metadata", said)
+    return found
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

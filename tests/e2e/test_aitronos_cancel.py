@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from proxy.core.lifecycle import Outcome
 from proxy.dialects.aitronos import cancel as cancelling
+from proxy.engine.relay import Relay
 from support.aitronos import (
     DONE,
     EDIT,
@@ -310,22 +312,52 @@ async def test_cancel_of_an_error(tmp_path: Path) -> None:
         assert error_of(found, 405)["code"] == "METHOD_NOT_ALLOWED"
 
 
+def held(proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let no generation come to its end before the event is set: its tokens take that long to be counted."""
+    released = asyncio.Event()
+
+    async def count(_relay: Relay) -> None:
+        await released.wait()
+
+    monkeypatch.setattr(proxy.app.engine, "count", count)
+    return released
+
+
 @pytest.mark.parametrize(("window", "mode"), MODES, ids=["edit", "keep"])
-async def test_cancel_that_is_not_confirmed_in_time(tmp_path: Path, window: dict[str, Any], mode: str) -> None:
-    """A cancel that does not wait for the end says the mode that the end then has."""
-    settings = {**window, "confirm_timeout": "1ms"}
+async def test_cancel_that_is_not_confirmed_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: dict[str, Any], mode: str
+) -> None:
+    """A cancel that is answered before the end says the mode that the end then has."""
+    settings = {**window, "confirm_timeout": "20ms"}
     async with served(events_then_hang(SAID), tmp_path, cancellation=settings) as (proxy, _):
-        for _ in range(5):
-            async with RawClient(proxy.port) as client:
-                thread_id = await begin(client)
-                await wait_for_words(client)
-                receipt = await cancel(proxy, thread_id)
-                found = await client.answer()
-            await settled(proxy)
-            assert is_mode(receipt.json(), mode)
-            assert (await cancel(proxy, thread_id)).json() == receipt.json()
-            assert names(events_of(found.body))[-1] == "response.cancelled"
-            assert len(await messages(proxy, thread_id)) == (0 if mode == "quick_edit" else 2)
+        released = held(proxy, monkeypatch)
+        async with RawClient(proxy.port) as client:
+            thread_id = await begin(client)
+            await wait_for_words(client)
+            receipt = await cancel(proxy, thread_id)
+            released.set()
+            found = await client.answer()
+        await settled(proxy)
+        assert is_mode(receipt.json(), mode)
+        assert (await cancel(proxy, thread_id)).json() == receipt.json()
+        assert names(events_of(found.body))[-1] == "response.cancelled"
+        assert len(await messages(proxy, thread_id)) == (0 if mode == "quick_edit" else 2)
+
+
+async def test_cancel_of_what_is_complete_and_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel after the last token, while the end is still being written, finds nothing to stop."""
+    settings = {**EDIT, "confirm_timeout": "20ms"}
+    async with served(sse_stream(chat_events(1)), tmp_path, cancellation=settings) as (proxy, _):
+        released = held(proxy, monkeypatch)
+        async with RawClient(proxy.port) as client:
+            thread_id = await begin(client)
+            (relay,) = proxy.app.engine.registry
+            await eventually(lambda: relay.generation.outcome is Outcome.COMPLETED, what="the answer is complete")
+            assert error_of(await cancel(proxy, thread_id), 404)["code"] == "RESOURCE_NOT_FOUND"
+            released.set()
+            found = await client.answer()
+        assert names(events_of(found.body))[-1] == "response.completed"
+        assert len(await messages(proxy, thread_id)) == 2
 
 
 async def test_stop_before_its_stream(tmp_path: Path) -> None:

@@ -132,3 +132,27 @@ async def test_thread_after_an_edit(tmp_path: Path) -> None:
         await client.answer()
         found = await get(proxy, f"{THREADS}/{thread_id}")
     assert (found["status"], found["message_count"], found["last_message_at"]) == ("inactive", 0, None)
+
+
+async def test_hidden_threads_do_not_shorten_pages(tmp_path: Path) -> None:
+    """A page of a list has as many threads as asked for, however many hidden ones lie between."""
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, _):
+        shown = []
+        for number in range(8):
+            made = (await call(proxy, "POST", THREADS, {"visible_in_ui": number in (0, 4, 5)})).json()
+            shown += [made["id"]] if made["visible_in_ui"] else []
+        page = await get(proxy, f"{THREADS}?limit=2")
+        unknown = await call(proxy, "GET", f"{THREADS}?after=thrd_unknown")
+    assert [each["id"] for each in page["data"]] == shown[:0:-1]
+    assert page["has_more"]
+    assert error_of(unknown, 404)["code"] == "RESOURCE_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "metadata", [{str(n): "" for n in range(17)}, {"k" * 65: ""}, {"k": "v" * 513}], ids=["pairs", "key", "value"]
+)
+async def test_limits_of_metadata(tmp_path: Path, metadata: dict[str, str]) -> None:
+    """A thread takes 16 pairs, with keys and values of some length."""
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, _):
+        found = await call(proxy, "POST", THREADS, {"metadata": metadata})
+    assert error_of(found, 422)["details"]["fields"][0]["field"] == "metadata"

@@ -76,4 +76,9 @@ async def _dify(_proxy: Contestant, connection: Connection, script: Script) -> N
     connection.send(client.request(json.dumps(body).encode(), "/dify/completion-messages"))
 
 
-OPENS: Final[dict[str, Open]] = {"dify": _dify}
+async def _aitronos(_proxy: Contestant, connection: Connection, script: Script) -> None:
+    body = {"inputs": [{"role": "user", "content": script.words()}], "stream": True}
+    connection.send(client.request(json.dumps(body).encode(), "/aitronos/model/response"))
+
+
+OPENS: Final[dict[str, Open]] = {"dify": _dify, "aitronos": _aitronos}

@@ -205,3 +205,15 @@ def test_paragraphs(pieces: list[str], data: st.DataObject) -> None:
     found = [*parts.feed(text[:cut]), *parts.feed(text[cut:]), *parts.rest()]
     assert found == expected
     assert "".join(each["text"] for each in found).replace("\n", "") == text.replace("\n", "")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.CANCELLED])
+def test_blocks_without_a_finish(outcome: Outcome) -> None:
+    """What an upstream that gives no reason to finish left open is in the kept blocks as in the last events."""
+    translation = a_translation(a_turn(window=0.0), structured=True)
+    partial, deltas = folded(chat_events(words=["One.\n\nTwo."], finish=None))
+    translation.deltas(deltas, 101.0)
+    end = over(partial, outcome=outcome, cause=Cause.CLIENT if outcome is Outcome.CANCELLED else None)
+    kept = translation.stored(end)
+    assert [block["text"] for block in kept.content["blocks"]] == ["One.", "Two."]
+    assert [each["block"]["text"] for each in events_of(translation.ending(end)) if "block" in each] == ["Two."]

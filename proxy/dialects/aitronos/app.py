@@ -10,6 +10,7 @@ from typing import Final
 from proxy.core.errors import Refusal
 from proxy.dialects.aitronos import catalog, errors, respond, threads
 from proxy.dialects.aitronos.cancel import cancel
+from proxy.dialects.aitronos.ids import NAME
 from proxy.engine.dialect import Endpoint, PlainReply, Serve
 
 RESPONSE: Final = "/model/response"
@@ -27,7 +28,7 @@ _FIXED: Final[Mapping[str, Mapping[str, Serve]]] = {
 class Aitronos:
     """The dialect `aitronos`."""
 
-    name: Final = respond.NAME
+    name: Final = NAME
 
     def endpoint(self, method: str, rest: str) -> Endpoint | None:
         """The endpoints.
@@ -52,7 +53,7 @@ def _of_thread(rest: str) -> Mapping[str, Serve] | None:
     """The endpoints below one thread's id."""
     match rest.split("/"):
         case ["", "model", "response", thread_id, "cancel"] if thread_id:
-            return {"POST": partial(cancel, thread_id, respond.NAME)}
+            return {"POST": partial(cancel, thread_id)}
         case ["", "threads", thread_id] if thread_id:
             return {
                 "GET": partial(threads.read, thread_id),

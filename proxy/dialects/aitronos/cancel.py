@@ -10,7 +10,7 @@ from typing import Any, Final
 from proxy.core.lifecycle import Cause, Outcome, RunState
 from proxy.dialects.aitronos import errors
 from proxy.dialects.aitronos.fields import read_fields
-from proxy.dialects.aitronos.ids import thread_key
+from proxy.dialects.aitronos.ids import NAME, thread_key
 from proxy.dialects.aitronos.turn import Decision, turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
@@ -20,14 +20,14 @@ LEFT_SECONDS: Final = 10.0
 """So long after its starter left a cancel of the stream is still answered."""
 
 
-async def cancel(thread_id: str, dialect: str, request: PlainRequest, desk: Desk) -> PlainReply:
+async def cancel(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
     """Cancel the stream of a thread; for a minute a repeated cancel is answered like the first one."""
     await read_fields(request.body, desk, may_be_empty=True)
     key = thread_key(thread_id)
     run = desk.run(key)
     if run is not None:
         if not run.is_over:
-            await desk.stop(key, dialect=dialect)
+            await desk.stop(key, dialect=NAME)
         if (decision := await _decision(run, desk)) is not None:
             return PlainReply(200, json.dumps(decision.body()).encode())
     elif any(not other.is_over for other in desk.anybodys_runs(key)):

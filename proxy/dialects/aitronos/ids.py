@@ -1,9 +1,10 @@
-"""The API's ids: a prefix and 32 hex digits."""
+"""The dialect's name, and the API's ids: a prefix and 32 hex digits."""
 
 from typing import Final
 
 from proxy.core.ids import new_id
 
+NAME: Final = "aitronos"
 THREAD: Final = "thrd_"
 LONG_THREAD: Final = "thread_"
 """Some of the API's servers and documents say this; it means the same thread."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.dialects.aitronos import errors, history
 from proxy.dialects.aitronos.fields import read_fields
-from proxy.dialects.aitronos.ids import THREAD, fresh, thread_key
+from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
 from proxy.dialects.aitronos.request import Asked, read_request
 from proxy.dialects.aitronos.threads import thread_metadata
 from proxy.dialects.aitronos.translation import Named, ResponseTranslation
@@ -22,7 +22,6 @@ from proxy.engine.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat
 
-NAME: Final = "aitronos"
 WIRE: Final = OpenAIChat()
 PLAIN: Final = "Answer in plain text, without Markdown or any other formatting."
 """What the output mode `plain` asks of the model: formatting can't be taken out of a stream piece by piece."""

@@ -12,13 +12,12 @@ from proxy.core.lifecycle import RunState
 from proxy.dialects.aitronos import errors, history
 from proxy.dialects.aitronos.catalog import reply
 from proxy.dialects.aitronos.fields import Fields, read_fields
-from proxy.dialects.aitronos.ids import THREAD, fresh, thread_key
+from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
 from proxy.dialects.aitronos.query import Page, read_page
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.stores.conversations import Window
 
-NAME: Final = "aitronos"
 MAX_TITLE: Final = 512
 MAX_PAIRS: Final = 16
 MAX_KEY: Final = 64

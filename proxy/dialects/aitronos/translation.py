@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import Delta, DeltaKind
+from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
 from proxy.core.lifecycle import ASKED_FOR
 from proxy.core.usage import Usage
@@ -52,12 +53,14 @@ class ResponseTranslation:
         self._named = named
         self._turn = turn
         self._ahead = ahead
+        self._ids: dict[str, str] = {}
         self._reasons = False
         self._finish = ""
         self._paragraphs = Paragraphs() if structured else None
         self._calls = Calls()
         self._blocks: list[dict[str, Any]] = []
         self._length = 0
+        self._last: bytes | None = None
 
     @property
     def keep_alive(self) -> KeepAlive:
@@ -133,21 +136,28 @@ class ResponseTranslation:
     def ending(self, over: Over) -> bytes:
         """Exactly one of completed, cancelled and error, then `[DONE]`. A call cut short is not said."""
         if over.refusal is not None:
-            return self._end_reasoning() + self._error(over) + DONE
+            return self._end_reasoning() + self._error(over.refusal) + DONE
         if over.is_stopped:
-            last = self._end_reasoning()
-            if self._turn.decision is None or not self._turn.decision.is_edit:  # else nothing of it is left to show
-                last += self._say_blocks(self._rest_of_text())
             length = self._length if over.partial.clipped else len(_text(over))
             ids = {"thread_id": self._named.thread_id, "response_id": self._named.response_id}
-            return last + event("response.cancelled", status="cancelled", **ids, partial_content_length=length) + DONE
-        last = self._end_reasoning() + self._say_blocks([*self._rest_of_text(), *self._calls.rest()])
-        return last + event("response.completed", status="completed", **self._whole(over)) + DONE
+            return (
+                self._say_last(over)
+                + event("response.cancelled", status="cancelled", **ids, partial_content_length=length)
+                + DONE
+            )
+        return self._say_last(over) + event("response.completed", status="completed", **self._whole(over)) + DONE
 
-    def _error(self, over: Over) -> bytes:
-        refusal = over.refusal
-        if refusal is None:
-            raise RuntimeError("an error without a reason")
+    def _say_last(self, over: Over) -> bytes:
+        """What is still to be said before the end, the same whenever it is asked for; it makes the blocks whole."""
+        if self._last is None:
+            decision = self._turn.decision
+            is_gone = over.is_stopped and decision is not None and decision.is_edit
+            text = [] if is_gone else self._rest_of_text()
+            calls = [] if over.is_stopped else self._calls.rest()
+            self._last = self._end_reasoning() + self._say_blocks([*text, *calls])
+        return self._last
+
+    def _error(self, refusal: Refusal) -> bytes:
         status, code = code_of(refusal)
         words = {"message": refusal.message, "code": code, "error_status": status}
         return event("response.error", status="failed", thread_id=self._named.thread_id, **words)
@@ -182,17 +192,20 @@ class ResponseTranslation:
         text, metadata = _text(over), dict(self._named.metadata)
         if over.refusal is not None:
             return Stored(MessageStatus.FAILED, text, metadata=metadata)
-        if not over.is_stopped:
-            return Stored(MessageStatus.COMPLETED, text, content=self._content(over, text), metadata=metadata)
         # A client that left may still say why; a server that shuts down edits nothing.
         if over.cause in ASKED_FOR and self._turn.decide(self._ahead + over.elapsed).is_edit:
             return Stored(MessageStatus.CANCELLED, "", drops=tuple(self._turn.messages))
-        return Stored(MessageStatus.CANCELLED, text, metadata={**metadata, **CANCELLED})
+        self._say_last(over)
+        content = self._content(over, text)
+        if over.is_stopped:
+            return Stored(MessageStatus.CANCELLED, text, content=content, metadata={**metadata, **CANCELLED})
+        return Stored(MessageStatus.COMPLETED, text, content=content, metadata=metadata)
 
     def _content(self, over: Over, text: str) -> dict[str, Any] | None:
-        """What plain text does not say: the calls of tools, as the upstream wants them back, and the blocks."""
+        """What plain text does not say: whole calls of tools, as the upstream wants them back, and the blocks."""
         found: dict[str, Any] = {}
-        if calls := over.partial.tool_calls():
+        calls = [] if over.is_stopped else over.partial.tool_calls()
+        if calls:
             functions = [
                 {"id": ident, "type": "function", "function": {"name": name, "arguments": arguments}}
                 for ident, name, arguments in calls

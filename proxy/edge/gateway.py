@@ -124,7 +124,7 @@ class Gateway:
             case PlainReply():
                 return reply(request, found)
             case Watch():
-                return await watch(request, found.source, runtime.settings.limits.write_deadline)
+                return await watch(request, found, runtime.settings.limits.write_deadline)
             case Relay():
                 return await self._follow(request, runtime, found, reader)
 

@@ -10,10 +10,8 @@ from proxy.edge import downstream
 from proxy.edge.client_address import ClientAddresses
 from proxy.edge.cors import cors_headers
 from proxy.edge.request import Request
-from proxy.engine.dialect import PlainReply
+from proxy.engine.dialect import PlainReply, Watch
 from proxy.engine.readers import Reader
-from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
 
 CALL_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
 STREAM_HEADERS: Final[tuple[HeaderPair, ...]] = (
@@ -41,17 +39,20 @@ def reply(request: Request, plain: PlainReply) -> web.Response:
     return web.Response(status=plain.status, body=plain.body, headers=CIMultiDict(headers))
 
 
-async def watch(request: Request, source: Relay | Finished, deadline: float) -> web.StreamResponse:
+async def watch(request: Request, asked: Watch, deadline: float) -> web.StreamResponse:
     """Send a generation's events from the first one as they were said, to the end.
 
     Raises:
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
-    reader = Reader(holds=False)
+    source, reader = asked.source, Reader(holds=False)
+    reader.cursor = asked.position
     source.attach(reader)
     headers = [("Server", "quell"), *STREAM_HEADERS, *cors_headers(request.http, request.served.route.cors)]
     try:
         response, sink = await downstream.begin(request.http, 200, headers, None)
+        if asked.beginning:
+            reader.lags = not sink.write(asked.beginning)
         await downstream.follow(source, reader, sink, deadline)
         return response
     finally:

@@ -80,6 +80,10 @@ class Desk:
         registry, name = self._engine.registry, self.identity.name
         return registry.find(name, any_id) or registry.find_finished(name, any_id)
 
+    def generation(self, uid: str) -> Relay | Finished | None:
+        """The generation with this `uid`, which a store gave for the caller: live, or ended a short time ago."""
+        return self._engine.registry.find_uid(uid)
+
     async def stop(
         self, any_id: str, *, dialect: str, user: str | None = None, reason: str | None = None
     ) -> Record | None:

@@ -85,9 +85,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Send a generation's events from the first one, to the end: what its tape has, live or finished."""
+    """Send a generation's events from the first one, to the end: what its tape has, live or finished.
+
+    `beginning` stands for what is no longer on the tape: it is sent first, then the tape is read from `position` on.
+    """
 
     source: "Relay | Finished"
+    beginning: bytes = b""
+    position: int = 0
 
 
 Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | Watch]]

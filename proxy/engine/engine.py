@@ -103,6 +103,10 @@ class Engine:
         kept = relay.plan.kept
         if kept is None:
             return
+        try:
+            await relay.start_on_disk()
+        except Refusal:  # what the store has under this id is another generation's
+            return
         answer = kept.answer
         owner = Owner(answer.identity, answer.dialect)
         if stored.drops:
@@ -177,8 +181,9 @@ class Engine:
         relay = Relay(generation, plan, asked.call, asked.rules, asked.upstream, tape, started, self)
         if reader is not None:
             relay.attach(reader)
-        if (stop := self.registry.take_stop(name, task_id, now, plan.user)) is not None:
-            relay.stop(stop)
+        for chosen in filter(None, (task_id, plan.message_id)):
+            if (stop := self.registry.take_stop(name, chosen, now, plan.user)) is not None:
+                relay.stop(stop)
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)

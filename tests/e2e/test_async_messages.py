@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +28,7 @@ from support.async_messages import (
 )
 from support.chat import chat_events, text
 from support.client import RawClient
-from support.program import config_text
+from support.program import config_text, running_program
 from support.proxy import RunningProxy, running_proxy
 from support.scripts import events_then_hang, hang, headers_then_hang, sse_stream
 from support.stops import Ask, call, record, settled, stop
@@ -283,6 +285,38 @@ async def test_duplicates(tmp_path: Path) -> None:
     assert (late.status, late.json()["detail"]) == (422, [{**detail, "type": "value_error"}])
 
 
+async def test_duplicate_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that finds its id taken only when it writes is refused as well, and what has the id stays untouched."""
+    async with served(events_then_hang(SAID), tmp_path) as (proxy, up):
+        await initiate(proxy)
+        await up.conn()
+        await send(proxy, "POST", "/m-1/cancel")
+
+        async def finds_nothing(*_: Any) -> None:
+            return None
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(proxy.app.engine.conversations), "find_message", finds_nothing)
+            refused = await send(proxy, "POST", "?message_id=m-1", BODY)
+        await settled(proxy)
+        assert (refused.status, refused.json()["detail"][0]["loc"]) == (422, ["query", "message_id"])
+        assert (await status(proxy))["status"] == "cancelled"
+        assert len(up.requests) == 1
+
+
+async def test_wiped_while_it_lives(tmp_path: Path) -> None:
+    """The text of a live generation can be wiped: readers to come get none of it, and its record will have none."""
+    async with served(events_then_hang(SAID), tmp_path) as (proxy, _), RawClient(proxy.port) as reader:
+        await initiate(proxy)
+        await reader.get(f"{ROOT}/m-1/stream")
+        await reader.until(b"text_delta", 8)
+        (relay,) = proxy.app.engine.registry
+        await proxy.app.engine.wipe(relay.generation.facts.uid)
+        assert relay.tape.start == relay.tape.end
+        await send(proxy, "POST", "/m-1/cancel")
+        assert (await record(proxy, "m-1"))["text"] is None
+
+
 async def test_generated_id(tmp_path: Path) -> None:
     """Without an id of the caller's a new one is made, which is also the generation's message id."""
     async with served(sse_stream(EVENTS), tmp_path) as (proxy, _):
@@ -335,6 +369,33 @@ async def test_long_live_stream(tmp_path: Path) -> None:
         late = await stream(proxy)
     assert text_of(said) == text_of(late) == "".join(words)
     assert types_of(said) == types_of(late) == [*WHOLE, "message_stop"]
+
+
+def written(folder: Path) -> str:
+    """The text of messages in progress that has reached the disk."""
+    with closing(sqlite3.connect(f"file:{folder / 'quell.db'}?mode=ro", uri=True)) as db:
+        return "".join(piece for (piece,) in db.execute('SELECT piece FROM message_text ORDER BY "offset"'))
+
+
+async def test_killed(tmp_path: Path) -> None:
+    """After a `kill -9` a message that was being made shows what was written of it, then an error."""
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        config = config_text(up.base_url, route=ROUTE)
+        async with running_program(config, tmp_path) as program, RawClient(program.port) as client:
+            await client.post(f"{ROOT}?message_id=m-1", BODY)
+            assert (await client.answer()).status == 200
+            await eventually(lambda: written(tmp_path) == text(8), what="the text is on disk")
+            program.kill()
+        async with running_program(config, tmp_path) as program, RawClient(program.port) as client:
+            await client.get(f"{ROOT}/m-1/stream")
+            said = (await client.answer()).body
+            await client.get(f"{ROOT}/m-1/status")
+            found = (await client.answer()).json()
+    assert types_of(said) == ["message_start", "content_block_start", "content_block_delta", "error"]
+    assert text_of(said) == text(8)
+    assert found["status"] == "error"
+    assert "stopped while" in found["error_message"]
+    assert found["completed_at"] is not None
 
 
 async def test_ping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

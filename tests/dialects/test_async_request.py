@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import Refusal, Source, UpstreamErrorKind
+from proxy.dialects.async_messages.app import AsyncMessages
 from proxy.dialects.async_messages.errors import refused
 from proxy.dialects.async_messages.request import read_id, read_request
 
@@ -220,3 +221,17 @@ def test_error_types(refusal: Refusal, status: int, kind: str) -> None:
     assert headers.items() >= {key: value for key, value in refusal.headers.items() if key == "Retry-After"}.items()
     if status == 401:
         assert (told["detail"], headers["WWW-Authenticate"][:5]) == ("Not authenticated", "Basic")
+
+
+@pytest.mark.parametrize("rest", ["/messages", "/chat/completions", "/messages/asynchronous", "/v1/messages/async"])
+def test_paths_of_others(rest: str) -> None:
+    """A path that is none of this API's is left to the route's next dialect."""
+    assert AsyncMessages().endpoint("POST", rest) is None
+
+
+@pytest.mark.parametrize("rest", ["/Messages/Async", "/messages/ASYNC/m-1/cancel", "/messages/async/m-1/pause"])
+def test_paths_of_nobody(rest: str) -> None:
+    """One of ours in other letters, or one that we don't know below ours, is 404 and never somebody else's."""
+    with pytest.raises(Refusal) as caught:
+        AsyncMessages().endpoint("POST", rest)
+    assert caught.value.status == 404

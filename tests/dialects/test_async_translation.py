@@ -198,6 +198,14 @@ def test_interleaved_calls() -> None:
     assert accumulated(data(said_again(message))) == accumulated(found)
 
 
+def test_late_piece() -> None:
+    """What comes for a call that was whole and closed is left out, of the stream and of what is stored."""
+    told = Told([call(0, "{}", id="x", name="f"), call(1, "{}", id="y", name="g"), call(0, " "), chunk("stop")])
+    found, message = told.end(told.over())
+    assert kinds(found)[1:-2] == ["start 0", "delta 0", "stop 0", "start 1", "delta 1", "stop 1"]
+    assert [block["said"] for block in message.content] == ["{}", "{}"]
+
+
 def test_nameless_call() -> None:
     """A call without an id gets one, so that its result can be told apart."""
     told = Told([call(0, "{}", name="f"), chunk("stop")])

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from proxy.core.conversation import MessageStatus
 from proxy.dialects.async_messages.translation import MessageTranslation
+from proxy.engine.desk import Desk
 from support.async_messages import (
     BODY,
     CANCELLED,
@@ -277,6 +279,7 @@ async def test_duplicates(tmp_path: Path) -> None:
         assert sorted(answer.status for answer in answers) == [200] + [422] * 7
         assert text_of(await stream(proxy)) == text(8)
         await settled(proxy)
+        assert len((await call(proxy, "GET", "/v1/generations")).json()["data"]) == 1
         late = await send(proxy, "POST", "?message_id=m-1", BODY)
         forget_tapes(proxy)
         assert (await status(proxy))["status"] == "completed"
@@ -286,22 +289,87 @@ async def test_duplicates(tmp_path: Path) -> None:
 
 
 async def test_duplicate_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start that finds its id taken only when it writes is refused as well, and what has the id stays untouched."""
+    """A start that finds its id taken only when it writes is refused as well, and what has the id goes on untouched."""
     async with served(events_then_hang(SAID), tmp_path) as (proxy, up):
         await initiate(proxy)
         await up.conn()
-        await send(proxy, "POST", "/m-1/cancel")
 
-        async def finds_nothing(*_: Any) -> None:
+        async def nothing(*_: Any) -> None:
             return None
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(proxy.app.engine.conversations), "find_message", finds_nothing)
+            patch.setattr(type(proxy.app.engine.conversations), "find_message", nothing)
+            patch.setattr(Desk, "find", lambda *_: None)
             refused = await send(proxy, "POST", "?message_id=m-1", BODY)
-        await settled(proxy)
+        await eventually(lambda: len(proxy.app.engine.registry) == 1, what="the second start is over")
         assert (refused.status, refused.json()["detail"][0]["loc"]) == (422, ["query", "message_id"])
-        assert (await status(proxy))["status"] == "cancelled"
+        assert (await status(proxy))["status"] == "processing"
+        await send(proxy, "POST", "/m-1/cancel")
+        assert text_of(await stream(proxy)) == text(8)
         assert len(up.requests) == 1
+
+
+async def test_cancel_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel that comes while the start is on its way to the disk finds its message, and stops it."""
+    go = asyncio.Event()
+    async with served(hang(), tmp_path) as (proxy, up):
+        store = type(proxy.app.engine.conversations)
+        add = store.add_messages
+
+        async def slowly(self: Any, *messages: Any) -> bool:
+            await go.wait()
+            return await add(self, *messages)
+
+        monkeypatch.setattr(store, "add_messages", slowly)
+        starting = asyncio.create_task(initiate(proxy))  # noqa: TID251 the test is its owner
+        await eventually(lambda: len(proxy.app.engine.registry), what="the message is on its way")
+        cancelling = asyncio.create_task(send(proxy, "POST", "/m-1/cancel"))  # noqa: TID251 the test is its owner
+        await asyncio.wait({cancelling}, timeout=0.05)
+        assert not cancelling.done()
+        go.set()
+        await starting
+        assert (await cancelling).status == 200
+        assert (await status(proxy))["status"] == "cancelled"
+        await up.no_connections()
+
+
+async def test_read_while_its_end_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that was stopped before it could say anything has its whole stream, be its end not on disk yet."""
+    go = asyncio.Event()
+    async with served(hang(), tmp_path) as (proxy, _):
+        ledger = type(proxy.app.engine.ledger)
+        end = ledger.end
+
+        async def slowly(self: Any, *records: Any) -> None:
+            await go.wait()
+            await end(self, *records)
+
+        monkeypatch.setattr(ledger, "end", slowly)
+        await send(proxy, "POST", "/m-1/cancel")
+        await initiate(proxy)
+        async with RawClient(proxy.port) as reader:
+            await reader.get(f"{ROOT}/m-1/stream")
+            await eventually(lambda: [relay.ending for relay in proxy.app.engine.registry], what="it has ended")
+            go.set()
+            assert types_of((await reader.answer()).body) == ["message_start", "message_delta", "message_stop"]
+
+
+async def test_ended_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that ends between two looks at it is shown as it ended."""
+    async with served(sse_stream(EVENTS), tmp_path) as (proxy, _):
+        await initiate(proxy)
+        await settled(proxy)
+        store = type(proxy.app.engine.conversations)
+        find = store.find_message
+        looks: list[str] = []
+
+        async def stale(self: Any, owner: Any, message_id: str) -> Any:
+            found: Any = await find(self, owner, message_id)
+            looks.append(message_id)
+            return replace(found, status=MessageStatus.IN_PROGRESS) if len(looks) == 1 else found
+
+        monkeypatch.setattr(store, "find_message", stale)
+        assert (await status(proxy))["status"] == "completed"
 
 
 async def test_wiped_while_it_lives(tmp_path: Path) -> None:

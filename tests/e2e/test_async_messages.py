@@ -348,10 +348,13 @@ async def test_read_while_its_end_is_written(tmp_path: Path, monkeypatch: pytest
         await send(proxy, "POST", "/m-1/cancel")
         await initiate(proxy)
         async with RawClient(proxy.port) as reader:
+            await eventually(lambda: all(relay.ending for relay in proxy.app.engine.registry), what="it has ended")
             await reader.get(f"{ROOT}/m-1/stream")
-            await eventually(lambda: [relay.ending for relay in proxy.app.engine.registry], what="it has ended")
+            reading = asyncio.create_task(reader.answer())  # noqa: TID251 the test is its owner
+            await asyncio.wait({reading}, timeout=0.05)
+            assert not reading.done()
             go.set()
-            assert types_of((await reader.answer()).body) == ["message_start", "message_delta", "message_stop"]
+            assert types_of((await reading).body) == ["message_start", "message_delta", "message_stop"]
 
 
 async def test_ended_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

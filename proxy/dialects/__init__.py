@@ -6,7 +6,5 @@ from proxy.dialects.dify.app import Dify
 from proxy.dialects.openai import OpenAI
 from proxy.engine.dialect import Dialect
 
-DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect for dialect in (OpenAI(), Dify(), AsyncMessages(), Aitronos())
-}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAI(), Dify(), AsyncMessages(), Aitronos())}
 """The dialects that are served, by their names in the settings."""

@@ -103,10 +103,6 @@ class Engine:
         kept = relay.plan.kept
         if kept is None:
             return
-        try:
-            await relay.start_on_disk()
-        except Refusal:  # what the store has under this id is another generation's
-            return
         answer = kept.answer
         owner = Owner(answer.identity, answer.dialect)
         if stored.drops:

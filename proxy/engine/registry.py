@@ -136,6 +136,10 @@ class Registry:
         uid = self._finished_ids.get((identity, any_id))
         return None if uid is None or self.is_ambiguous(identity, any_id) else self._finished[uid]
 
+    def find_uid(self, uid: str) -> Relay | Finished | None:
+        """The generation whose record has this `uid`: live, or ended a short time ago."""
+        return self._live.get(uid) or self._finished.get(uid)
+
     def find_anybodys(self, any_id: str) -> Relay | None:
         """For the operator: the one live generation with this id, whoever owns it; None also when several have it."""
         found = [relay for (_, name), relay in self._named.items() if name == any_id]

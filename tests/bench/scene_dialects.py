@@ -81,4 +81,11 @@ async def _aitronos(_proxy: Contestant, connection: Connection, script: Script) 
     connection.send(client.request(json.dumps(body).encode(), "/aitronos/model/response"))
 
 
-OPENS: Final[dict[str, Open]] = {"dify": _dify, "aitronos": _aitronos}
+async def _async_messages(proxy: Contestant, connection: Connection, script: Script) -> None:
+    body = {"model": "default", "messages": [{"role": "user", "content": script.words()}]}
+    path = "/async_messages/messages/async"
+    told = await client.fetch(proxy.port, path, "POST", json.dumps(body).encode())
+    connection.send(client.request(b"", f"{path}/{json.loads(told)['message_id']}/stream", "GET"))
+
+
+OPENS: Final[dict[str, Open]] = {"dify": _dify, "async_messages": _async_messages, "aitronos": _aitronos}

@@ -376,16 +376,18 @@ async def test_ended_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_wiped_while_it_lives(tmp_path: Path) -> None:
-    """The text of a live generation can be wiped: readers to come get none of it, and its record will have none."""
+    """The text of a live generation can be wiped: who reads it reads to the end, afterwards it is nowhere."""
     async with served(events_then_hang(SAID), tmp_path) as (proxy, _), RawClient(proxy.port) as reader:
         await initiate(proxy)
         await reader.get(f"{ROOT}/m-1/stream")
         await reader.until(b"text_delta", 8)
         (relay,) = proxy.app.engine.registry
         await proxy.app.engine.wipe(relay.generation.facts.uid)
-        assert relay.tape.start == relay.tape.end
         await send(proxy, "POST", "/m-1/cancel")
+        assert (await reader.answer()).body.endswith(b'data: {"type":"message_stop"}\n\n')
         assert (await record(proxy, "m-1"))["text"] is None
+        assert (await call(proxy, "GET", "/v1/generations/m-1/events")).status == 410
+        assert relay.tape.start == relay.tape.end
 
 
 async def test_generated_id(tmp_path: Path) -> None:

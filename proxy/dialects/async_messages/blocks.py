@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.core.deltas import Delta, DeltaKind
-from proxy.core.partial import Choice, Partial, Text, safe_text
+from proxy.core.kept_text import Text
+from proxy.core.partial import Choice, Partial, safe_text
 from proxy.dialects.async_messages.events import PREFIX, Events
 
 KINDS: Final = {

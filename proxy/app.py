@@ -98,7 +98,7 @@ class App:
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
-        self._stack.push_async_callback(engine.end_chores)
+        self._stack.push_async_callback(engine.sweeper.end_chores)
         try:
             runtime = await self._runtime(settings, {})
         except ReloadError as error:
@@ -107,7 +107,7 @@ class App:
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(), "warm the tokenizer")
-        self.tasks.start(engine.sweep_forever(settings.ledger.flush), "sweep")
+        self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
         self.tasks.start(give_back_forever(), "give memory back")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from proxy.core.partial import Partial
+from proxy.core.partial import Partial, safe_text
+
+_FIRST_HALVES = ("\ud800", "\udbff")
 
 
 class DeltaKind(Enum):
@@ -36,18 +38,30 @@ class DeltaPartial(Partial):
     """A partial that also remembers what was added since somebody asked last."""
 
     _deltas: list[Delta] = field(default_factory=list)
+    _half: str = ""
+    """The first half of a surrogate pair: it is said together with the second one, which the next event brings."""
 
     def add_content(self, choice: int, text: str) -> None:
         """See `Partial`."""
         Partial.add_content(self, choice, text)
         if not choice:
-            self._deltas.append(Delta(DeltaKind.TEXT, text))
+            self._say(text)
 
     def add_contents(self, choice: int, texts: list[str]) -> None:
         """See `Partial`; each piece is a delta of its own, so that it does not matter how many came at once."""
         Partial.add_content(self, choice, "".join(texts))
         if not choice:
-            self._deltas += [Delta(DeltaKind.TEXT, text) for text in texts]
+            for text in texts:
+                self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._half or not text.isascii():
+            text, self._half = self._half + text, ""
+            if text and _FIRST_HALVES[0] <= text[-1] <= _FIRST_HALVES[1]:
+                text, self._half = text[:-1], text[-1]
+            text = safe_text(text)
+        if text:
+            self._deltas.append(Delta(DeltaKind.TEXT, text))
 
     def add_reasoning(self, choice: int, text: str) -> None:
         """See `Partial`."""
@@ -71,6 +85,9 @@ class DeltaPartial(Partial):
         """See `Partial`."""
         Partial.finish(self, choice, reason)
         if not choice:
+            if self._half:  # the second half never came
+                self._half = ""
+                self._say("\ufffd")
             self._deltas.append(Delta(DeltaKind.FINISH, reason))
 
     def take_deltas(self) -> list[Delta]:

@@ -11,9 +11,10 @@ from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
 from proxy.engine.head import Ending
+from proxy.engine.keep_alive import COMMENT
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Finished
-from proxy.engine.relay import COMMENT, Relay
+from proxy.engine.relay import Relay
 from proxy.engine.tape import FallenBehindError, Tape
 
 STREAM_HEADERS: tuple[HeaderPair, ...] = (

@@ -29,6 +29,7 @@ from proxy.engine.dialect import (
     PlainReply,
     PlainRequest,
     PlanMaker,
+    Refuse,
     Serve,
     StopCall,
     Watch,
@@ -88,6 +89,8 @@ class Gateway:
         served, http, limits = request.served, request.http, runtime.settings.limits
         if endpoint is None:
             return await self._control.handle(request, runtime)
+        if isinstance(endpoint, Refuse):
+            raise endpoint.refusal
         if isinstance(endpoint, StopCall):
             return await self._control.stop_by_dialect(request, runtime, endpoint)
         if callable(endpoint):

@@ -12,7 +12,7 @@ from proxy.core.headers import HeaderPair, credential_headers, identity_of
 from proxy.core.routing import RouteTable
 from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
-from proxy.engine.dialect import Dialect, Endpoint
+from proxy.engine.dialect import Dialect, Endpoint, Refuse
 from proxy.engine.plan import Rules
 from proxy.engine.upstream import Upstream
 
@@ -33,12 +33,15 @@ class Served:
     """What replaces the caller's credential; None: the caller's own goes up."""
 
     def endpoint(self, method: str, rest: str) -> tuple[Dialect, Endpoint]:
-        """Which dialect serves a request, and as what: the first one that knows it."""
+        """Which dialect serves a request, and as what: the first one that knows it, be it to refuse it."""
         for dialect in self.dialects:
-            found = dialect.endpoint(method, rest)
+            try:
+                found = dialect.endpoint(method, rest)
+            except Refusal as refusal:
+                found = Refuse(refusal)
             if found is not None:
                 return dialect, found
-        raise Refusal.not_found()
+        return self.dialects[0], Refuse(Refusal.not_found())
 
 
 @dataclass(frozen=True, slots=True)

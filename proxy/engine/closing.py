@@ -1,10 +1,16 @@
 """The last words of an answer that did not end by itself: to a client without a header, and at the end of a stream."""
 
+from typing import TYPE_CHECKING
+
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.engine.head import Ending
 from proxy.engine.plan import Plan
+from proxy.engine.services import Services
+
+if TYPE_CHECKING:
+    from proxy.engine.relay import Relay
 
 
 def refusal_of(stop: Stop) -> Refusal:
@@ -12,6 +18,39 @@ def refusal_of(stop: Stop) -> Refusal:
     if stop.cause is Cause.SHUTDOWN:
         return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
     return Refusal.cancelled()
+
+
+async def conclude_passed(relay: "Relay", services: Services) -> None:
+    """Answer the client and count. The count comes first only where the client waits for it."""
+    waits = relay.generation.stop is not None and relay.streams and relay.plan.wants_usage
+    if waits:
+        await services.count(relay)
+    _answer_client(relay)
+    if not waits:
+        await services.count(relay)
+
+
+def _answer_client(relay: "Relay") -> None:
+    """End every reader's stream, or answer with the refusal where nothing has gone out yet."""
+    ending, refusal = Ending.CLEAN, relay.refusal
+    if relay.head is None:
+        relay.show(refusal or Refusal.internal())
+    elif refusal is not None:
+        ending = _end_stream(relay, refusal) if relay.streams else Ending.BROKEN
+    relay.end_readers(ending)
+
+
+def _end_stream(relay: "Relay", refusal: Refusal) -> Ending:
+    frames, ending = last_frames(
+        relay.generation,
+        relay.plan,
+        refusal,
+        finish_reason=relay.rules.finish_reason,
+        amid_event=relay.amid_event,
+    )
+    if frames:
+        relay.pass_on(frames)
+    return ending
 
 
 def last_frames(

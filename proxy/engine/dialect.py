@@ -76,6 +76,13 @@ class PassThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nothing is served there, or not in this way: the dialect's own refusal."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Start a generation that needs no reader, and answer at once, as soon as its START is on disk."""
 
@@ -101,7 +108,7 @@ Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | 
 It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavailableError` where the store can't be used.
 """
 
-Endpoint = ModelCall | StopCall | PassThrough | Serve
+Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve
 
 
 class Dialect(Protocol):

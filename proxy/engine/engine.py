@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
@@ -14,7 +14,7 @@ from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
-from proxy.engine.failures import log_failure
+from proxy.engine.keeping import Keeping
 from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
@@ -24,17 +24,12 @@ from proxy.engine.relay import Relay
 from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
 from proxy.engine.spill import Spill
+from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
-from proxy.engine.translation import Kept, Stored
+from proxy.engine.translation import Stored
 from proxy.engine.upstream import Upstream
-from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
-
-SWEPT_AT_ONCE = 200
-"""So many generations are swept before other work gets its turn."""
-
-PURGE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +71,11 @@ class Engine:
         self.draining = False
         self._replica = replica
         self._relays = Tasks()
-        self._chores = Tasks()
         self._spill = Spill()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
-        self._purged = 0.0
+        self._keeping = Keeping(ledger.conversations, self._relays)
+        self.sweeper = Sweeper(self.registry, self.runs, ledger, self._keeping, metrics, self.now)
         metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
@@ -103,21 +98,9 @@ class Engine:
         kept = relay.plan.kept
         if kept is None:
             return
-        answer = kept.answer
-        owner = Owner(answer.identity, answer.dialect)
+        await self._keeping.end(relay, kept, stored)
         if stored.drops:
-            await self.conversations.delete_messages(owner, *stored.drops)
             await self.wipe(relay.generation.facts.uid)
-            return
-        await self.conversations.end_message(
-            owner,
-            answer.id,
-            stored.status,
-            ended_at=relay.wall(),
-            text=stored.text,
-            content=stored.content,
-            metadata=stored.metadata,
-        )
 
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
@@ -171,7 +154,7 @@ class Engine:
         except LedgerUnavailableError as error:
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.") from error
         if plan.kept is not None:
-            started = self._put_in(plan.kept, facts.uid, started)
+            started = self._keeping.put_in(plan.kept, facts.uid, started)
         started.add_done_callback(_look)
         tape = Tape(self._spill, asked.tape)
         relay = Relay(generation, plan, asked.call, asked.rules, asked.upstream, tape, started, self)
@@ -185,29 +168,6 @@ class Engine:
         self.registry.add(relay)
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
-
-    def _put_in(self, kept: Kept, uid: str, started: "asyncio.Future[None]") -> "asyncio.Future[None]":
-        """Put into the conversation store what a call brings along; done when that and its START are on disk."""
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._relays.start(self._write_kept(kept, uid, started, ready), f"keep {uid}")
-        return ready
-
-    async def _write_kept(
-        self, kept: Kept, uid: str, started: "asyncio.Future[None]", ready: "asyncio.Future[None]"
-    ) -> None:
-        writes = [] if kept.thread is None else [self.conversations.add_thread(kept.thread)]
-        writes.append(self.conversations.add_messages(*kept.before, replace(kept.answer, generation=uid)))
-        try:
-            done = await asyncio.gather(*writes)
-            await started
-        except Exception as error:  # noqa: BLE001 whoever waits is told
-            ready.set_exception(error)
-            return
-        if all(done):
-            ready.set_result(None)
-        else:
-            message = "There is something else with one of these ids already."
-            ready.set_exception(Refusal.bad_request("id_in_use", message))
 
     def check_room(self, asker: Asker) -> None:
         """Make sure there is room for one more; worth asking before a body is read.
@@ -227,55 +187,7 @@ class Engine:
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
 
-    # The sweep and the end.
-
-    async def sweep_forever(self, flush: float) -> None:
-        """Every `flush` seconds: deadlines, folds, text to the ledger, comments on quiet streams; also purge."""
-        while True:
-            await asyncio.sleep(flush)
-            try:
-                await self._sweep()
-            except Exception as error:  # noqa: BLE001 one bad sweep must not end all deadlines
-                log_failure("sweep.failed", error)
-
-    async def _sweep(self) -> None:
-        now = self.now()
-        for number, relay in enumerate(self.registry):
-            if number % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            text = relay.sweep(now)
-            if text:
-                self.ledger.append(relay.generation.facts.uid, text)
-                if (kept := relay.plan.kept) is not None:
-                    owner = Owner(kept.answer.identity, kept.answer.dialect)
-                    self.conversations.append(owner, kept.answer.id, text)
-            self._keep_alive(relay, now)
-        for finished in self.registry.expire(now):
-            finished.tape.close()
-        for run in self.runs.expire(now):
-            self._chores.start(leave(run), "leave a run")
-        self.metrics.ledger(self.ledger.pending, *self.ledger.transactions)
-        if now - self._purged > PURGE_SECONDS and not len(self._chores):
-            self._purged = now
-            self._chores.start(self._purge(), "purge")  # on its own: deadlines don't wait for a disk
-
-    async def _purge(self) -> None:
-        await self.ledger.purge(time.time())
-        await self.conversations.purge(time.time())
-
-    @staticmethod
-    def _keep_alive(relay: Relay, now: float) -> None:
-        alive = relay.keep_alive
-        if alive is None:
-            return
-        relay.open_for_keep_alive(alive, now)
-        quiet = relay.quiet_for(now)
-        if not quiet or (alive.idle and quiet < alive.every):
-            return
-        for reader in relay.readers:
-            if reader.direct and reader.sink is not None and now - reader.last_comment >= alive.every:
-                reader.last_comment = now
-                reader.sink.write(alive.frame)
+    # The end.
 
     async def settle_all(self) -> None:
         """Wait until every generation has ended and is settled."""
@@ -285,10 +197,6 @@ class Engine:
         """Stop every generation, cause shutdown."""
         for relay in self.registry:
             relay.stop(Stop(Cause.SHUTDOWN))
-
-    async def end_chores(self) -> None:
-        """End what runs beside the generations; the ledger is about to be closed."""
-        await self._chores.cancel()
 
     def close(self) -> None:
         """Let the spill file go; every generation is settled by now."""

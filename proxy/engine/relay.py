@@ -9,9 +9,8 @@ import asyncio
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
-from proxy.core.sse import comment
 from proxy.core.tee import Tee
-from proxy.engine.closing import last_frames, refusal_of
+from proxy.engine.closing import conclude_passed, refusal_of
 from proxy.engine.deadlines import Expiry, look_again, overdue
 from proxy.engine.failures import log_failure
 from proxy.engine.head import Ending, Head
@@ -20,8 +19,7 @@ from proxy.engine.readers import Reader
 from proxy.engine.receive import receive
 from proxy.engine.services import Services
 from proxy.engine.tape import Tape
-from proxy.engine.translated import STREAM_HEAD, begin, conclude_translated, open_early
-from proxy.engine.translation import KeepAlive
+from proxy.engine.translated import begin, conclude_translated, open_early
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -29,7 +27,6 @@ LAG = 0.5
 """So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""
 
 PACE_SECONDS = 0.01
-COMMENT = comment("keep-alive")
 
 
 class Relay:
@@ -157,24 +154,8 @@ class Relay:
 
     def quiet_for(self, now: float) -> float:
         """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
-        open_for_comments = self.ending is None and self._streams() and not self.amid_event
+        open_for_comments = self.ending is None and self.streams and not self.amid_event
         return now - self._since if open_for_comments else 0.0
-
-    @property
-    def keep_alive(self) -> KeepAlive | None:
-        """What quiet readers are sent: what the dialect says, else what the route wants."""
-        if self.plan.translation is not None and self.plan.translation.keep_alive is not None:
-            return self.plan.translation.keep_alive
-        every = self.rules.route.keepalive
-        return None if every is None else KeepAlive(every, COMMENT)
-
-    def open_for_keep_alive(self, alive: KeepAlive, now: float) -> None:
-        """Let a translated stream begin although nothing has come yet, when its client has waited for so long."""
-        waited = now - self.generation.facts.started
-        if self.head is None and self.ending is None and self.plan.translation is not None and self.plan.streamed:
-            is_on_disk = self._started.done() and not self._started.cancelled() and self._started.exception() is None
-            if is_on_disk and waited >= alive.every:
-                self.show(STREAM_HEAD)
 
     def _lingered(self, now: float) -> bool:
         linger, alone = self.rules.route.linger, self._alone_since
@@ -184,7 +165,9 @@ class Relay:
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(0)
 
-    def _streams(self) -> bool:
+    @property
+    def streams(self) -> bool:
+        """Whether a stream of events has begun for the client."""
         return isinstance(self.head, Head) and self.head.streamed
 
     # What its receiver asks of it, see `receive.py`.
@@ -292,6 +275,12 @@ class Relay:
         else:
             self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether `start_on_disk` would not wait, nor raise."""
+        started = self._started
+        return started.done() and not started.cancelled() and started.exception() is None
+
     async def start_on_disk(self) -> None:
         """Wait until the START, and what goes into the conversation store with it, is on disk.
 
@@ -340,46 +329,17 @@ class Relay:
     # Afterwards.
 
     async def _conclude(self) -> None:
-        """Answer the client, count, settle. A count comes first only where the client waits for it."""
+        """Answer the client, count, settle."""
         if self.plan.translation is not None:
             await conclude_translated(self, self.plan.translation, self._services)
         else:
-            await self._conclude_passed()
+            await conclude_passed(self, self._services)
         await self._services.settle(self)
         self.tee = None
         self.settled.set_result(None)
-
-    async def _conclude_passed(self) -> None:
-        waits = self.generation.stop is not None and self._streams() and self.plan.wants_usage
-        if waits:
-            await self._services.count(self)
-        self._answer_client()
-        if not waits:
-            await self._services.count(self)
-
-    def _answer_client(self) -> None:
-        """End every reader's stream, or answer with the refusal where nothing has gone out yet."""
-        ending, refusal = Ending.CLEAN, self.refusal
-        if self.head is None:
-            self.show(refusal or Refusal.internal())
-        elif refusal is not None:
-            ending = self._end_stream(refusal) if self._streams() else Ending.BROKEN
-        self.end_readers(ending)
 
     def end_readers(self, ending: Ending) -> None:
         """Nothing more comes: every reader ends like that, once it has read all."""
         self.ending = ending
         for reader in self.readers:
             reader.wake()
-
-    def _end_stream(self, refusal: Refusal) -> Ending:
-        frames, ending = last_frames(
-            self.generation,
-            self.plan,
-            refusal,
-            finish_reason=self.rules.finish_reason,
-            amid_event=self.amid_event,
-        )
-        if frames:
-            self.pass_on(frames)
-        return ending

@@ -50,3 +50,13 @@ def test_other_choices_are_not_said() -> None:
     OpenAIChat().fold(chunk({"content": "one"}) + chunk({"content": "two"}, index=1), partial)
     assert [delta.text for delta in partial.take_deltas()] == ["one"]
     assert partial.counted_characters == 6
+
+
+def test_halves_of_a_character_are_said_together() -> None:
+    """A surrogate pair that two events share comes as one character, and a half that stays alone as U+FFFD."""
+    partial = DeltaPartial()
+    fold = OpenAIChat().fold
+    for piece in (b'"a\\ud83d"', b'"\\ude00b"', b'"c\\ud83d"'):
+        fold(b'data: {"choices":[{"index":0,"delta":{"content":' + piece + b"}}]}\n\n", partial)
+    fold(chunk({}, finish="stop"), partial)
+    assert [delta.text for delta in partial.take_deltas()] == ["a", "\U0001f600b", "c", "\ufffd", "stop"]

@@ -174,6 +174,7 @@ async def test_early_stops_have_their_bounds(tmp_path: Path, monkeypatch: pytest
         canceller = proxy.app.engine.canceller
         monkeypatch.setattr(canceller, "_now", lambda: now)
         monkeypatch.setattr(proxy.app.engine, "now", lambda: now)
+        monkeypatch.setattr(proxy.app.engine.sweeper, "_now", lambda: now)
         for number in range(1002):
             await canceller.cancel(ANYBODY, f"t-{number}", Stop(Cause.CLIENT), dialect="native", confirm=1.0)
         await canceller.cancel(ANYBODY, "no id at all", Stop(Cause.CLIENT), dialect="native", confirm=1.0)

@@ -1,0 +1,78 @@
+"""The sweep over everything that lives: deadlines, folds, texts to the stores, signs of life, and what is over."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from proxy.engine.failures import log_failure
+from proxy.engine.keep_alive import keep_alive
+from proxy.engine.keeping import Keeping
+from proxy.engine.left_runs import leave
+from proxy.engine.metrics import Metrics
+from proxy.engine.registry import Registry
+from proxy.engine.runs import Runs
+from proxy.engine.tasks import Tasks
+from proxy.stores.ports import Ledger
+
+SWEPT_AT_ONCE: Final = 200
+"""So many generations are swept before other work gets its turn."""
+
+PURGE_SECONDS: Final = 600.0
+
+
+class Sweeper:
+    """One per process. What takes long runs beside it: deadlines don't wait for a disk."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        runs: Runs,
+        ledger: Ledger,
+        keeping: Keeping,
+        metrics: Metrics,
+        now: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._runs = runs
+        self._ledger = ledger
+        self._keeping = keeping
+        self._metrics = metrics
+        self._now = now
+        self._chores = Tasks()
+        self._purged = 0.0
+
+    async def sweep_forever(self, flush: float) -> None:
+        """Sweep every `flush` seconds."""
+        while True:
+            await asyncio.sleep(flush)
+            try:
+                await self._sweep()
+            except Exception as error:  # noqa: BLE001 one bad sweep must not end all deadlines
+                log_failure("sweep.failed", error)
+
+    async def _sweep(self) -> None:
+        now = self._now()
+        for number, relay in enumerate(self._registry):
+            if number % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if text := relay.sweep(now):
+                self._ledger.append(relay.generation.facts.uid, text)
+                self._keeping.append(relay, text)
+            keep_alive(relay, now)
+        for finished in self._registry.expire(now):
+            finished.tape.close()
+        for run in self._runs.expire(now):
+            self._chores.start(leave(run), "leave a run")
+        self._metrics.ledger(self._ledger.pending, *self._ledger.transactions)
+        if now - self._purged > PURGE_SECONDS and not len(self._chores):
+            self._purged = now
+            self._chores.start(self._purge(), "purge")
+
+    async def _purge(self) -> None:
+        await self._ledger.purge(time.time())
+        await self._ledger.conversations.purge(time.time())
+
+    async def end_chores(self) -> None:
+        """End what runs beside the sweep; the ledger is about to be closed."""
+        await self._chores.cancel()

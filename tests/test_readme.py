@@ -21,15 +21,22 @@ from proxy.demo.upstream import start_demo_upstream
 from proxy.engine.metrics import Metrics
 from support.chat import DONE
 from support.program import ROOT, Program, config_text, running_program
-from support.wait import within
+from support.wait import PATIENCE, within
 
 README = (ROOT / "README.md").read_text()
 CONFIG = {"OPENAI_API_KEY": "sk-of-the-tests"}
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = README) -> list[str]:
     """The code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def page(title: str) -> str:
+    """What stands below a heading of the third level, up to the next heading."""
+    found = re.search(rf"^### {title}[^\n]*\n(.*?)^##", README, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
 
 
 def folders(top: Path) -> Iterator[str]:
@@ -61,7 +68,7 @@ def test_files_of_the_map_are_where_it_says() -> None:
 
 def test_smallest_config_is_the_one_of_init() -> None:
     """The README's config is what `quell init` writes, it has eight lines, and it is valid."""
-    (shown,) = blocks("yaml")
+    shown = blocks("yaml")[0]
     assert shown == SMALLEST
     assert len(shown.splitlines()) <= 9
     example = ROOT / "config" / "minimal.yaml"
@@ -119,7 +126,7 @@ async def start(program: Program, *command: str) -> asyncio.subprocess.Process:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_the_two_curls_work_as_typed(tmp_path: Path) -> None:
     """The README's first curl streams, its second one stops that stream, and the first one ends well."""
-    stream, stop = (block for block in blocks("sh") if block.startswith("curl"))
+    stream, stop = [block for block in blocks("sh") if block.startswith("curl")][:2]
     async with as_in_the_readme(tmp_path) as program:
         streaming = await start(program, "sh", "-c", stream)
         assert streaming.stdout is not None
@@ -141,3 +148,77 @@ async def test_the_python_example_works_as_it_stands(tmp_path: Path) -> None:
     assert not errors
     assert b"'task_id': 'chat-42'" in said
     assert b"'result': 'stopped'" in said
+
+
+@asynccontextmanager
+async def a_page(title: str, folder: Path) -> AsyncIterator[tuple[Program, list[str]]]:
+    """The program with the route of a dialect's page, in front of a demo upstream; and the page's shell blocks."""
+    (shown,) = blocks("yaml", page(title))
+    given = yaml.safe_load(shown)
+    demo = await start_demo_upstream("127.0.0.1", 0)
+    route = {**given.pop("routes")[0], "upstream": "up", "model": "demo@tokens=2000"}
+    try:
+        async with running_program(config_text(demo.base_url, routes=[route], **given), folder) as program:
+            yield program, blocks("sh", page(title))
+    finally:
+        await demo.stop()
+
+
+async def said_by(program: Program, command: str) -> bytes:
+    """What a shell command prints."""
+    said, _ = await (await start(program, "sh", "-c", command)).communicate()
+    return said
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_difys_page_works_as_typed(tmp_path: Path) -> None:
+    """The page's chat streams, its stop stops it, and its blocking workflow is stopped by the id that it chose."""
+    async with a_page("Dify", tmp_path) as (program, (stream, stop, blocking)):
+        streaming = await start(program, "sh", "-c", stream)
+        assert streaming.stdout is not None
+        await within(streaming.stdout.readuntil(b"\n\n"), "the stream begins")
+        assert json.loads(await said_by(program, stop)) == {"result": "success"}
+        rest, _ = await streaming.communicate()
+        run, cancel = blocking.split("curl -X")
+        waiting = await start(program, "sh", "-c", run)
+        async with asyncio.timeout(PATIENCE):
+            while json.loads(await said_by(program, f"curl -X{cancel}")).get("result") != "stopped":
+                pass  # it has not arrived yet
+        refused, _ = await waiting.communicate()
+    assert b'"event":"message_end"' in rest
+    assert b'"stop_reason":"user_manual"' in rest
+    assert json.loads(refused)["status"] == 499
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_page_of_async_messages_works_as_typed(tmp_path: Path) -> None:
+    """The page's five calls start a message, read it, ask about it, cancel it and delete it."""
+    async with a_page("Async messages", tmp_path) as (program, (block,)):
+        base, *calls = re.sub(r"\\\n *", "", block).splitlines()
+        begin, stream, status, cancel, delete = (f"{base}; {call}" for call in calls)
+        assert json.loads(await said_by(program, begin))["status"] == "pending"
+        streaming = await start(program, "sh", "-c", stream)
+        assert streaming.stdout is not None
+        await within(streaming.stdout.readuntil(b"content_block_delta"), "the stream begins")
+        assert json.loads(await said_by(program, status))["status"] == "processing"
+        assert json.loads(await said_by(program, cancel))["message"] == "Stream cancelled successfully"
+        rest, _ = await streaming.communicate()
+        assert await said_by(program, delete) == b""
+        assert b"not found" in await said_by(program, status)
+    assert b'"stop_reason":"cancelled"' in rest
+    assert rest.endswith(b'data: {"type":"message_stop"}\n\n')
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_page_of_aitronos_works_as_typed(tmp_path: Path) -> None:
+    """The page's stream names its thread, and the page's stop of that thread is a quick edit."""
+    async with a_page("Aitronos", tmp_path) as (program, (stream, stop)):
+        streaming = await start(program, "sh", "-c", stream)
+        assert streaming.stdout is not None
+        first = await within(streaming.stdout.readuntil(b"\n\n"), "the stream begins")
+        thread = json.loads(first.removeprefix(b"data: "))["thread_id"]
+        told = json.loads(await said_by(program, re.sub(r"thrd_\w+…", thread, stop)))
+        rest, _ = await streaming.communicate()
+    assert told["cancel_mode"] == "quick_edit"
+    assert b'"event":"response.cancelled"' in rest
+    assert rest.endswith(DONE)

@@ -77,3 +77,14 @@ def types_of(body: bytes) -> list[str]:
         if not found or found[-1] != each["type"]:
             found.append(each["type"])
     return found
+
+
+def no_stream(message_id: str) -> dict[str, Any]:
+    """What is said of an id that the caller has no message with."""
+    return {"detail": f"Stream with message_id {message_id} not found"}
+
+
+def forget_tapes(proxy: RunningProxy) -> None:
+    """Let the time pass after which nothing of ended generations is kept in memory."""
+    for finished in proxy.app.engine.registry.expire(proxy.app.engine.now() + 1000):
+        finished.tape.close()

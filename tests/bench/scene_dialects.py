@@ -1,16 +1,17 @@
-"""CPU per event of each translated dialect, beside the same streams passed through: Quell against itself, in turns."""
+"""Translated dialects beside the pass-through: CPU per event, and how fast their own stops reach the upstream."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from statistics import median
 from typing import Final
 
-from bench import client
+from bench import client, reports
 from bench.client import Connection
-from bench.contestants import QUELL, TRANSLATED, Contestant
+from bench.contestants import QUELL, Contestant
 from bench.scene import Bench, until_all_began
+from bench.scene_stops import EVER, NEVER, SPACING, STOP, TOKENS_A_SECOND, delays, p99, shown
 from bench.script import Script
+from bench.speakers import PASSED, TRANSLATING, Speaker
 from bench.table import Row, Target
 
 STREAMS: Final = 100
@@ -20,38 +21,44 @@ SETTLE: Final = 0.4
 MICRO: Final = 1e6
 COST: Final = Target(2.0, 1.5)
 """Times the pass-through's CPU per event."""
-
-Open = Callable[[Contestant, Connection, Script], Awaitable[None]]
+PHASES: Final = {
+    "waiting for the header": Script(hold="head"),
+    "mid-stream": Script(events=EVER, every=1 / TOKENS_A_SECOND),
+}
 
 
 async def run(bench: Bench) -> None:
-    """A row for each dialect."""
-    rounds, seconds = bench.size(5, 1), 2.0 if not bench.quick else 0.7
+    """For each dialect a row of its cost, and one of its stops in each phase."""
     with bench.arena.running(QUELL) as proxy:
-        for name in TRANSLATED:
-            ratios, costs = [], []
-            for number in range(rounds + 1):
-                passed = await _paced(proxy, _passed, seconds)
-                translated = await _paced(proxy, OPENS[name], seconds)
-                if number:
-                    ratios.append(translated / passed)
-                    costs.append(translated)
-            _add(bench, name, median(costs), median(ratios))
+        for speaker in TRANSLATING:
+            await _cost(bench, proxy, speaker)
+        for speaker in TRANSLATING:
+            for phase, script in PHASES.items():
+                await _stops(bench, proxy, speaker, phase, script)
 
 
-def _add(bench: Bench, name: str, cost: float, ratio: float) -> None:
-    figure = f"CPU per event translated, {name}, beside the same passed through"
-    cell = f"{cost * MICRO:.1f} µs ({ratio:.1f}x)"
-    bench.table.rows.append(Row(figure, {QUELL: cell}, f"{COST.at_least}x", f"{COST.goal}x", COST.met(ratio)))
+async def _cost(bench: Bench, proxy: Contestant, speaker: Speaker) -> None:
+    rounds, seconds = bench.size(5, 1), 2.0 if not bench.quick else 0.7
+    ratios, costs = [], []
+    for number in range(rounds + 1):
+        passed = await _paced(proxy, PASSED, seconds)
+        translated = await _paced(proxy, speaker, seconds)
+        if number:
+            ratios.append(translated / passed)
+            costs.append(translated)
+    figure = f"CPU per event translated, {speaker.name}, beside the same passed through"
+    cell = f"{median(costs) * MICRO:.1f} µs ({median(ratios):.1f}x)"
+    met = COST.met(median(ratios))
+    bench.table.rows.append(Row(figure, {QUELL: cell}, f"{COST.at_least}x", f"{COST.goal}x", met))
 
 
-async def _paced(proxy: Contestant, begin: Open, seconds: float) -> float:
+async def _paced(proxy: Contestant, speaker: Speaker, seconds: float) -> float:
     """CPU seconds per event at the client."""
-    script = Script(events=1_000_000, every=INTERVAL)
+    script = Script(events=EVER, every=INTERVAL)
     opened = [await client.connect(proxy.port) for _ in range(STREAMS)]
     try:
         for connection in opened:
-            await begin(proxy, connection, script)
+            await speaker.open(proxy.port, connection, script)
             await asyncio.sleep(10 * INTERVAL / STREAMS)
         await until_all_began(opened)
         await asyncio.sleep(WARM_UP)
@@ -67,25 +74,34 @@ async def _paced(proxy: Contestant, begin: Open, seconds: float) -> float:
     return used / relayed
 
 
-async def _passed(_proxy: Contestant, connection: Connection, script: Script) -> None:
-    connection.send(client.request(script.body()))
-
-
-async def _dify(_proxy: Contestant, connection: Connection, script: Script) -> None:
-    body = {"inputs": {}, "query": script.words(), "user": "bench", "response_mode": "streaming"}
-    connection.send(client.request(json.dumps(body).encode(), "/dify/completion-messages"))
-
-
-async def _aitronos(_proxy: Contestant, connection: Connection, script: Script) -> None:
-    body = {"inputs": [{"role": "user", "content": script.words()}], "stream": True}
-    connection.send(client.request(json.dumps(body).encode(), "/aitronos/model/response"))
-
-
-async def _async_messages(proxy: Contestant, connection: Connection, script: Script) -> None:
-    body = {"model": "default", "messages": [{"role": "user", "content": script.words()}]}
-    path = "/async_messages/messages/async"
-    told = await client.fetch(proxy.port, path, "POST", json.dumps(body).encode())
-    connection.send(client.request(b"", f"{path}/{json.loads(told)['message_id']}/stream", "GET"))
-
-
-OPENS: Final[dict[str, Open]] = {"dify": _dify, "async_messages": _async_messages, "aitronos": _aitronos}
+async def _stops(bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, script: Script) -> None:
+    """Seconds from sending the dialect's own stop to the upstream's close."""
+    upstream, number = bench.arena.upstream, bench.size(100, 30)
+    group = f"{speaker.name.replace('_', '')}{phase.replace(' ', '').replace('-', '')}"
+    control = await client.connect(proxy.port, keep=True)
+    opened: dict[str, Connection] = {}
+    sent: dict[str, float] = {}
+    try:
+        for index in range(number):
+            asked = replace(script, ident=f"{group}-{index}")
+            opened[asked.ident] = await client.connect(proxy.port, keep=True)
+            await speaker.open(proxy.port, opened[asked.ident], asked)
+            await asyncio.sleep(SPACING / 2)
+        if not await reports.settled(upstream, group, "arrived", number):
+            raise RuntimeError(f"not all calls reached the upstream: {speaker.name}, {phase}")
+        await asyncio.sleep(0.1)
+        for ident, connection in opened.items():
+            sent[ident] = control.send(speaker.stop(ident, connection))
+            async with asyncio.timeout(client.PATIENCE):
+                await control.ended
+            if control.status != 200:
+                raise RuntimeError(f"a stop was answered with {control.status}: {control.body()[:200]!r}")
+            await asyncio.sleep(SPACING)
+        await reports.settled(upstream, group, "closed", number, NEVER)
+    finally:
+        for connection in (control, *opened.values()):
+            connection.close()
+    times = delays(await reports.report(upstream, group), sent)
+    figure = f"stop by {speaker.name}'s own route to upstream closed, p50 / p99, {phase}"
+    met = STOP.met(p99(times, number))
+    bench.table.rows.append(Row(figure, {QUELL: shown(times, number)}, "50 ms", "5 ms", met))

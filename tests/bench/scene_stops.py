@@ -57,11 +57,11 @@ async def run(bench: Bench) -> None:
     for name in [NGINX, HOP] if bench.arena.nginx else [HOP]:
         with bench.arena.running(name) as proxy:
             for phase in PHASES:
-                left[phase.name][name] = _shown(await _leave(bench, proxy, phase, number), number)
+                left[phase.name][name] = shown(await _leave(bench, proxy, phase, number), number)
     with bench.arena.running(QUELL) as quell:
         for phase in PHASES:
             times = await _leave(bench, quell, phase, number)
-            left[phase.name][QUELL], worst[phase.name] = _shown(times, number), _p99(times, number)
+            left[phase.name][QUELL], worst[phase.name] = shown(times, number), p99(times, number)
         for phase in PHASES:
             cells, met = left[phase.name], LEFT.met(worst[phase.name])
             bench.table.rows.append(
@@ -69,8 +69,8 @@ async def run(bench: Bench) -> None:
             )
         for phase in PHASES:
             times, _ = await _stop(bench, quell, phase, number)
-            met = STOP.met(_p99(times, number))
-            cells = {QUELL: _shown(times, number)}
+            met = STOP.met(p99(times, number))
+            cells = {QUELL: shown(times, number)}
             bench.table.rows.append(
                 Row(f"stop to upstream closed, p50 / p99, {phase.name}", cells, "50 ms", "5 ms", met)
             )
@@ -83,9 +83,9 @@ async def _among_many(bench: Bench, quell: Contestant, number: int) -> None:
         await until_all_began(opened)
         mid_stream = replace(PHASES[2], name="many")
         times, after = await _stop(bench, quell, mid_stream, number)
-    cells = {QUELL: _shown(times, number)}
+    cells = {QUELL: shown(times, number)}
     figure = f"stop to upstream closed, p50 / p99, with {BACKGROUND} live streams at 10 tokens/s"
-    bench.table.rows.append(Row(figure, cells, "50 ms", "5 ms", STOP.met(_p99(times, number))))
+    bench.table.rows.append(Row(figure, cells, "50 ms", "5 ms", STOP.met(p99(times, number))))
     figure = f"tokens made after the stop was sent, at {TOKENS_A_SECOND} tokens/s, p50 / most"
     typical, most = percentile([float(count) for count in after], 0.5), max(after)
     bench.table.rows.append(Row(figure, {QUELL: f"{typical:.0f} / {most}"}, "1", "0", Target(1, 0).met(most)))
@@ -102,7 +102,7 @@ async def _leave(bench: Bench, proxy: Contestant, phase: Phase, number: int) -> 
             left[f"{group}-{index}"] = connection.close()
             await asyncio.sleep(SPACING)
         await reports.settled(upstream, group, "closed", number, NEVER)
-    return _delays(await reports.report(upstream, group), left)
+    return delays(await reports.report(upstream, group), left)
 
 
 async def _stop(bench: Bench, quell: Contestant, phase: Phase, number: int) -> tuple[list[float], list[int]]:
@@ -124,7 +124,7 @@ async def _stop(bench: Bench, quell: Contestant, phase: Phase, number: int) -> t
         await reports.settled(upstream, group, "closed", number, NEVER)
     control.close()
     seen = await reports.report(upstream, group)
-    return _delays(seen, sent), [seen[ident].after(moment) for ident, moment in sent.items()]
+    return delays(seen, sent), [seen[ident].after(moment) for ident, moment in sent.items()]
 
 
 async def _in_phase(upstream: Contestant, group: str, phase: Phase, opened: Sequence[Connection]) -> None:
@@ -135,20 +135,22 @@ async def _in_phase(upstream: Contestant, group: str, phase: Phase, opened: Sequ
     await asyncio.sleep(0.1)  # what the upstream wrote must also have gone through
 
 
-def _delays(seen: Mapping[str, Seen], since: Mapping[str, float]) -> list[float]:
+def delays(seen: Mapping[str, Seen], since: Mapping[str, float]) -> list[float]:
+    """Seconds from a moment to the upstream's close, of each call that was closed."""
     return [seen[ident].closed - moment for ident, moment in since.items() if seen[ident].closed]
 
 
-def _p99(times: Sequence[float], number: int) -> float:
+def p99(times: Sequence[float], number: int) -> float:
     """In milliseconds; endless when too many were never closed."""
     endless = [float("inf")] * (number - len(times))
     return percentile([*times, *endless], 0.99) * MILLI
 
 
-def _shown(times: Sequence[float], number: int) -> str:
+def shown(times: Sequence[float], number: int) -> str:
+    """The cell: p50 and p99 of so many calls."""
     if len(times) < number:
         return f"{number - len(times)} of {number} not within {NEVER:.0f} s"
-    return f"{percentile(list(times), 0.5) * MILLI:.1f} / {_p99(times, number):.1f} ms"
+    return f"{percentile(list(times), 0.5) * MILLI:.1f} / {p99(times, number):.1f} ms"
 
 
 def _short(phase: Phase) -> str:

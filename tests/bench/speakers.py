@@ -1,0 +1,75 @@
+"""How a client of each translated dialect starts a stream and stops it by the dialect's own route."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bench import client
+from bench.client import Connection
+from bench.script import Script
+
+THREAD: Final = re.compile(rb'"thread_id":"([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One dialect's client. A script's `ident` is the task id of its call."""
+
+    name: str
+    open: Callable[[int, Connection, Script], Awaitable[None]]
+    """Starts a stream of Quell's at that port, whose events come on the connection."""
+    stop: Callable[[str, Connection], bytes]
+    """The request that stops it."""
+
+
+def _task(script: Script) -> dict[str, str]:
+    return {"X-Task-Id": script.ident} if script.ident else {}
+
+
+async def _passed(_port: int, connection: Connection, script: Script) -> None:
+    connection.send(client.request(script.body(), headers=_task(script)))
+
+
+async def _dify(_port: int, connection: Connection, script: Script) -> None:
+    body = {"inputs": {}, "query": script.words(), "user": "bench", "response_mode": "streaming"}
+    connection.send(client.request(json.dumps(body).encode(), "/dify/completion-messages", headers=_task(script)))
+
+
+def _dify_stop(ident: str, _connection: Connection) -> bytes:
+    return client.request(b'{"user":"bench"}', f"/dify/completion-messages/{ident}/stop")
+
+
+ASYNC: Final = "/async_messages/messages/async"
+
+
+async def _async_messages(port: int, connection: Connection, script: Script) -> None:
+    body = {"model": "default", "messages": [{"role": "user", "content": script.words()}]}
+    path = f"{ASYNC}?message_id=m-{script.ident}" if script.ident else ASYNC
+    told = await client.fetch(port, path, "POST", json.dumps(body).encode(), _task(script))
+    connection.send(client.request(b"", f"{ASYNC}/{json.loads(told)['message_id']}/stream", "GET"))
+
+
+def _async_stop(ident: str, _connection: Connection) -> bytes:
+    return client.request(b"", f"{ASYNC}/m-{ident}/cancel")
+
+
+async def _aitronos(_port: int, connection: Connection, script: Script) -> None:
+    body = {"inputs": [{"role": "user", "content": script.words()}], "stream": True}
+    connection.send(client.request(json.dumps(body).encode(), "/aitronos/model/response", headers=_task(script)))
+
+
+def _aitronos_stop(_ident: str, connection: Connection) -> bytes:
+    thread = THREAD.search(connection.body())
+    if thread is None:
+        raise RuntimeError("the stream has not named its thread")
+    return client.request(b"", f"/aitronos/model/response/{thread[1].decode()}/cancel")
+
+
+PASSED: Final = Speaker("openai", _passed, lambda ident, _: client.request(b"", f"/v1/generations/{ident}/cancel"))
+TRANSLATING: Final = (
+    Speaker("dify", _dify, _dify_stop),
+    Speaker("async_messages", _async_messages, _async_stop),
+    Speaker("aitronos", _aitronos, _aitronos_stop),
+)

@@ -108,6 +108,16 @@ async def status(message_id: str, desk: Desk) -> PlainReply:
 
 async def cancel(message_id: str, desk: Desk) -> PlainReply:
     """`POST …/cancel`: returns when the upstream is closed. The same words for a message that is over."""
+    if (live := _arriving(message_id, desk)) is not None:  # what lives is stopped before any store is asked
+        await desk.stop(live.generation.facts.task_id, dialect=NAME)
+    else:
+        await _stop_stored(message_id, desk)
+    reply = {"message": "Stream cancelled successfully", "message_id": message_id}
+    return PlainReply(200, json.dumps(reply).encode())
+
+
+async def _stop_stored(message_id: str, desk: Desk) -> None:
+    """Stop a message that is not among those that live, or was not a moment ago."""
     try:
         _, source = await _find(message_id, desk)
     except Refusal:
@@ -116,8 +126,6 @@ async def cancel(message_id: str, desk: Desk) -> PlainReply:
         raise
     if isinstance(source, Relay):
         await desk.stop(source.generation.facts.task_id, dialect=NAME)
-    reply = {"message": "Stream cancelled successfully", "message_id": message_id}
-    return PlainReply(200, json.dumps(reply).encode())
 
 
 async def delete(message_id: str, desk: Desk) -> PlainReply:

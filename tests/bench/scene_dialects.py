@@ -11,7 +11,7 @@ from bench.contestants import QUELL, Contestant
 from bench.scene import Bench, until_all_began
 from bench.scene_stops import EVER, NEVER, SPACING, STOP, TOKENS_A_SECOND, delays, p99, shown
 from bench.script import Script
-from bench.speakers import PASSED, TRANSLATING, Speaker
+from bench.speakers import PASSED, TRANSLATING, Speaker, begin
 from bench.table import Row, Target
 
 STREAMS: Final = 100
@@ -21,6 +21,7 @@ SETTLE: Final = 0.4
 MICRO: Final = 1e6
 COST: Final = Target(2.0, 1.5)
 """Times the pass-through's CPU per event."""
+ALL: Final = "/v1/generations/cancel"
 PHASES: Final = {
     "waiting for the header": Script(hold="head"),
     "mid-stream": Script(events=EVER, every=1 / TOKENS_A_SECOND),
@@ -55,10 +56,10 @@ async def _cost(bench: Bench, proxy: Contestant, speaker: Speaker) -> None:
 async def _paced(proxy: Contestant, speaker: Speaker, seconds: float) -> float:
     """CPU seconds per event at the client."""
     script = Script(events=EVER, every=INTERVAL)
-    opened = [await client.connect(proxy.port) for _ in range(STREAMS)]
+    opened: list[Connection] = []
     try:
-        for connection in opened:
-            await speaker.open(proxy.port, connection, script)
+        for _ in range(STREAMS):
+            opened.append(await begin(speaker, proxy.port, script))
             await asyncio.sleep(10 * INTERVAL / STREAMS)
         await until_all_began(opened)
         await asyncio.sleep(WARM_UP)
@@ -68,6 +69,7 @@ async def _paced(proxy: Contestant, speaker: Speaker, seconds: float) -> float:
     finally:
         for connection in opened:
             connection.close()
+    await client.fetch(proxy.port, ALL, "POST", b'{"all":true}')  # those that go on without a reader too
     await asyncio.sleep(SETTLE)
     if not relayed:
         raise RuntimeError("nothing was relayed")
@@ -78,18 +80,17 @@ async def _stops(bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, 
     """Seconds from sending the dialect's own stop to the upstream's close."""
     upstream, number = bench.arena.upstream, bench.size(100, 30)
     group = f"{speaker.name.replace('_', '')}{phase.replace(' ', '').replace('-', '')}"
-    control = await client.connect(proxy.port, keep=True)
     opened: dict[str, Connection] = {}
     sent: dict[str, float] = {}
     try:
         for index in range(number):
             asked = replace(script, ident=f"{group}-{index}")
-            opened[asked.ident] = await client.connect(proxy.port, keep=True)
-            await speaker.open(proxy.port, opened[asked.ident], asked)
+            opened[asked.ident] = await begin(speaker, proxy.port, asked)
             await asyncio.sleep(SPACING / 2)
         if not await reports.settled(upstream, group, "arrived", number):
             raise RuntimeError(f"not all calls reached the upstream: {speaker.name}, {phase}")
         await asyncio.sleep(0.1)
+        control = await client.connect(proxy.port, keep=True)
         for ident, connection in opened.items():
             sent[ident] = control.send(speaker.stop(ident, connection))
             async with asyncio.timeout(client.PATIENCE):
@@ -97,9 +98,10 @@ async def _stops(bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, 
             if control.status != 200:
                 raise RuntimeError(f"a stop was answered with {control.status}: {control.body()[:200]!r}")
             await asyncio.sleep(SPACING)
+        control.close()
         await reports.settled(upstream, group, "closed", number, NEVER)
     finally:
-        for connection in (control, *opened.values()):
+        for connection in opened.values():
             connection.close()
     times = delays(await reports.report(upstream, group), sent)
     figure = f"stop by {speaker.name}'s own route to upstream closed, p50 / p99, {phase}"

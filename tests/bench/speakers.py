@@ -18,23 +18,31 @@ class Speaker:
     """One dialect's client. A script's `ident` is the task id of its call."""
 
     name: str
-    open: Callable[[int, Connection, Script], Awaitable[None]]
-    """Starts a stream of Quell's at that port, whose events come on the connection."""
+    begin: Callable[[int, Script], Awaitable[bytes]]
+    """What is to be sent for a stream of Quell's at that port."""
     stop: Callable[[str, Connection], bytes]
     """The request that stops it."""
+
+
+async def begin(speaker: Speaker, port: int, script: Script) -> Connection:
+    """Start a stream, whose events come on the connection; they are kept if the script has an id."""
+    asked = await speaker.begin(port, script)
+    connection = await client.connect(port, keep=bool(script.ident))
+    connection.send(asked)
+    return connection
 
 
 def _task(script: Script) -> dict[str, str]:
     return {"X-Task-Id": script.ident} if script.ident else {}
 
 
-async def _passed(_port: int, connection: Connection, script: Script) -> None:
-    connection.send(client.request(script.body(), headers=_task(script)))
+async def _passed(_port: int, script: Script) -> bytes:
+    return client.request(script.body(), headers=_task(script))
 
 
-async def _dify(_port: int, connection: Connection, script: Script) -> None:
+async def _dify(_port: int, script: Script) -> bytes:
     body = {"inputs": {}, "query": script.words(), "user": "bench", "response_mode": "streaming"}
-    connection.send(client.request(json.dumps(body).encode(), "/dify/completion-messages", headers=_task(script)))
+    return client.request(json.dumps(body).encode(), "/dify/completion-messages", headers=_task(script))
 
 
 def _dify_stop(ident: str, _connection: Connection) -> bytes:
@@ -44,20 +52,20 @@ def _dify_stop(ident: str, _connection: Connection) -> bytes:
 ASYNC: Final = "/async_messages/messages/async"
 
 
-async def _async_messages(port: int, connection: Connection, script: Script) -> None:
+async def _async_messages(port: int, script: Script) -> bytes:
     body = {"model": "default", "messages": [{"role": "user", "content": script.words()}]}
     path = f"{ASYNC}?message_id=m-{script.ident}" if script.ident else ASYNC
     told = await client.fetch(port, path, "POST", json.dumps(body).encode(), _task(script))
-    connection.send(client.request(b"", f"{ASYNC}/{json.loads(told)['message_id']}/stream", "GET"))
+    return client.request(b"", f"{ASYNC}/{json.loads(told)['message_id']}/stream", "GET")
 
 
 def _async_stop(ident: str, _connection: Connection) -> bytes:
     return client.request(b"", f"{ASYNC}/m-{ident}/cancel")
 
 
-async def _aitronos(_port: int, connection: Connection, script: Script) -> None:
+async def _aitronos(_port: int, script: Script) -> bytes:
     body = {"inputs": [{"role": "user", "content": script.words()}], "stream": True}
-    connection.send(client.request(json.dumps(body).encode(), "/aitronos/model/response", headers=_task(script)))
+    return client.request(json.dumps(body).encode(), "/aitronos/model/response", headers=_task(script))
 
 
 def _aitronos_stop(_ident: str, connection: Connection) -> bytes:

@@ -15,6 +15,8 @@ from proxy.core.settings_urls import check_route_path
 from proxy.core.templates import VARIABLE, variables
 
 _PORTS = {"http": 80, "https": 443}
+_PASSED_ON = frozenset({"openai", "anthropic"})
+"""The dialects that pass every path on; of a translated one only its own calls go up."""
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
 
@@ -70,7 +72,7 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
 
 def _route_warnings(settings: Settings, route: RouteSettings) -> Iterator[tuple[str, str]]:
     has_key = settings.upstreams[route.upstream].api_key is not None
-    if has_key and settings.keys and not route.only:
+    if has_key and settings.keys and not route.only and not _PASSED_ON.isdisjoint(route.dialects):
         message = (
             "every upstream path can be called with the upstream's api_key (files, fine-tuning, …); "
             "list the paths that are meant in only, such as only: [/chat/completions, /models]"

@@ -141,6 +141,7 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, mess
         WITH_KEY + f"    only: [/chat/completions]\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
         SMALLEST.replace("routes:", "    bills_after_close: yes\n    on_stop: drain\nroutes:"),
         SMALLEST + "  - {path: /d, dialect: dify, upstream: openai, model: m, prompt: '{{any}}'}\n",
+        WITH_KEY.replace("dialect: openai", "dialect: aitronos") + f"keys: [{{id: a, hash: {DIGEST}}}]\n",
     ],
 )
 def test_what_is_meant_earns_no_warning(tmp_path: Path, text: str) -> None:

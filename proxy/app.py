@@ -21,7 +21,6 @@ from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
-from proxy.engine.free_memory import give_back_forever
 from proxy.engine.metrics import Metrics
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
@@ -108,7 +107,7 @@ class App:
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
-        self.tasks.start(give_back_forever(), "give memory back")
+        self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")
         token = admin_token(settings)

@@ -11,6 +11,7 @@ from proxy.edge.client_address import ClientAddresses
 from proxy.edge.cors import cors_headers
 from proxy.edge.request import Request
 from proxy.engine.dialect import PlainReply, Watch
+from proxy.engine.head import Ending
 from proxy.engine.readers import Reader
 
 CALL_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
@@ -54,6 +55,8 @@ async def watch(request: Request, asked: Watch, deadline: float) -> web.StreamRe
         if asked.beginning:
             reader.lags = not sink.write(asked.beginning)
         await downstream.follow(source, reader, sink, deadline)
+        if source.ending is Ending.BROKEN:
+            downstream.break_off()
         return response
     finally:
         source.detach(reader)

@@ -63,7 +63,7 @@ class Canceller:
                 record = await self._in_memory(name, any_id, stop, confirm, user) or record
         if record is not None and user is not None and record.user != user:
             record = None
-        elif record is None and name is not None and valid_task_id(any_id):
+        if record is None and name is not None and valid_task_id(any_id):
             self._registry.remember_stop(name, any_id, stop, self._now(), user)
         result = "unknown_id" if record is None else cancel_result(record).value
         self._metrics.cancelled(dialect, stop.cause, result)

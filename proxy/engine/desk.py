@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.core.generation import Identity, Stop
@@ -70,6 +71,11 @@ class Desk:
             BodyError: see `parse_object`.
         """
         return parse_object(body) if len(body) < LARGE_BODY else await asyncio.to_thread(parse_object, body)
+
+    @staticmethod
+    async def made(size: int, make: Callable[[], bytes]) -> bytes:
+        """What a request of `size` bytes is made into; in a thread where that takes long."""
+        return make() if size < LARGE_BODY else await asyncio.to_thread(make)
 
     def owner(self, dialect: str, user: str | None = None) -> Owner:
         """The caller, as the conversation store knows it."""

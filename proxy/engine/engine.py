@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.deltas import DeltaPartial
@@ -14,6 +14,7 @@ from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
+from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
 from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
@@ -27,7 +28,7 @@ from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
-from proxy.engine.translation import Stored
+from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -72,7 +73,8 @@ class Engine:
         self._replica = replica
         self._relays = Tasks()
         self._spill = Spill()
-        self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
+        self.memory = FreeMemory()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.now)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         self.sweeper = Sweeper(self.registry, self.runs, ledger, self._keeping, metrics, self.now)
@@ -98,9 +100,18 @@ class Engine:
         kept = relay.plan.kept
         if kept is None:
             return
-        await self._keeping.end(relay, kept, stored)
-        if stored.drops:
-            await self.wipe(relay.generation.facts.uid)
+        if not stored.drops:
+            await self._keeping.end(relay, kept, stored)
+            return
+        uid = relay.generation.facts.uid
+        self.registry.wipe(uid)  # before anything is waited for: the END must not have the text, however late the disk
+        dropping = self._relays.start(self._drop(uid, kept, stored.drops), f"drop {uid}")
+        await asyncio.shield(dropping)  # told as done, so it is done although whoever waits loses patience
+
+    async def _drop(self, uid: str, kept: Kept, message_ids: Sequence[str]) -> None:
+        await self.ledger.wipe_text(uid)
+        for made_by in await self._keeping.drop(kept, message_ids):
+            await self.wipe(made_by)
 
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""

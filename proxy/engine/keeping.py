@@ -1,6 +1,7 @@
 """What a translated dialect's generations leave in the conversation store: put in, grown, and ended."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.core.errors import Refusal
@@ -48,15 +49,20 @@ class Keeping:
         if (kept := relay.plan.kept) is not None:
             self._conversations.append(_owner(kept), kept.answer.id, text)
 
+    async def drop(self, kept: Kept, message_ids: Sequence[str]) -> list[str]:
+        """Delete messages; gives the `uid` of each generation that made one of them.
+
+        Raises:
+            LedgerUnavailableError: they can't be deleted now.
+        """
+        return await self._conversations.delete_messages(_owner(kept), *message_ids)
+
     async def end(self, relay: Relay, kept: Kept, stored: Stored) -> None:
         """Write what became of an answer.
 
         Raises:
             LedgerUnavailableError: it can't be written now.
         """
-        if stored.drops:
-            await self._conversations.delete_messages(_owner(kept), *stored.drops)
-            return
         await self._conversations.end_message(
             _owner(kept),
             kept.answer.id,

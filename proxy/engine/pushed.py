@@ -40,11 +40,11 @@ class PushedBody:
                 self._arrived()
                 await self._content.wait_eof()
         except TimeoutError:
-            if self.failure is not None:
-                raise self.failure from None
+            self._check_taken()
             return False
         except Exception:
             line.arrived = None
+            self._check_taken()
             self._take_rest()
             if self._has_all:
                 return False
@@ -52,8 +52,13 @@ class PushedBody:
         finally:
             if line.arrived is arrived:  # it may carry the next request already
                 line.arrived = None
+        self._check_taken()  # the end may have come in the tick in which `take` failed
         self._take_rest()
         return True
+
+    def _check_taken(self) -> None:
+        if self.failure is not None:
+            raise self.failure from None
 
     def _check_whole(self) -> None:
         """Nobody is told of a break that came before anybody waited."""
@@ -66,7 +71,7 @@ class PushedBody:
 
     def _arrived(self) -> None:
         """Take what is there. Taking makes aiohttp parse what it had held back, which calls this once more."""
-        if self._reading:
+        if self._reading or self.failure is not None:
             self._more = True
             return
         self._reading = True

@@ -167,7 +167,7 @@ class Registry:
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left
-        self._finished[facts.uid] = finished = _finished(relay, record)
+        self._finished[facts.uid] = relay.finished = finished = _finished(relay, record)
         if relay.wiped:
             finished.wipe()
         self._finished_bytes += finished.size

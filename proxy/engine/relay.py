@@ -5,6 +5,7 @@ sets that scope to now. What follows (close, fold, answer, settle) is the same f
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
@@ -23,6 +24,9 @@ from proxy.engine.translated import begin, conclude_translated, open_early
 from proxy.engine.upstream import Answer, Upstream, UpstreamError
 from proxy.stores.ports import LedgerUnavailableError
 
+if TYPE_CHECKING:
+    from proxy.engine.registry import Finished
+
 LAG = 0.5
 """So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""
 
@@ -39,12 +43,14 @@ class Relay:
         "_expiry",
         "_fresh",
         "_look_at",
+        "_said",
         "_scope",
         "_services",
         "_since",
         "_started",
         "amid_event",
         "ending",
+        "finished",
         "generation",
         "head",
         "plan",
@@ -81,9 +87,11 @@ class Relay:
         self.amid_event = False
         self.wiped = False
         """Whether its text is to be nowhere once it has ended."""
+        self.finished: Finished | None = None
+        """What the registry keeps of it once it is settled."""
         self._answer: Answer | None = None
         self._scope: asyncio.Timeout | None = None
-        self._since = generation.facts.started
+        self._since = self._said = generation.facts.started
         self._expiry: Expiry | None = None
         self.refusal: Refusal | None = None
         """What a client without a header is told, and the end of a stream says."""
@@ -109,6 +117,9 @@ class Relay:
     def detach(self, reader: Reader) -> None:
         """A reader left. When it was the last one that holds the generation, the route's rule decides."""
         self.readers.discard(reader)
+        if self.finished is not None:
+            self.finished.detach(reader)
+            return
         if self.ending is not None or not reader.holds or any(other.holds for other in self.readers):
             return
         if isinstance(self.head, Head) and self.head.body is not None:  # it has its whole answer
@@ -153,9 +164,10 @@ class Relay:
         return facts.started_wall + self._services.now() - facts.started
 
     def quiet_for(self, now: float) -> float:
-        """Seconds since the upstream of an open stream was last heard; 0 where no comment may be sent."""
+        """Seconds since the client of an open stream was last told anything; 0 where no comment may be sent."""
         open_for_comments = self.ending is None and self.streams and not self.amid_event
-        return now - self._since if open_for_comments else 0.0
+        since = self._since if self.plan.translation is None else self._said
+        return now - since if open_for_comments else 0.0
 
     def _lingered(self, now: float) -> bool:
         linger, alone = self.rules.route.linger, self._alone_since
@@ -186,6 +198,11 @@ class Relay:
         self.tape.append(data)
         for reader in self.readers:
             reader.push(data)
+
+    def say(self, data: bytes) -> None:
+        """What a translation says: the upstream may have been heard since without anything to say."""
+        self.pass_on(data)
+        self._said = self._services.now()
 
     async def keep_pace(self) -> None:
         """Let the readers of an answer that is no stream keep up: they want all of it, and no token waits for them."""

@@ -10,6 +10,7 @@ from proxy.core.record import Record, UsageSource
 from proxy.core.usage import Usage
 from proxy.engine.counting import Counter, encoding_for
 from proxy.engine.failures import log_failure
+from proxy.engine.free_memory import FreeMemory
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -40,12 +41,19 @@ class Settler:
     """Nothing about money happens anywhere else."""
 
     def __init__(
-        self, registry: Registry, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        counter: Counter,
+        metrics: Metrics,
+        memory: FreeMemory,
+        now: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
+        self._memory = memory
         self._now = now
 
     async def count(self, relay: Relay) -> None:
@@ -87,6 +95,7 @@ class Settler:
             log_failure("ledger.write_failed", error, task_id=record.task_id)
         except Exception as error:  # noqa: BLE001 what ended must be released, come what may
             log_failure("settle.failed", error, task_id=record.task_id)
+        self._memory.let_go(relay.tape.end + relay.generation.partial.counted_characters)
         relay.generation.settle(record)
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):

@@ -11,6 +11,7 @@ from proxy.engine.keeping import Keeping
 from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
+from proxy.engine.relay import Relay
 from proxy.engine.runs import Runs
 from proxy.engine.tasks import Tasks
 from proxy.stores.ports import Ledger
@@ -56,10 +57,10 @@ class Sweeper:
         for number, relay in enumerate(self._registry):
             if number % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1:
                 await asyncio.sleep(0)
-            if text := relay.sweep(now):
-                self._ledger.append(relay.generation.facts.uid, text)
-                self._keeping.append(relay, text)
-            keep_alive(relay, now)
+            try:
+                self._look_at(relay, now)
+            except Exception as error:  # noqa: BLE001 one bad generation must not end the deadlines of all behind it
+                log_failure("sweep.failed", error, task_id=relay.generation.facts.task_id)
         for finished in self._registry.expire(now):
             finished.tape.close()
         for run in self._runs.expire(now):
@@ -68,6 +69,12 @@ class Sweeper:
         if now - self._purged > PURGE_SECONDS and not len(self._chores):
             self._purged = now
             self._chores.start(self._purge(), "purge")
+
+    def _look_at(self, relay: Relay, now: float) -> None:
+        if text := relay.sweep(now):
+            self._ledger.append(relay.generation.facts.uid, text)
+            self._keeping.append(relay, text)
+        keep_alive(relay, now)
 
     async def _purge(self) -> None:
         await self._ledger.purge(time.time())

@@ -53,7 +53,7 @@ async def open_early(relay: "Relay", opening: bytes) -> None:
     """Say that: on the tape before its head is shown, so that no stop comes between the two."""
     if opening:
         await relay.start_on_disk()
-        relay.pass_on(opening)
+        relay.say(opening)
         relay.show(STREAM_HEAD)
         await asyncio.sleep(0)  # the client gets it before we work on the call
 
@@ -80,7 +80,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
         if relay.head is None:
             await relay.publish(STREAM_HEAD)
         if said := translation.answered(relay.wall()):
-            relay.pass_on(said)
+            relay.say(said)
     if streamed:
         ended = await _take_events(relay, translation, answer, tee, decoder)
     else:  # it did not stream although it was asked to
@@ -88,7 +88,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
     tee.fold(final=True)
     _say(relay, translation)
     if partial.clipped and not relay.plan.streamed:
-        raise _too_large()
+        raise _too_large("is longer than limits.partial_text; ask for it as a stream.")
     return partial.complete(eof_clean=ended)
 
 
@@ -101,7 +101,10 @@ async def _take_events(
         if events.over:
             return True
         plain = chunk if decoder is None else decoder.feed(chunk)
-        if events.take(plain):
+        block = events.take(plain)
+        if events.oversize:
+            raise _too_large("has an event of more than a mebibyte, which can't be translated.")
+        if block:
             tee.fold()
             _say(relay, translation)
         return events.over
@@ -125,7 +128,7 @@ def _say(relay: "Relay", translation: Translation) -> None:
     if deltas:
         said = translation.deltas(deltas, relay.wall())
         if said and relay.plan.streamed:
-            relay.pass_on(said)
+            relay.say(said)
 
 
 async def _beginning(answer: Answer, decoder: Decoder | None) -> bytes:
@@ -222,9 +225,8 @@ def _over(relay: "Relay") -> Over:
     )
 
 
-def _too_large() -> Refusal:
-    message = "The upstream's answer is longer than limits.partial_text; ask for it as a stream."
-    return Refusal(502, "answer_too_large", message, type="upstream_error")
+def _too_large(words: str) -> Refusal:
+    return Refusal(502, "answer_too_large", f"The upstream's answer {words}", type="upstream_error")
 
 
 def _in_stream(words: str) -> Refusal:

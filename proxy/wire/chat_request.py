@@ -13,4 +13,7 @@ def chat_request(model: str, messages: Sequence[dict[str, Any]], *, asks_usage: 
     if asks_usage:
         body["stream_options"] = {"include_usage": True}
     body |= {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(body, separators=(",", ":")).encode()
+    try:
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can say
+        return json.dumps(body, separators=(",", ":")).encode()

@@ -79,6 +79,20 @@ async def test_what_take_raises_comes_out() -> None:
             await answer.push(take, GRACE)
 
 
+async def test_what_take_raises_comes_out_although_the_body_ends() -> None:
+    """An exception of `take` comes out also when the body's end arrives with the piece that it was raised for."""
+    taken: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        raise RuntimeError("ours")
+
+    async with scripted_upstream(sse_stream([b"".join(EVENTS)])) as up, answered(up) as answer:
+        with pytest.raises(RuntimeError, match="ours"):
+            await answer.push(take, GRACE)
+    assert len(taken) == 1
+
+
 async def test_cancelling_ends_it() -> None:
     """A cancelled read ends at once, and nothing is handed on afterwards."""
     began = asyncio.Event()

@@ -39,7 +39,7 @@ def test_old_ones_are_forgotten() -> None:
     assert len(kept) == 1
     kept.expire(TOMBSTONE_SECONDS + 1.0)
     assert len(kept) == 0
-    assert not kept._ids_of
+    assert not kept._keys_of
 
 
 def test_a_caller_has_its_bound() -> None:
@@ -64,3 +64,17 @@ def test_all_callers_have_a_bound() -> None:
     assert len(kept) == tombstones.TOMBSTONES_ALL
     assert kept.take("caller-0", "t-1", 1.0) is None
     assert kept.take("caller-1", "t-1", 1.0) is STOP
+
+
+def test_end_users_have_their_own() -> None:
+    """A stop for one end user's generation waits beside another's; one for anybody's takes whoever comes first."""
+    kept = Tombstones()
+    kept.remember("acme", "t-1", STOP, 0.0, "ann")
+    kept.remember("acme", "t-1", STOP, 0.0, "bob")
+    assert kept.take("acme", "t-1", 1.0, "eve") is None
+    assert kept.take("acme", "t-1", 1.0, "bob") is STOP
+    assert kept.take("acme", "t-1", 1.0, "bob") is None
+    assert kept.take("acme", "t-1", 1.0, "ann") is STOP
+    kept.remember("acme", "t-2", STOP, 0.0)
+    assert kept.take("acme", "t-2", 1.0, "ann") is STOP
+    assert len(kept) == 0

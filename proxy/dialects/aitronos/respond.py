@@ -4,6 +4,7 @@ A turn of a thread is a run: an answer that ends with calls of tools leaves it w
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus, Thread
@@ -56,7 +57,7 @@ async def _respond(request: PlainRequest, desk: Desk, *, streams: bool = False) 
     earlier = [] if place.thread is not None else await history.load(desk.conversations, desk.owner(NAME), place.key)
     earlier = _cut(asked, earlier)
     _check_results(asked, earlier)
-    return _plan(asked, place, run, earlier, desk, request.user_header)
+    return await _plan(request, asked, place, run, earlier, desk)
 
 
 async def _place(asked: Asked, desk: Desk) -> Place:
@@ -141,7 +142,9 @@ def _cancelled(asked: Asked) -> errors.Invalid:
     return errors.invalid({f"inputs.{at}.tool_call_id": said})
 
 
-def _plan(asked: Asked, place: Place, run: Run, earlier: list[Message], desk: Desk, user: str | None) -> Plan:
+async def _plan(
+    request: PlainRequest, asked: Asked, place: Place, run: Run, earlier: list[Message], desk: Desk
+) -> Plan:
     turn = turn_of(run)
     if turn is None:
         raise RuntimeError("a run of another dialect")
@@ -167,19 +170,21 @@ def _plan(asked: Asked, place: Place, run: Run, earlier: list[Message], desk: De
         metadata=asked.metadata,
     )
     ahead = desk.now() - run.started
+    make = partial(
+        chat_request,
+        asked.model,
+        [*_instructions(asked), *history.upstream_messages([*earlier, *before])],
+        asks_usage=desk.asks_usage,
+        **asked.options,
+    )
     return Plan(
         dialect=NAME,
         wire=WIRE,
         path=PATH,
         query="",
-        body=chat_request(
-            asked.model,
-            [*_instructions(asked), *history.upstream_messages([*earlier, *before])],
-            asks_usage=desk.asks_usage,
-            **asked.options,
-        ),
+        body=await desk.made(len(request.body), make),
         model=asked.model,
-        user=user,
+        user=request.user_header,
         streamed=asked.streams,
         translation=ResponseTranslation(named, turn, structured=asked.is_structured, ahead=ahead),
         kept=Kept(answer, tuple(before), place.thread),

@@ -61,11 +61,8 @@ class ResponseTranslation:
         self._blocks: list[dict[str, Any]] = []
         self._length = 0
         self._last: bytes | None = None
-
-    @property
-    def keep_alive(self) -> KeepAlive:
+        self.keep_alive = KeepAlive(HEARTBEAT_SECONDS, event("response.heartbeat", thread_id=named.thread_id))
         """A heartbeat in long pauses."""
-        return KeepAlive(HEARTBEAT_SECONDS, event("response.heartbeat", thread_id=self._named.thread_id))
 
     def begin(self, facts: Facts) -> bytes:
         """`response.processing`: from here on the client can cancel."""

@@ -7,6 +7,7 @@ DELETE is served with and without its `/delete`; a cancel's body is not read.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus
@@ -71,10 +72,9 @@ async def start(request: PlainRequest, desk: Desk) -> Launch:
     body = await _object(request.body, desk)
     if len(request.body) < LARGE_BODY:
         asked = read_request(body, desk.route.model)
-        up = _body_up(asked, request, desk)
     else:  # images: it would hold everybody up
         asked = await asyncio.to_thread(read_request, body, desk.route.model)
-        up = await asyncio.to_thread(_body_up, asked, request, desk)
+    up = await desk.made(len(request.body), partial(_body_up, asked, request, desk))
     if chosen is not None and await desk.conversations.find_message(desk.owner(NAME), chosen) is not None:
         raise errors.duplicate()
     if chosen is not None and _arriving(chosen, desk) is not None:
@@ -90,6 +90,8 @@ async def stream(message_id: str, desk: Desk) -> Watch | PlainReply:
     if isinstance(source, Relay) and _says_nothing(source):
         await asyncio.shield(source.settled)
         message, source = await _find(message_id, desk)
+    if isinstance(source, Finished) and source.wiped:  # its delete is on its way to the disk
+        raise errors.no_stream(message_id)
     if source is not None and source.tape.end and not source.tape.start:
         return Watch(source)
     if isinstance(source, Relay) and isinstance(source.plan.translation, MessageTranslation):

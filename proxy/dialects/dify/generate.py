@@ -1,5 +1,6 @@
 """The endpoints that start a generation: of a completion app, a chat app, a workflow app."""
 
+from functools import partial
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus, Thread
@@ -33,7 +34,9 @@ async def complete(request: PlainRequest, desk: Desk) -> Plan:
     asked = read_request(await body_of(request, desk), desk.route)
     check_required(asked.turn, desk.route)
     upward = chat_messages(asked.turn, desk.route)
-    return _plan(desk, asked, upward, MessageTranslation("completion", asked.turn), Kept(_answer(desk, asked)))
+    return await _plan(
+        request, desk, asked, upward, MessageTranslation("completion", asked.turn), Kept(_answer(desk, asked))
+    )
 
 
 async def chat(request: PlainRequest, desk: Desk) -> Plan:
@@ -55,7 +58,7 @@ async def chat(request: PlainRequest, desk: Desk) -> Plan:
     check_required(asked.turn, desk.route)
     upward = chat_messages(asked.turn, desk.route, past)
     kept = Kept(_answer(desk, asked, conversation_id), thread=thread)
-    return _plan(desk, asked, upward, MessageTranslation("chat", asked.turn, conversation_id), kept)
+    return await _plan(request, desk, asked, upward, MessageTranslation("chat", asked.turn, conversation_id), kept)
 
 
 async def run_workflow(request: PlainRequest, desk: Desk) -> Plan:
@@ -63,7 +66,7 @@ async def run_workflow(request: PlainRequest, desk: Desk) -> Plan:
     asked = read_request(await body_of(request, desk), desk.route)
     check_required(asked.turn, desk.route)
     upward = chat_messages(asked.turn, desk.route)
-    return _plan(desk, asked, upward, WorkflowTranslation(asked.turn), Kept(_answer(desk, asked)))
+    return await _plan(request, desk, asked, upward, WorkflowTranslation(asked.turn), Kept(_answer(desk, asked)))
 
 
 def name_of(query: str) -> str:
@@ -112,17 +115,25 @@ def _answer(desk: Desk, asked: Asked, conversation_id: str | None = None) -> Mes
     )
 
 
-def _plan(desk: Desk, asked: Asked, upward: list[dict[str, Any]], translation: Translation, kept: Kept) -> Plan:
+async def _plan(
+    request: PlainRequest,
+    desk: Desk,
+    asked: Asked,
+    upward: list[dict[str, Any]],
+    translation: Translation,
+    kept: Kept,
+) -> Plan:
     model = desk.route.model
     if model is None:
         message = "The route names no model, and a request can't name one here: set the route's model in the config."
         raise Refusal.bad_request("provider_not_initialize", message)
+    make = partial(chat_request, model, upward, asks_usage=desk.asks_usage, user=asked.user)
     return Plan(
         dialect=NAME,
         wire=WIRE,
         path=PATH,
         query="",
-        body=chat_request(model, upward, asks_usage=desk.asks_usage, user=asked.user),
+        body=await desk.made(len(request.body), make),
         model=model,
         user=asked.user,
         streamed=asked.streams,

@@ -72,6 +72,7 @@ class Generation:
         "outcome",
         "partial",
         "phase",
+        "status",
         "stop",
         "stop_phase",
         "stopped_at",
@@ -92,6 +93,8 @@ class Generation:
         self.first_token: float | None = None
         self.ended: float | None = None
         self.error_kind: str | None = None
+        self.status: int | None = None
+        """The HTTP status of the upstream's answer, once it came."""
         self.counted = Counted()
 
     def advance(self, phase: Phase) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import structlog
+
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.lifecycle import CancelResult, Outcome
@@ -16,6 +18,8 @@ from proxy.engine.relay import Relay
 from proxy.engine.runs import Runs
 from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Ledger
+
+log = structlog.get_logger()
 
 
 class Canceller:
@@ -61,11 +65,14 @@ class Canceller:
             record = await self._ledger.find(name, any_id)
             if record is None or record.outcome is Outcome.RUNNING:  # it may have come while the ledger was asked
                 record = await self._in_memory(name, any_id, stop, confirm, user) or record
-        if record is not None and user is not None and record.user != user:
+        is_foreign = record is not None and user is not None and record.user != user
+        if is_foreign:
             record = None
+            log.info("cancel.foreign_user", id=any_id, dialect=dialect)
         if record is None and name is not None and valid_task_id(any_id):
             self._registry.remember_stop(name, any_id, stop, self._now(), user)
-        result = "unknown_id" if record is None else cancel_result(record).value
+        unknown = "foreign_user" if is_foreign else "unknown_id"
+        result = unknown if record is None else cancel_result(record).value
         self._metrics.cancelled(dialect, stop.cause, result)
         return record
 

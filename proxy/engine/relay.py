@@ -286,6 +286,7 @@ class Relay:
         self._answer = await self.upstream.open(
             call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
         )
+        self.generation.status = self._answer.status
         complete = await receive(self, self._answer)
         if not complete and self.generation.stop is not None:
             self._end_interrupted()

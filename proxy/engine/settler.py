@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from proxy.core.generation import Counted, Generation
-from proxy.core.lifecycle import Phase
+from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
 from proxy.core.usage import Usage
 from proxy.engine.counting import Counter, encoding_for
@@ -18,6 +18,7 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
+UNAUTHORIZED, FORBIDDEN = 401, 403
 NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
 NOT_BILLED = frozenset(
     {
@@ -75,7 +76,7 @@ class Settler:
             return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
         prompt, _ = await self._counter.count_prompt(plan.body, encoding)
-        if relay.tee is None and generation.first_token is not None:  # an answer that nobody here could read
+        if _made_unseen(relay):
             return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
         async with self._counter.turn(partial.counted_characters):
             text = partial.counted_text()
@@ -90,7 +91,7 @@ class Settler:
         try:
             self._metrics.settled(record)
             await self._ledger.end(record)
-            _log_end(record)
+            _log_end(record, relay.generation.status)
         except LedgerUnavailableError as error:
             log_failure("ledger.write_failed", error, task_id=record.task_id)
         except Exception as error:  # noqa: BLE001 what ended must be released, come what may
@@ -108,17 +109,28 @@ def _not_billed(generation: Generation) -> bool:
     return failed_at_once or generation.error_kind in NOT_BILLED
 
 
+def _made_unseen(relay: Relay) -> bool:
+    """Whether there may be an answer that nobody here could read: how long it is, is unknown and not 0."""
+    plan, generation = relay.plan, relay.generation
+    if relay.tee is None and generation.first_token is not None:
+        return True
+    comes_whole = not (plan.streamed or plan.folded or plan.translation)
+    return comes_whole and generation.outcome is not Outcome.COMPLETED and not generation.partial.counted_characters
+
+
 def _never_sent(relay: Relay) -> bool:
     return relay.generation.stop is not None and relay.generation.stop_phase in NOT_SENT
 
 
-def _log_end(record: Record) -> None:
-    """One line per generation: everything but its text."""
-    log.info(
+def _log_end(record: Record, status: int | None) -> None:
+    """One line per generation: everything but its text. A provider that takes no key is somebody's to look at."""
+    tell = log.warning if status in (UNAUTHORIZED, FORBIDDEN) else log.info
+    tell(
         "generation.end",
         task_id=record.task_id,
         message_id=record.message_id,
         upstream_id=record.upstream_id,
+        upstream_status=status,
         route=record.route,
         upstream=record.upstream,
         model=record.model,

@@ -20,6 +20,8 @@ SWEPT_AT_ONCE: Final = 200
 """So many generations are swept before other work gets its turn."""
 
 PURGE_SECONDS: Final = 600.0
+FIRST_PURGE_SECONDS: Final = 60.0
+"""How long after the start the first purge is: a start has enough to do."""
 
 
 class Sweeper:
@@ -41,7 +43,7 @@ class Sweeper:
         self._metrics = metrics
         self._now = now
         self._chores = Tasks()
-        self._purged = 0.0
+        self._purge_at = now() + FIRST_PURGE_SECONDS
 
     async def sweep_forever(self, flush: float) -> None:
         """Sweep every `flush` seconds."""
@@ -66,8 +68,8 @@ class Sweeper:
         for run in self._runs.expire(now):
             self._chores.start(leave(run), "leave a run")
         self._metrics.ledger(self._ledger.pending, *self._ledger.transactions)
-        if now - self._purged > PURGE_SECONDS and not len(self._chores):
-            self._purged = now
+        if now >= self._purge_at and not len(self._chores):
+            self._purge_at = now + PURGE_SECONDS
             self._chores.start(self._purge(), "purge")
 
     def _look_at(self, relay: Relay, now: float) -> None:

@@ -4,20 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from proxy.stores.conversations import Owner
 from support.chat import chat_events, text
 from support.client import Answer, RawClient
 from support.dify import SUCCESS, begin, body, error_of, said, send, served
-from support.proxy import RunningProxy
+from support.program import config_data
+from support.proxy import RunningProxy, running_proxy
 from support.scripts import events_then_hang, in_turn, sse_stream
 from support.stops import Ask, call, record, settled
+from support.upstream import scripted_upstream
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over: role and eight words, no finish reason."""
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 SORTS = ("-updated_at", "updated_at", "-created_at", "created_at")
-OWNER = Owner("anonymous", "dify", "ann")
+OWNER = Owner("anonymous", "dify /v1", "ann")
 
 
 async def chat(proxy: RunningProxy, query: str, conversation: str | None = None, user: str = "ann", **more: Any) -> str:
@@ -312,3 +315,18 @@ async def test_deleting_really_deletes(tmp_path: Path) -> None:
         tapes = [await call(proxy, "GET", f"/v1/generations/{task_id}/events") for task_id in ("t-1", "t-2")]
     assert [(each["text"], each["characters"]) for each in left] == [(None, len(text(8)))] * 2
     assert all(b"Rain" not in tape.body for tape in tapes)
+
+
+async def test_each_route_is_an_app_of_its_own(tmp_path: Path) -> None:
+    """The conversations of one route are unknown on another one, under the same key and user: a route is an app."""
+    other = {"path": "/other", "dialect": "dify", "upstream": "up", "model": "scripted"}
+    async with scripted_upstream(sse_stream(chat_events(2))) as up:
+        config = config_data(up.base_url, route={"dialect": "dify", "model": "scripted"})
+        config["routes"].append(other)
+        async with running_proxy(yaml.safe_dump(config), tmp_path) as proxy:
+            conversation = await chat(proxy, "One", "")
+            listing = await call(proxy, "GET", "/other/conversations?user=ann")
+            reading = await call(proxy, "GET", f"/other/messages?user=ann&conversation_id={conversation}")
+            going_on = await call(proxy, "POST", "/other/chat-messages", body("Two", conversation_id=conversation))
+    assert listing.json()["data"] == []
+    assert (reading.status, going_on.status) == (404, 404)

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.conversation import Message
 from proxy.stores.conversations import Owner
@@ -12,7 +13,7 @@ from support.client import RawClient, request_bytes
 from support.dify import SUCCESS, begin, body, error_of, said, send, served, text_of
 from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
-from support.scripts import events_then_hang, hang, headers_then_hang, sse_stream
+from support.scripts import events_then_hang, hang, headers_then_hang, in_turn, json_answer, sse_stream
 from support.stops import Ask, call, record, settled, stop
 from support.upstream import Script
 from support.wait import eventually, within
@@ -148,7 +149,7 @@ async def test_stop_ahead_leaves_no_open_message(tmp_path: Path) -> None:
 
 
 async def _message(proxy: RunningProxy, message_id: str) -> Message:
-    owner = Owner("anonymous", "dify")
+    owner = Owner("anonymous", "dify /v1")
     found = await proxy.app.engine.conversations.find_message(owner, message_id)
     assert found is not None
     return found
@@ -215,3 +216,29 @@ async def test_stop_races_the_end(tmp_path: Path) -> None:
                 assert names.count("message_end") == 1
                 assert names[-1] == "message_end"
                 assert "error" not in names
+
+
+async def test_what_really_happened_can_be_seen(tmp_path: Path) -> None:
+    """Dify's answer says success to another user's stop; the metric and the log say whose it was not."""
+    async with served(events_then_hang(SAID), tmp_path) as (proxy, _), RawClient(proxy.port) as client:
+        await begin(client, "/chat-messages", body(), "t-1")
+        await client.until(b"data: ", 3)
+        with capture_logs() as logs:
+            await stop_as(proxy, "/chat-messages/t-1/stop", "bob")
+        async with RawClient(proxy.admin_port) as admin:
+            await admin.get("/metrics", [("Host", f"127.0.0.1:{proxy.admin_port}")])
+            metrics = (await admin.answer()).body.decode()
+    assert 'quell_cancels_total{cause="client",dialect="dify",result="foreign_user"} 1.0' in metrics
+    assert [line["id"] for line in logs if line["event"] == "cancel.foreign_user"] == ["t-1"]
+
+
+async def test_the_providers_status_is_in_the_log(tmp_path: Path) -> None:
+    """Whoever reads the log can tell a refused key, which is a warning, from a rate limit."""
+    refusals = in_turn(json_answer({"error": {"message": "no"}}, 401), json_answer({"error": {"message": "no"}}, 429))
+    async with served(refusals, tmp_path) as (proxy, _):
+        with capture_logs() as logs:
+            for _ in range(2):
+                await send(proxy, "POST", "/completion-messages", body())
+            await settled(proxy)
+    ends = [(line["upstream_status"], line["log_level"]) for line in logs if line["event"] == "generation.end"]
+    assert ends == [(401, "warning"), (429, "info")]

@@ -11,9 +11,9 @@ from support.client import RawClient
 from support.leaks import back_to_start
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import running_proxy
-from support.scripts import events_then_hang, hang, headers_then_hang, json_answer, sse_stream
+from support.scripts import events_then_hang, hang, headers_then_hang, json_answer, short_of_length, sse_stream
 from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
-from support.upstream import Conn, scripted_upstream
+from support.upstream import Conn, Script, scripted_upstream
 from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
@@ -433,3 +433,19 @@ async def test_stop_through_the_operator(tmp_path: Path) -> None:
     assert refused.status == 404
     assert receipt["result"] == "stopped"
     assert (kept["cause"], kept["reason"], kept["outcome"]) == ("operator", "loop", "cancelled")
+
+
+@pytest.mark.parametrize("script", [hang(), short_of_length(b'{"id":"c', 500, "hang")], ids=["silent", "begun"])
+async def test_what_nobody_could_read_is_not_zero(tmp_path: Path, script: Script) -> None:
+    """A non-streaming call that is stopped may have made any number of tokens: that is unknown, not 0."""
+    async with (
+        scripted_upstream(script) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        RawClient(proxy.port) as client,
+    ):
+        await start(client, "t-1", PLAIN)
+        await up.conn()
+        receipt = (await stop(proxy, "t-1")).json()
+    assert receipt["result"] == "stopped"
+    assert receipt["usage"]["completion_tokens"] is None
+    assert receipt["usage"]["prompt_tokens"] > 0

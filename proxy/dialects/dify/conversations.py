@@ -16,7 +16,7 @@ from proxy.dialects.dify.fields import (
     user_of,
     uuid_of,
 )
-from proxy.dialects.dify.generate import NAME, name_of
+from proxy.dialects.dify.generate import NAME, app_of, name_of
 from proxy.dialects.dify.turn import turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
@@ -30,7 +30,7 @@ MOST_SORTED: Final = 10_000
 async def list_conversations(request: PlainRequest, desk: Desk) -> PlainReply:
     """`GET /conversations`: a page of them behind `last_id`, by default those first that changed last."""
     query = query_of(request)
-    owner = desk.owner(NAME, user_of(query))
+    owner = desk.owner(app_of(desk), user_of(query))
     limit, last_id = limit_of(query), uuid_of(query, "last_id")
     sort_by = query.get("sort_by") or SORTS[0]
     if sort_by not in SORTS:
@@ -45,7 +45,7 @@ async def list_conversations(request: PlainRequest, desk: Desk) -> PlainReply:
 async def rename(conversation_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
     """`POST /conversations/{id}/name`: the given name, or with `auto_generate` one of the first query."""
     body = await body_of(request, desk)
-    owner = desk.owner(NAME, user_of(body))
+    owner = desk.owner(app_of(desk), user_of(body))
     name = body.get("name")
     if flag_of(body, "auto_generate", default=False):
         oldest, _ = await desk.conversations.messages(owner, _known(conversation_id), Window(limit=1, order="oldest"))
@@ -59,7 +59,7 @@ async def rename(conversation_id: str, request: PlainRequest, desk: Desk) -> Pla
 
 async def delete(conversation_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
     """`DELETE /conversations/{id}`: what still runs in it is stopped; its text leaves record and tape too."""
-    owner = desk.owner(NAME, user_of(await body_of(request, desk)))
+    owner = desk.owner(app_of(desk), user_of(await body_of(request, desk)))
     thread = await _find(desk, owner, conversation_id)
     newest, _ = await desk.conversations.messages(owner, thread.id, Window(limit=MOST_ON_A_PAGE))
     for message in newest:

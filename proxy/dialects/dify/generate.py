@@ -69,6 +69,11 @@ async def run_workflow(request: PlainRequest, desk: Desk) -> Plan:
     return await _plan(request, desk, asked, upward, WorkflowTranslation(asked.turn), Kept(_answer(desk, asked)))
 
 
+def app_of(desk: Desk) -> str:
+    """What the store keeps a conversation under: in Dify an app, here a route, has its own."""
+    return f"{NAME} {desk.route.path}"
+
+
 def name_of(query: str) -> str:
     """The name of a conversation: the beginning of its first query, on one line."""
     words = " ".join(query.split())
@@ -77,7 +82,7 @@ def name_of(query: str) -> str:
 
 async def _go_on(desk: Desk, asked: Asked, conversation_id: str) -> tuple[Asked, list[Message]]:
     """The request with the inputs of its conversation where it sends none, and the messages so far, newest first."""
-    owner = desk.owner(NAME, asked.user)
+    owner = desk.owner(app_of(desk), asked.user)
     thread = await desk.conversations.find_thread(owner, conversation_id)
     if thread is None:
         raise not_there("Conversation")
@@ -91,7 +96,7 @@ def _new_thread(desk: Desk, asked: Asked, name: str) -> Thread:
     return Thread(
         id=new_id(),
         identity=desk.identity.name,
-        dialect=NAME,
+        dialect=app_of(desk),
         created_at=now,
         updated_at=now,
         user=asked.user,
@@ -105,7 +110,7 @@ def _answer(desk: Desk, asked: Asked, conversation_id: str | None = None) -> Mes
     return Message(
         id=new_id(),
         identity=desk.identity.name,
-        dialect=NAME,
+        dialect=app_of(desk),
         role="assistant",
         created_at=desk.wall(),
         status=MessageStatus.IN_PROGRESS,

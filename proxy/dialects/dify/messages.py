@@ -7,7 +7,7 @@ from proxy.core.conversation import Message, MessageStatus
 from proxy.core.partial import safe_text
 from proxy.dialects.dify.errors import invalid_param, not_there
 from proxy.dialects.dify.fields import SUCCESS, body_of, json_reply, limit_of, query_of, user_of, uuid_of
-from proxy.dialects.dify.generate import NAME
+from proxy.dialects.dify.generate import app_of
 from proxy.dialects.dify.turn import turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
@@ -20,7 +20,7 @@ _PREFIX: Final = "/messages/"
 async def list_messages(request: PlainRequest, desk: Desk) -> PlainReply:
     """`GET /messages`: the newest ones before `first_id`, on their page in the order in which they were said."""
     query = query_of(request)
-    owner = desk.owner(NAME, user_of(query))
+    owner = desk.owner(app_of(desk), user_of(query))
     conversation_id = uuid_of(query, "conversation_id")
     if conversation_id is None:
         raise invalid_param("conversation_id is required.", "conversation_id")
@@ -43,7 +43,7 @@ def feedback_id(rest: str) -> str | None:
 async def rate(message_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
     """`POST /messages/{id}/feedbacks`: the end user's rating of an own message; null takes it back."""
     body = await body_of(request, desk)
-    owner = desk.owner(NAME, user_of(body))
+    owner = desk.owner(app_of(desk), user_of(body))
     rating, content = body.get("rating"), body.get("content")
     if rating is not None and rating not in RATINGS:
         raise invalid_param("rating must be like, dislike or null.", "rating")

@@ -1,6 +1,7 @@
-"""Threads and messages: what a translated dialect keeps between calls, and how a message may change.
+"""Threads, messages and other items: what a translated dialect keeps between calls, and how a message may change.
 
-Times are seconds since the epoch. `metadata` and `content` are JSON values: what they mean is the dialect's own.
+Times are seconds since the epoch. `metadata`, `content` and `body` are JSON values of the dialect's own
+meaning.
 """
 
 from collections.abc import Mapping
@@ -56,3 +57,26 @@ class Message:
     content: Any = None
     generation: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Anything else that a dialect keeps and lists: an assistant, a run, a step of a run, a response.
+
+    `id` is unique among its owner's items of one dialect and kind. `parent` is the id of what it is listed below (a
+    step's run), `thread_id` the thread with which it goes away. `is_open`: something works on it, so that one which a
+    process that died left open says `is_interrupted`. `expires_at`: when it is purged, unless it is open; None: with
+    its thread or parent, or never.
+    """
+
+    id: str
+    identity: str
+    dialect: str
+    kind: str
+    created_at: float
+    body: Mapping[str, Any]
+    thread_id: str | None = None
+    parent: str | None = None
+    is_open: bool = False
+    is_interrupted: bool = False
+    expires_at: float | None = None

@@ -19,7 +19,8 @@ class Plan:
 
     For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
     is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
-    ids to stop it by. `on_disconnect`: the dialect's own rule, in place of the route's.
+    ids to stop it by. `on_disconnect`: the dialect's own rule, in place of the route's. `most_seconds`: how long it may
+    take before it is stopped, cause deadline.
     """
 
     dialect: str
@@ -40,6 +41,7 @@ class Plan:
     message_id: str | None = None
     aliases: tuple[str, ...] = ()
     on_disconnect: OnDisconnect | None = None
+    most_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,11 @@ class Relay:
             self._interrupt()
         elif self._lingered(now):
             self.stop(Stop(Cause.DISCONNECT))
+        elif self.plan.most_seconds is not None and now - started >= self.plan.most_seconds:
+            self.stop(Stop(Cause.DEADLINE))
         self._look_at = look_again(settings, phase, started=started, since=self._since)
+        if self.plan.most_seconds is not None:
+            self._look_at = min(self._look_at, started + self.plan.most_seconds)
         if self._alone_since is not None:
             self._look_at = min(self._look_at, self._alone_since + self.rules.route.linger)
 

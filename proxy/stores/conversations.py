@@ -1,10 +1,10 @@
-"""The port of the conversation store: threads and messages of the translated dialects."""
+"""The port of the conversation store: threads, messages and items of the translated dialects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 
 CONVERSATIONS_KEEP: Final = 30 * 86400.0
 """Seconds after its last change that a thread stays, unless the settings say otherwise."""
@@ -15,7 +15,7 @@ ASYNC_KEEP: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose threads or messages are meant. `user` None: of any end user of that caller."""
+    """Whose threads, messages or items are meant. `user` None: of any end user of that caller; items have none."""
 
     identity: str
     dialect: str
@@ -37,7 +37,10 @@ class Window:
 
 
 class Conversations(Protocol):
-    """Threads and messages. Somebody else's look like unknown ones. A write has reached the disk when it returns.
+    """Threads, messages and items. Somebody else's look like unknown ones. A write that returned is on disk.
+
+    Items belong to a caller in a dialect: `Owner.user` is not looked at where they are put in, asked for or changed.
+    Whatever deletes an item, deletes those whose parent it is too, open or not; not what is below those.
 
     Every method that waits may raise `LedgerUnavailableError`: the store can't be read or written now.
     """
@@ -71,7 +74,7 @@ class Conversations(Protocol):
         ...
 
     async def delete_thread(self, owner: Owner, thread_id: str) -> list[str] | None:
-        """Delete a thread with all its messages; gives the `generation` of each. None when there is no such thread."""
+        """Delete a thread with its messages and items; gives the `generation` of each message. None: no such thread."""
         ...
 
     async def add_messages(self, *messages: Message) -> bool:
@@ -122,6 +125,46 @@ class Conversations(Protocol):
         """Delete messages, in progress or not; gives the `generation` of those that were there and had one."""
         ...
 
+    async def add_items(self, *items: Item) -> bool:
+        """Put items in, in this order, all or none; False when one of the ids is taken, or one's thread isn't there."""
+        ...
+
+    async def find_item(self, owner: Owner, kind: str, item_id: str) -> Item | None:
+        """The item of that kind with this id."""
+        ...
+
+    async def items(self, owner: Owner, kind: str, parent: str | None, window: Window) -> tuple[list[Item], bool]:
+        """A part of the items of one kind and parent in the order in which they were put in; more behind it?
+
+        Raises:
+            KeyError: `window.after` or `window.before` is none of them.
+        """
+        ...
+
+    async def update_item(
+        self,
+        owner: Owner,
+        kind: str,
+        item_id: str,
+        body: Mapping[str, Any],
+        *,
+        is_open: bool,
+        expires_at: float | None = None,
+    ) -> bool:
+        """Replace what is known of an item, `is_interrupted` too (it is False then); False when there is none.
+
+        Its place in lists stays.
+        """
+        ...
+
+    async def delete_items(self, owner: Owner, kind: str, *item_ids: str) -> int:
+        """Delete items, open or not, and those whose parent they are; gives how many of the named were there."""
+        ...
+
     async def purge(self, now: float) -> tuple[int, int]:
-        """Delete what retention has passed; gives (threads, messages without a thread)."""
+        """Delete what retention has passed; gives (threads, messages without a thread).
+
+        Items go with their thread, or when they expire. A thread in which a message is in progress or an item open
+        stays, and so does an open item.
+        """
         ...

@@ -16,10 +16,12 @@ from proxy.stores.conversations_rows import (
     thread_values,
     to_json,
 )
+from proxy.stores.items_memory import MemoryItems
 from proxy.stores.ledger_rows import clean
+from proxy.stores.memory_window import part
 
 MOST: Final = 10_000
-"""Messages that are kept, and threads."""
+"""Messages that are kept, threads, and items of each kind."""
 
 _Key: TypeAlias = tuple[str, str, str]
 _Object = TypeVar("_Object", Thread, Message)
@@ -45,21 +47,21 @@ class _Kept:
         return self.message.created_at if self.message.ended_at is None else self.message.ended_at
 
 
-class MemoryConversations:
+class MemoryConversations(MemoryItems):
     """The port `Conversations` without a disk: nothing ever fails or waits, and nothing outlives the process.
 
     Args:
         keep: seconds after its last change that a thread stays.
         async_keep: seconds after its end that a message without a thread stays.
-        most: how many messages, and how many threads, are kept; beyond that those that ended first go first. What is in
-            progress stays.
+        most: how many messages, how many threads and how many items of a kind are kept; beyond that those that ended
+            first go first, of items those put in first. What is in progress or open stays.
     """
 
     def __init__(self, *, keep: float = CONVERSATIONS_KEEP, async_keep: float = ASYNC_KEEP, most: int = MOST) -> None:
+        self._threads: dict[_Key, Thread] = {}
+        super().__init__(self._threads, most)
         self._keep = keep
         self._async_keep = async_keep
-        self._most = most
-        self._threads: dict[_Key, Thread] = {}
         self._messages: dict[_Key, _Kept] = {}
         self._of: dict[_Key, dict[_Key, None]] = {}  # the messages of each thread, in their order
 
@@ -86,8 +88,8 @@ class MemoryConversations:
         """See `Conversations.threads`. Of two that changed at one time, that made later is the newer."""
         own = [each for key, each in self._threads.items() if _is_below(key, owner) and _is_of(each, owner)]
         own.sort(key=lambda thread: thread.updated_at)
-        part, more = _part(own, window)
-        return [_copy(each) for each in part], more
+        found, more = part(own, window)
+        return [_copy(each) for each in found], more
 
     async def update_thread(
         self,
@@ -180,8 +182,8 @@ class MemoryConversations:
         """See `Conversations.messages`."""
         there = await self.find_thread(owner, thread_id) is not None
         keys = self._of[_key(owner, thread_id)] if there else {}
-        part, more = _part([self._messages[key].message for key in keys], window)
-        return [self._messages[_key_of(message)].shown() for message in part], more
+        found, more = part([self._messages[key].message for key in keys], window)
+        return [self._messages[_key_of(message)].shown() for message in found], more
 
     async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
         """See `Conversations.update_message`."""
@@ -197,7 +199,7 @@ class MemoryConversations:
         return self._drop(list(there))
 
     async def purge(self, now: float) -> tuple[int, int]:
-        """See `Conversations.purge`. A thread in which a message is in progress stays."""
+        """See `Conversations.purge`."""
         threads = [
             key
             for key, thread in self._threads.items()
@@ -210,6 +212,7 @@ class MemoryConversations:
             if kept.message.thread_id is None and not kept.goes_on and kept.over_at < now - self._async_keep
         ]
         self._drop(alone)
+        self._purge_items(now)
         return len(threads), len(alone)
 
     @property
@@ -225,12 +228,13 @@ class MemoryConversations:
         return message.thread_id is None or (message.identity, message.dialect, message.thread_id) in self._threads
 
     def _goes_on(self, thread: _Key) -> bool:
-        return any(self._messages[key].goes_on for key in self._of[thread])
+        return any(self._messages[key].goes_on for key in self._of[thread]) or self._is_open_in(thread)
 
     def _drop_threads(self, keys: Sequence[_Key]) -> list[str]:
         gone: list[str] = []
         for key in keys:
             gone += self._drop(list(self._of[key]))
+            self._drop_items_of(key)
             del self._threads[key], self._of[key]
         return gone
 
@@ -268,16 +272,3 @@ def _copy(found: _Object) -> _Object:
 
 def _first(keys: Any, many: int, when: Any) -> list[_Key]:
     return list(islice(sorted(keys, key=when), many))
-
-
-def _part(oldest_first: list[_Object], window: Window) -> tuple[list[_Object], bool]:
-    """The part of a list that a window shows, and whether the limit left some out."""
-    order = oldest_first if window.order == "oldest" else oldest_first[::-1]
-    places = {each.id: place for place, each in enumerate(order)}
-    start = 0 if window.after is None else places[clean(window.after)] + 1
-    stop = len(order) if window.before is None else places[clean(window.before)]
-    between = order[start:stop]
-    limit = max(window.limit, 0)
-    if window.before is not None and window.after is None:
-        return between[max(len(between) - limit, 0) :], len(between) > limit
-    return between[:limit], len(between) > limit

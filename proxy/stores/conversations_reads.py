@@ -1,5 +1,6 @@
 """What is asked of the conversation store, on the reading connections of the ledger."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,25 +8,36 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores.conversations import Owner, Window
-from proxy.stores.conversations_rows import message_of, thread_of
+from proxy.stores.conversations_rows import item_of, message_of, optional, thread_of
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean
-from proxy.stores.tables import deletion, message, message_text, thread
+from proxy.stores.tables import deletion, item, message, message_text, thread
 
 _LIMIT_MOST: Final = 2**31
 _BY_CHANGE: Final = (thread.c.updated_at, thread.c.number)
 _BY_INSERTION: Final = (message.c.number,)
+_ITEMS_BY_INSERTION: Final = (item.c.number,)
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What one deletion took: how many threads and messages, and the generations of these in their order."""
+    """What one deletion took, by its notes.
+
+    How many threads and messages, and how many items that did not just go with a thread or parent; the generations of
+    the messages in their order.
+    """
 
     threads: int
     messages: int
+    items: int
     generations: list[str]
+
+    @property
+    def anything(self) -> bool:
+        """Whether there are notes. What only goes with something else is never noted alone."""
+        return bool(self.threads or self.messages or self.items)
 
 
 class ConversationsReads:
@@ -63,14 +75,35 @@ class ConversationsReads:
             rows, more = await _part(connection, asked, _BY_INSERTION, window)
             return await _with_pieces(connection, rows), more
 
+    async def find_item(self, owner: Owner, kind: str, item_id: str) -> Item | None:
+        """The item with this id."""
+        asked = select(item).where(*_of_kind(owner, kind), item.c.id == clean(item_id))
+        async with self._reads.reading() as connection:
+            row = (await connection.execute(asked)).mappings().first()
+        return None if row is None else item_of(row)
+
+    async def items(self, owner: Owner, kind: str, parent: str | None, window: Window) -> tuple[list[Item], bool]:
+        """A part of the items of one kind and parent."""
+        asked = select(item).where(*_of_kind(owner, kind), item.c.parent == optional(parent))
+        async with self._reads.reading() as connection:
+            rows, more = await _part(connection, asked, _ITEMS_BY_INSERTION, window)
+        return [item_of(row) for row in rows], more
+
     async def deleted(self, token: str) -> Deleted:
         """What a deletion took."""
-        asked = select(deletion.c.is_thread, deletion.c.generation).where(deletion.c.token == token)
+        asked = select(deletion.c.what, deletion.c.generation).where(deletion.c.token == token)
         async with self._reads.reading() as connection:
             rows = (await connection.execute(asked.order_by(literal_column("rowid")))).all()
-        threads = sum(row.is_thread for row in rows)
+        counts = Counter(row.what for row in rows)
         generations = [row.generation for row in rows if row.generation is not None]
-        return Deleted(threads, len(rows) - threads, generations)
+        return Deleted(counts["thread"], counts["message"], counts["item"], generations)
+
+
+def _of_kind(owner: Owner, kind: str) -> Iterable[ColumnElement[bool]]:
+    """Items have no user."""
+    yield item.c.identity == clean(owner.identity)
+    yield item.c.dialect == clean(owner.dialect)
+    yield item.c.kind == clean(kind)
 
 
 def _of(table: Table, owner: Owner) -> Iterable[ColumnElement[bool]]:

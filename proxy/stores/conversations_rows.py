@@ -1,4 +1,4 @@
-"""Between a thread or message and its row: what SQLite or JSON can't hold is made harmless here, at the border.
+"""Between a thread, message or item and its row: what SQLite or JSON can't hold is made harmless here, at the border.
 
 A row that the database refuses would hold up every other write in its transaction, see `ledger_rows`.
 """
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores.conversations import Owner
 from proxy.stores.ledger_gather import Value
 from proxy.stores.ledger_rows import clean
@@ -59,6 +59,16 @@ def owned(owner: Owner, any_id: str) -> dict[str, Value]:
     }
 
 
+def named(owner: Owner, kind: str, item_id: str) -> dict[str, Value]:
+    """Which item is meant: of any user of that caller."""
+    return {
+        "identity": clean(owner.identity),
+        "dialect": clean(owner.dialect),
+        "kind": clean(kind),
+        "id": clean(item_id),
+    }
+
+
 def thread_values(thread: Thread, uid: str) -> Values:
     """The values of a thread's row."""
     return {
@@ -94,6 +104,25 @@ def message_values(message: Message, uid: str) -> Values:
     }
 
 
+def item_values(item: Item, uid: str) -> Values:
+    """The values of an item's row."""
+    return {
+        "uid": uid,
+        **named(Owner(item.identity, item.dialect), item.kind, item.id),
+        "thread_id": optional(item.thread_id),
+        "parent": optional(item.parent),
+        "created_at": a_time(item.created_at),
+        "is_interrupted": int(item.is_interrupted),
+        **item_state(item.body, is_open=item.is_open, expires_at=item.expires_at),
+    }
+
+
+def item_state(body: Mapping[str, Any], *, is_open: bool, expires_at: float | None) -> Values:
+    """The values of what changes of an item. An expiry that is no number counts as none."""
+    expires = None if expires_at is None or not math.isfinite(expires_at) else float(expires_at)
+    return {"body": to_json(dict(body)), "is_open": int(is_open), "expires_at": expires}
+
+
 def thread_of(row: Mapping[Any, Any]) -> Thread:
     """The thread of a row; the inverse of `thread_values`."""
     return Thread(
@@ -124,4 +153,21 @@ def message_of(row: Mapping[Any, Any], pieces: str = "") -> Message:
         content=from_json(row["content"]),
         generation=row["generation"],
         metadata=from_json(row["metadata"]),
+    )
+
+
+def item_of(row: Mapping[Any, Any]) -> Item:
+    """The item of a row; the inverse of `item_values`."""
+    return Item(
+        id=row["id"],
+        identity=row["identity"],
+        dialect=row["dialect"],
+        kind=row["kind"],
+        created_at=row["created_at"],
+        body=from_json(row["body"]),
+        thread_id=row["thread_id"],
+        parent=row["parent"],
+        is_open=bool(row["is_open"]),
+        is_interrupted=bool(row["is_interrupted"]),
+        expires_at=row["expires_at"],
     )

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.stores import conversations_deletions as deletions
 from proxy.stores import conversations_statements as sql
 from proxy.stores.conversations import Owner, Window
-from proxy.stores.conversations_reads import ConversationsReads, Deleted
+from proxy.stores.conversations_reads import ConversationsReads
 from proxy.stores.conversations_rows import Values, a_time, message_values, optional, owned, thread_values, to_json
 from proxy.stores.conversations_texts import Texts
-from proxy.stores.conversations_writes import Writes, a_token, changed
-from proxy.stores.ledger_gather import Chore, Step
+from proxy.stores.conversations_writes import Writes, a_token, all_in, changed
+from proxy.stores.items_sqlite import SqliteItems
+from proxy.stores.ledger_gather import Chore
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean
 from proxy.stores.ledger_writer import LedgerWriter
@@ -22,10 +24,12 @@ from proxy.stores.ports import LedgerUnavailableError
 
 _MESSAGES_AT_ONCE: Final = 200
 _THREADS_AT_ONCE: Final = 20
-"""What a purge takes in one transaction, so that no START waits long behind it. A thread brings its messages."""
+_ITEMS_AT_ONCE: Final = 100
+"""What a purge takes in one transaction, so that no START waits long behind it. A thread brings its messages and items,
+an item those below it."""
 
 
-class SqliteConversations:
+class SqliteConversations(SqliteItems):
     """The port `Conversations` on SQLite; `SqliteLedger.conversations` is the one of an open ledger.
 
     What is not on disk within `patience` seconds fails with `LedgerUnavailableError`. What was to be added is then not
@@ -42,8 +46,7 @@ class SqliteConversations:
     def __init__(
         self, writer: LedgerWriter, reads: LedgerReads, *, keep: float, async_keep: float, patience: float
     ) -> None:
-        self._writes = Writes(writer, patience)
-        self._reads = ConversationsReads(reads)
+        super().__init__(Writes(writer, patience), ConversationsReads(reads))
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(lambda step: writer.chores(step)[0].changed)
@@ -55,7 +58,7 @@ class SqliteConversations:
         adding = self._writes.queue((sql.ADD_THREAD, values))
         token = a_token()
         named = {**owned(Owner(thread.identity, thread.dialect), thread.id), "uid": uid, "token": token}
-        undo = ((sql.NOTE_THREAD, named), *_delete(token), _forget(token))
+        undo = ((deletions.NOTE_THREAD, named), *deletions.delete_noted(token), deletions.forget(token))
         return await self._writes.done_or_undone(adding, *undo) == [1]
 
     async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
@@ -88,7 +91,7 @@ class SqliteConversations:
         """See `Conversations.delete_thread`."""
         token = a_token()
         named = {**owned(owner, thread_id), "uid": None, "token": token}
-        deleting = self._writes.queue((sql.NOTE_THREAD, named), *_delete(token))
+        deleting = self._writes.queue((deletions.NOTE_THREAD, named), *deletions.delete_noted(token))
         await self._writes.done(deleting)
         gone = await self._gone(token)
         if not gone.threads:
@@ -114,7 +117,7 @@ class SqliteConversations:
         # In a callback, because whoever waits may be cancelled; and first of all, because ends and deletions follow.
         adding[-1].changed.add_done_callback(lambda _: self._settle(adding, set(uids)))
         try:
-            return _are_in(await self._writes.done_or_undone(adding, *((each, span) for each in sql.TAKE_BACK)))
+            return all_in(await self._writes.done_or_undone(adding, *((each, span) for each in sql.TAKE_BACK)))
         except LedgerUnavailableError:
             self._texts.forget_uids(set(uids))
             raise
@@ -164,56 +167,34 @@ class SqliteConversations:
     async def delete_messages(self, owner: Owner, *message_ids: str) -> list[str]:
         """See `Conversations.delete_messages`."""
         token = a_token()
-        noted = [(sql.NOTE_MESSAGE, {**owned(owner, each), "token": token}) for each in message_ids]
-        deleting = self._writes.queue(*noted, *_delete(token))
+        noted = [(deletions.NOTE_MESSAGE, {**owned(owner, each), "token": token}) for each in message_ids]
+        deleting = self._writes.queue(*noted, *deletions.delete_noted(token))
         for each in message_ids:
             self._texts.forget(owner, each)
         await self._writes.done(deleting)
         return (await self._gone(token)).generations
 
     async def purge(self, now: float) -> tuple[int, int]:
-        """See `Conversations.purge`. A thread in which a message is in progress stays.
-
-        Goes in small transactions; what was deleted before a failure stays deleted.
-        """
+        """See `Conversations.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
         old, alone = now - self._keep, now - self._async_keep
-        threads = await self._purge((sql.NOTE_OLD_THREADS,), _THREADS_AT_ONCE, old)
-        return threads, await self._purge(sql.NOTE_OLD_MESSAGES, _MESSAGES_AT_ONCE, alone)
+        threads = await self._purge((deletions.NOTE_OLD_THREADS,), _THREADS_AT_ONCE, old)
+        messages = await self._purge(deletions.NOTE_OLD_MESSAGES, _MESSAGES_AT_ONCE, alone)
+        await self._purge((deletions.NOTE_EXPIRED_ITEMS,), _ITEMS_AT_ONCE, now)
+        return threads, messages
 
     async def _purge(self, notes: Sequence[str], many: int, before: float) -> int:
         total = 0
         while True:
             token = a_token()
             which: Values = {"token": token, "before": before, "many": many}
-            deleting = self._writes.queue(*((each, which) for each in notes), *_delete(token))
+            deleting = self._writes.queue(*((each, which) for each in notes), *deletions.delete_noted(token))
             await self._writes.done_in_the_end(deleting)
             gone = await self._gone(token)
-            taken = gone.threads or gone.messages  # the messages that went with threads don't count
+            taken = gone.threads or gone.messages or gone.items  # the messages that went with threads don't count
             total += taken
             if taken < many:
                 return total
 
-    async def _gone(self, token: str) -> Deleted:
-        """What a deletion took. Read from its notes: written a second time, it finds nothing to delete."""
-        gone = await self._reads.deleted(token)
-        if gone.threads or gone.messages:
-            self._writes.queue(_forget(token), always=True)
-        return gone
-
     def _settle(self, adding: Sequence[Chore], uids: set[str]) -> None:
-        if adding[-1].changed.exception() is not None or not _are_in(changed(adding)):
+        if adding[-1].changed.exception() is not None or not all_in(changed(adding)):
             self._texts.forget_uids(uids)
-
-
-def _are_in(rows: Sequence[int]) -> bool:
-    """Whether all messages went in: each adding statement gave its row."""
-    return all(count == 1 for count in rows[:-1])
-
-
-def _delete(token: str) -> list[Step]:
-    """What follows the notes of a deletion."""
-    return [(statement, {"token": token}) for statement in (sql.NOTE_MESSAGES_OF_THREADS, *sql.DELETE_NOTED)]
-
-
-def _forget(token: str) -> Step:
-    return sql.FORGET, {"token": token}

@@ -74,6 +74,11 @@ def changed(chores: Sequence[Chore]) -> list[int]:
     return [chore.changed.result() for chore in chores]
 
 
+def all_in(rows: Sequence[int]) -> bool:
+    """Whether all that one call adds went in: each adding statement gave its row. The last is `ALL_OR_NONE`."""
+    return all(count == 1 for count in rows[:-1])
+
+
 def a_token() -> str:
     """What tells one call from every other."""
     return uuid.uuid4().hex

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recovery import interrupt_messages, interrupt_running
+from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, interrupt_messages, interrupt_running
 from proxy.stores.lock_file import LockFile
 from proxy.stores.tables import APPLICATION_ID, SCHEMA
 
@@ -107,6 +107,8 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> int:
             _migrate(path, connection)
             interrupted = interrupt_running(connection, text=text, now=now)
             interrupt_messages(connection, now=now)
+            interrupt_items(connection)
+            forget_deletions(connection)
             connection.exec_driver_sql("COMMIT")
             return interrupted
     except DBAPIError as error:

@@ -1,12 +1,12 @@
-"""What a process that died left running or in progress, ended as `interrupted`."""
+"""What a process that died left running, in progress or open, ended as `interrupted`."""
 
 from sqlalchemy import Connection, delete, select, update
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import TextPolicy
-from proxy.stores.conversations_statements import IN_PROGRESS
-from proxy.stores.tables import deletion, generation, generation_text, message, message_text
+from proxy.stores.conversations_sql import IN_PROGRESS, OPEN
+from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text
 
 
 def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> int:
@@ -51,4 +51,16 @@ def interrupt_messages(connection: Connection, *, now: float) -> None:
             .values(status=MessageStatus.INTERRUPTED.value, ended_at=now, text=begun + "".join(pieces))
         )
     connection.execute(delete(message_text))
+
+
+def interrupt_items(connection: Connection) -> None:
+    """Close every open item; that it was cut off stands in the item until somebody changes it.
+
+    Runs in the caller's transaction, as above.
+    """
+    connection.execute(update(item).where(OPEN).values(is_open=0, is_interrupted=1))
+
+
+def forget_deletions(connection: Connection) -> None:
+    """Delete the notes of deletions whose answer nobody waits for any more."""
     connection.execute(delete(deletion))

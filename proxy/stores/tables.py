@@ -1,14 +1,14 @@
 """The tables of ledger and conversations. What an existing file has is made by `migrations/`; a test compares them.
 
-Times are seconds since the epoch; costs are decimal strings, which no float rounds; tags and metadata are JSON objects,
-contents JSON values.
+Times are seconds since the epoch; costs are decimal strings, which no float rounds; tags, metadata and bodies are JSON
+objects, contents JSON values.
 """
 
 from typing import Final
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA: Final = "0002"
+SCHEMA: Final = "0003"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -157,12 +157,46 @@ message_text = Table(
     Column("piece", Text, nullable=False),
 )
 
+# `parent` is an id, of an item of any kind of the same owner's. The body is the last column, as above.
+item = Table(
+    "item",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("thread_id", Text),
+    Column("parent", Text),
+    Column("created_at", Float, nullable=False),
+    Column("is_open", Integer, nullable=False),
+    Column("is_interrupted", Integer, nullable=False),
+    Column("expires_at", Float),
+    Column("body", Text, nullable=False),
+)
+
+Index("item_by_id", item.c.identity, item.c.dialect, item.c.kind, item.c.id, unique=True)
+Index("item_by_uid", item.c.uid)
+# Lists name the kind too; what goes with its parent is of any kind. Rows of one key lie in the order of `number`.
+Index("item_by_parent", item.c.identity, item.c.dialect, item.c.parent, item.c.kind)
+Index(
+    "item_by_thread",
+    item.c.identity,
+    item.c.dialect,
+    item.c.thread_id,
+    sqlite_where=text("thread_id IS NOT NULL"),
+)
+Index("item_by_expiry", item.c.expires_at, sqlite_where=text("is_open = 0 AND expires_at IS NOT NULL"))
+Index("item_open", item.c.identity, item.c.dialect, item.c.thread_id, sqlite_where=text("is_open = 1"))
+
 # What one deletion took, by uid, until whoever asked for it has read it: its answer must survive being written twice.
+# `what` is thread, message or item; `below` for an item that goes with its thread or parent.
 deletion = Table(
     "deletion",
     metadata,
     Column("token", Text, primary_key=True),
     Column("uid", Text, primary_key=True),
-    Column("is_thread", Integer, nullable=False),
+    Column("what", Text, nullable=False),
     Column("generation", Text),
 )

@@ -2,54 +2,17 @@
 
 import asyncio
 import math
-import sqlite3
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.core.conversation import MessageStatus, Thread
-from proxy.stores import ledger_transaction
 from proxy.stores.conversations import Conversations, Owner, Window
-from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ledger_gather import Gathered
-from support.conversations import ALL, OWNER, a_message, a_thread, begun, in_thread, text_of
-from support.ledgers import a_ledger
+from support.conversations import ALL, EVERY_JSON, OWNER, WINDOWS, a_message, a_thread, begun, in_thread, text_of
 from support.wait import PATIENCE
 
-KEEP = 1000.0
-ASYNC_KEEP = 100.0
 STRANGERS = [Owner("other", "dify"), Owner("acme", "assistants"), Owner("acme", "dify", "bob")]
-
-
-@pytest.fixture(params=["sqlite", "sqlite, each transaction written twice", "memory"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Conversations]:
-    """The implementation under test.
-
-    The answer to a transaction may get lost behind the commit; the writer then writes it again, and hears the second
-    answer. Nobody may be able to tell.
-    """
-    if request.param == "memory":
-        yield MemoryConversations(keep=KEEP, async_keep=ASYNC_KEEP)
-        return
-    if "twice" in request.param:
-        monkeypatch.setattr(ledger_transaction, "_write", twice(ledger_transaction._write))
-    async with a_ledger(tmp_path / "q.db", conversations_keep=KEEP, async_keep=ASYNC_KEEP) as ledger:
-        yield ledger.conversations
-
-
-def twice(write: Callable[[sqlite3.Connection, Gathered], list[int]]) -> Callable[..., list[int]]:
-    """Write, and again."""
-
-    def written(db: sqlite3.Connection, batch: Gathered) -> list[int]:
-        write(db, batch)
-        return write(db, batch)
-
-    return written
 
 
 async def until_text(store: Conversations, text: str, message_id: str = "m1") -> None:
@@ -57,18 +20,6 @@ async def until_text(store: Conversations, text: str, message_id: str = "m1") ->
     async with asyncio.timeout(PATIENCE):
         while await text_of(store, message_id) != text:
             await store.update_thread(OWNER, "none", updated_at=0.0)  # goes to the disk behind the pieces
-
-
-EVERY_JSON: dict[str, Any] = {
-    "null": None,
-    "yes": True,
-    "no": False,
-    "int": 2**70,
-    "float": -1.5e-300,
-    "text": 'a"b\\c\n\0\u2028\ud7ff\U0001f600',
-    "list": [[], {}, [None, [1]]],
-    "": {"ä\0": {"deep": [1, "x"]}},
-}
 
 
 async def test_a_thread_comes_back_as_it_was_put_in(store: Conversations) -> None:
@@ -225,30 +176,6 @@ async def test_a_user_sees_the_own_threads_only(store: Conversations) -> None:
     for user, ids in ((None, ["t1", "t2", "t3", "t4"]), ("ann", ["t1", "t4"]), ("", [])):
         found, more = await store.threads(Owner("acme", "dify", user), ALL)
         assert ([thread.id for thread in found], more) == (ids, False)
-
-
-WINDOWS = [
-    (Window(), "edcba", False),
-    (Window(limit=5), "edcba", False),
-    (Window(limit=2), "ed", True),
-    (Window(limit=0), "", True),
-    (Window(limit=-3), "", True),
-    (Window(limit=2**80), "edcba", False),
-    (Window(limit=2, after="d"), "cb", True),
-    (Window(limit=2, after="c"), "ba", False),
-    (Window(after="a"), "", False),
-    (Window(before="e"), "", False),
-    (Window(before="c"), "ed", False),
-    (Window(limit=2, before="b"), "dc", True),
-    (Window(limit=3, before="b"), "edc", False),
-    (Window(limit=1, after="e", before="b"), "d", True),
-    (Window(limit=2, after="e", before="b"), "dc", False),
-    (Window(after="b", before="d"), "", False),
-    (Window(order="oldest"), "abcde", False),
-    (Window(order="oldest", limit=2, after="b"), "cd", True),
-    (Window(order="oldest", limit=2, before="d"), "bc", True),
-    (Window(order="oldest", after="a", before="d"), "bc", False),
-]
 
 
 @pytest.mark.parametrize(("window", "ids", "more"), WINDOWS)

@@ -1,4 +1,4 @@
-"""Kills: what was acknowledged before a SIGKILL is there after it, and nothing is in progress any more."""
+"""Kills: what was acknowledged before a SIGKILL is there after it, and nothing is in progress or open any more."""
 
 import random
 from collections.abc import Iterable
@@ -36,6 +36,20 @@ async def check(store: Conversations, name: str, said: list[list[str]], handed: 
         assert len(found.text) <= handed
 
 
+async def check_items(store: Conversations, name: str, said: list[list[str]]) -> None:
+    """Hold one conversation's run and step against the same."""
+    run, step = [await store.find_item(OWNER, kind, name) for kind in ("run", "step")]
+    assert (run is None) is (step is None)
+    if run is None or step is None:
+        assert await store.find_thread(OWNER, name) is None
+        return
+    assert not run.is_open
+    assert not step.is_open
+    assert step.is_interrupted
+    assert run.is_interrupted is (run.body != {"over": name})
+    assert not (run.is_interrupted and name in named(said, "closed"))
+
+
 async def test_a_kill_at_any_instant_leaves_a_prefix(tmp_path: Path) -> None:
     """Threads and messages that were acknowledged are there, ends hold, and a text cut off is a prefix of the whole."""
     path = tmp_path / "q.db"
@@ -43,11 +57,13 @@ async def test_a_kill_at_any_instant_leaves_a_prefix(tmp_path: Path) -> None:
     for number in range(ROUNDS):
         said += await killed_at_random("support.conversation_victim", path, number, random.uniform(0.05, 0.4))
     assert named(said, "deleted")
+    assert named(said, "closed")
     handed = {line[1]: int(line[2]) for line in said if line[0] == "text"}
     async with a_ledger(path, now=3000.0) as ledger:
         texts = 0
         for name in named(said, "begun"):
             await check(ledger.conversations, name, said, handed.get(name, 0))
+            await check_items(ledger.conversations, name, said)
             found = await ledger.conversations.find_message(OWNER, name)
             texts += found is not None and found.status is MessageStatus.INTERRUPTED and found.text != ""
         assert texts > 0

@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,47 +10,17 @@ import pytest
 
 from proxy.core.conversation import MessageStatus
 from proxy.stores.conversations import Owner
-from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import LedgerUnavailableError
 from support.conversations import ALL, OWNER, a_message, a_thread, begun, in_thread, text_of
-from support.ledgers import a_ledger
+from support.ledgers import a_ledger, all_written, failing, locked, rows
 from support.records import a_record
 from support.wait import eventually
-
-TABLES = ("thread", "message", "message_text", "deletion")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another program holds the write lock meanwhile."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-def rows(path: Path) -> dict[str, int]:
-    """How many rows there are in each table that has any."""
-    with closing(sqlite3.connect(path)) as connection:
-        counts = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}  # noqa: S608
-    return {name: count for name, count in counts.items() if count}
 
 
 def pieces(path: Path) -> list[tuple[int, str]]:
     """The pieces of texts in progress, with their offsets."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute('SELECT "offset", piece FROM message_text ORDER BY 1').fetchall()
-
-
-async def all_written(ledger: SqliteLedger) -> None:
-    """Wait until nothing waits for the disk."""
-    await eventually(lambda: ledger.healthy and not ledger.pending, what="everything is written")
-
-
-async def failing(ledger: SqliteLedger) -> None:
-    """Wait until a transaction has failed since now."""
-    before = ledger.transactions[1]
-    await eventually(lambda: ledger.transactions[1] > before, what="a transaction fails")
 
 
 async def test_what_was_in_progress_is_interrupted_at_the_next_start(tmp_path: Path) -> None:
@@ -353,7 +322,7 @@ async def test_a_deletion_leaves_no_notes(tmp_path: Path) -> None:
         assert await ledger.conversations.delete_thread(OWNER, "t1") == ["g"]
     assert rows(path) == {}
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO deletion VALUES ('token', 'uid', 0, 'g')")
+        connection.execute("INSERT INTO deletion VALUES ('token', 'uid', 'message', 'g')")
         connection.commit()
     async with a_ledger(path):
         assert rows(path) == {}

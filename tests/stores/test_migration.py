@@ -1,29 +1,36 @@
-"""Files of older versions: `ledger_0001.sql` is the dump of one that version 0.1.0 wrote and was killed over."""
+"""Files of older versions: each `ledger_*.sql` is the dump of one that was written with that schema and killed over."""
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
-from support.conversations import a_message, a_thread, in_thread
-from support.ledgers import a_ledger
+from support.conversations import ALL, OWNER, a_message, a_thread, an_item, begun, in_thread, listed
+from support.ledgers import a_ledger, rows
 
-DUMP = Path(__file__).with_name("ledger_0001.sql")
+DUMPS = Path(__file__).parent
+CONVERSATIONS = {"thread", "message", "message_text", "deletion"}
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A ledger of schema 0001: one record over, one complete, one running with two pieces of text."""
-    path = tmp_path / "q.db"
+def restored(path: Path, schema: str) -> Path:
+    """A file of that schema.
+
+    In 0001: one record over, one complete, one running with two pieces of text. In 0002: that running one, a thread
+    with a message that is over and one in progress with two pieces, one in progress without a thread, and the note of
+    a deletion.
+    """
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(DUMP.read_text())
+        connection.executescript((DUMPS / f"ledger_{schema}.sql").read_text())
     return path
 
 
-async def test_a_file_of_the_first_schema_is_migrated(old: Path) -> None:
+async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
     """Its records stay, what ran is recovered, and it takes conversations; the next start finds nothing to do."""
+    old = restored(tmp_path / "q.db", "0001")
     for _ in range(2):
         async with a_ledger(old, now=7000.0) as ledger:
             over, ran = await ledger.find("acme", "task-over"), await ledger.find("acme", "task-ran")
@@ -33,11 +40,43 @@ async def test_a_file_of_the_first_schema_is_migrated(old: Path) -> None:
             assert (ran.outcome, ran.text, ran.ended_at) == (Outcome.INTERRUPTED, "half an answer", 7000.0)
             await ledger.conversations.add_thread(a_thread())
             await ledger.conversations.add_messages(a_message())
+            await ledger.conversations.add_items(an_item(thread_id="t1"))
             assert await in_thread(ledger.conversations) == ["m1"]
+            assert await listed(ledger.conversations) == ["r1"]
 
 
-async def test_a_migration_is_done_as_a_whole(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_of_the_second_schema_is_migrated(tmp_path: Path) -> None:
+    """Its threads and messages stay, what was in progress is recovered, and it takes and deletes items."""
+    old = restored(tmp_path / "q.db", "0002")
+    for _ in range(2):
+        async with a_ledger(old, now=7000.0) as ledger:
+            store = ledger.conversations
+            record = await ledger.find("acme", "task-ran")
+            assert record is not None
+            assert (record.outcome, record.text) == (Outcome.INTERRUPTED, "half an answer")
+            thread = a_thread(user="ann", name="Näme", metadata={"team": "ä"})
+            over = a_message("over", text="kept", content=[{"type": "text"}], generation="g1", ended_at=1001.0)
+            ran = begun("ran", text="So: half an answer", generation="ran")
+            ran = replace(ran, status=MessageStatus.INTERRUPTED, ended_at=7000.0)
+            assert await store.find_thread(OWNER, "t1") == thread
+            assert await store.messages(OWNER, "t1", ALL) == ([over, ran], False)
+            assert await store.find_message(OWNER, "alone") == replace(
+                ran, id="alone", thread_id=None, text="", generation=None
+            )
+            await store.add_items(an_item(thread_id="t1"))
+            assert await listed(store) == ["r1"]
+            assert rows(old) == {"thread": 1, "message": 3, "item": 1}
+    async with a_ledger(old) as ledger:
+        assert await ledger.conversations.delete_thread(OWNER, "t1") == ["g1", "ran"]
+    assert rows(old) == {"message": 1}
+
+
+@pytest.mark.parametrize(("schema", "more"), [("0001", set()), ("0002", CONVERSATIONS)])
+async def test_a_migration_is_done_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: str, more: set[str]
+) -> None:
     """A start that fails behind it leaves the file in its old schema, with its record still running."""
+    old = restored(tmp_path / "q.db", schema)
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError
@@ -48,9 +87,9 @@ async def test_a_migration_is_done_as_a_whole(old: Path, monkeypatch: pytest.Mon
             async with a_ledger(old):
                 pass
     with closing(sqlite3.connect(old)) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema,)]
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert names == {"alembic_version", "generation", "generation_text"}
+        assert names == {"alembic_version", "generation", "generation_text"} | more
         assert connection.execute("SELECT count(*) FROM generation_text").fetchone() == (2,)
     async with a_ledger(old) as ledger:
-        assert await ledger.conversations.add_thread(a_thread())
+        assert await ledger.conversations.add_items(an_item())

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from proxy.core.record import Record
-from proxy.stores import conversations_statements, migrations
+from proxy.stores import conversations_deletions, conversations_statements, items_statements, migrations
 from proxy.stores.ledger_rows import row_of
 from proxy.stores.tables import SCHEMA, generation, metadata
 from support.ledgers import a_ledger
@@ -78,10 +78,11 @@ def test_every_field_of_a_record_has_its_column() -> None:
 def test_conversations_are_looked_up_by_index(path: Path) -> None:
     """No statement of the writer's scans a table, and no list is sorted after it was read."""
     statements: list[str] = []
-    for value in vars(conversations_statements).values():
-        statements += [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+    for module in (conversations_statements, conversations_deletions, items_statements):
+        for value in vars(module).values():
+            statements += [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
     said = [each for each in statements if each.split(" ", 1)[0] in {"INSERT", "UPDATE", "DELETE"}]
-    assert len(said) > 15
+    assert len(said) > 25
     lists = [
         f"SELECT {what}"
         for what in (
@@ -90,17 +91,21 @@ def test_conversations_are_looked_up_by_index(path: Path) -> None:
             f"* FROM message WHERE {WHOSE} AND thread_id = 't' AND number > 2 ORDER BY number",
             f"* FROM message WHERE {WHOSE} AND id = 'm'",
             "uid FROM message WHERE status = 'in_progress'",
+            f"* FROM item WHERE {WHOSE} AND kind = 'k' AND id = 'i'",
+            f"* FROM item WHERE {WHOSE} AND kind = 'k' AND parent = 'p' AND number > 2 ORDER BY number",
+            f"* FROM item WHERE {WHOSE} AND kind = 'k' AND parent IS NULL AND number < 2 ORDER BY number DESC",
             "piece FROM message_text WHERE message = 'u' ORDER BY offset",
         )
     ]
-    said += lists
+    said += [*lists, "UPDATE item SET is_open = 0, is_interrupted = 1 WHERE is_open = 1"]
     with closing(sqlite3.connect(path)) as connection:
         for statement in said:
             names = dict.fromkeys(re.findall(r":(\w+)", statement), "1")
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", names)]
             scans = [line for line in plan if line.startswith("SCAN") and "CONSTANT ROW" not in line]
-            # The list of what is in progress is read as a whole, by its own small index.
-            assert [line for line in scans if "message_in_progress" not in line] == [], (statement, plan)
+            # What is in progress or open is read as a whole, by its own small index.
+            unmeant = [line for line in scans if not re.search("message_in_progress|item_open", line)]
+            assert unmeant == [], (statement, plan)
             assert not (statement in lists and any("TEMP B-TREE" in line for line in plan)), (statement, plan)
 
 

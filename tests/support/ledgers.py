@@ -1,11 +1,15 @@
-"""Ledgers for tests: opened in a temporary folder, and closed whatever the test does."""
+"""Ledgers for tests: opened in a temporary folder, and closed whatever the test does; and what is in their files."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from proxy.stores.ledger_sqlite import SqliteLedger, open_ledger
+from support.wait import eventually
+
+TABLES = ("thread", "message", "message_text", "item", "deletion")
 
 
 @asynccontextmanager
@@ -17,3 +21,30 @@ async def a_ledger(path: Path, **settings: Any) -> AsyncIterator[SqliteLedger]:
         yield ledger
     finally:
         await ledger.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program holds the write lock meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def rows(path: Path) -> dict[str, int]:
+    """How many rows there are in each table that has any."""
+    with closing(sqlite3.connect(path)) as connection:
+        counts = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}  # noqa: S608
+    return {name: count for name, count in counts.items() if count}
+
+
+async def all_written(ledger: SqliteLedger) -> None:
+    """Wait until nothing waits for the disk."""
+    await eventually(lambda: ledger.healthy and not ledger.pending, what="everything is written")
+
+
+async def failing(ledger: SqliteLedger) -> None:
+    """Wait until a transaction has failed since now."""
+    before = ledger.transactions[1]
+    await eventually(lambda: ledger.transactions[1] > before, what="a transaction fails")

@@ -104,6 +104,11 @@ class Desk:
         """Delete the text of a generation from record and tape, see `Engine.wipe`."""
         await self._engine.wipe(uid)
 
+    async def delete_thread(self, owner: Owner, thread_id: str) -> bool:
+        """Delete a thread with all that is in it, see `Engine.delete_thread`."""
+        stop = Stop(Cause.CLIENT, self.identity.shown, "its thread was deleted")
+        return await self._engine.delete_thread(owner, thread_id, stop, self.cancellation.confirm_timeout)
+
     # Runs.
 
     def run(self, key: str) -> Run | None:

@@ -30,6 +30,7 @@ from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
+from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 
@@ -129,6 +130,29 @@ class Engine:
         """
         self.registry.wipe(uid)
         await self.ledger.wipe_text(uid)
+
+    async def delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
+        """Delete a thread, stop what runs in it, and let its texts be nowhere; False when there is none.
+
+        It is done to its end although whoever asked for it leaves.
+
+        Raises:
+            LedgerUnavailableError: the store can't be written now.
+        """
+        deleting = self._relays.start(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
+        return bool(await asyncio.shield(deleting))
+
+    async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
+        uids = await self.conversations.delete_thread(owner, thread_id)
+        if uids is None:
+            return False
+        for uid in uids:
+            self.registry.wipe(uid)
+        live = [relay for uid in uids if isinstance(relay := self.registry.find_uid(uid), Relay)]
+        for relay in live:
+            await self.ledger.wipe_text(relay.generation.facts.uid)  # its pieces may be on their way
+        await self.canceller.cancel_all(live, stop, dialect=owner.dialect.partition(" ")[0], confirm=confirm)
+        return True
 
     # Admission.
 

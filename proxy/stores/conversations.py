@@ -74,7 +74,10 @@ class Conversations(Protocol):
         ...
 
     async def delete_thread(self, owner: Owner, thread_id: str) -> list[str] | None:
-        """Delete a thread with its messages and items; gives the `generation` of each message. None: no such thread."""
+        """Delete a thread with its messages and items; gives the `generation` of each message. None: no such thread.
+
+        In the same transaction the records of these generations lose their text.
+        """
         ...
 
     async def add_messages(self, *messages: Message) -> bool:
@@ -122,7 +125,10 @@ class Conversations(Protocol):
         ...
 
     async def delete_messages(self, owner: Owner, *message_ids: str) -> list[str]:
-        """Delete messages, in progress or not; gives the `generation` of those that were there and had one."""
+        """Delete messages, in progress or not; gives the `generation` of those that were there and had one.
+
+        In the same transaction the records of these generations lose their text.
+        """
         ...
 
     async def add_items(self, *items: Item) -> bool:

@@ -20,13 +20,14 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.sqlite import insert
 
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, TOKEN, compiled, owned
 from proxy.stores.items_statements import NAMED
 from proxy.stores.ledger_gather import Step
-from proxy.stores.tables import deletion, item, message, message_text, thread
+from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text, thread
 
 _UIDS = select(deletion.c.uid).where(deletion.c.token == TOKEN)
 _UID: BindParameter[str] = bindparam("uid")
@@ -35,9 +36,9 @@ _BEFORE: BindParameter[float] = bindparam("before")
 
 def _note(table: Table, *where: ColumnElement[bool], first: ColumnElement[Any], what: str = "") -> Select[Any]:
     """What is noted of the rows of a table that are to go."""
-    generation = message.c.generation if table is message else null()
+    made_by = message.c.generation if table is message else null()
     kind: ColumnElement[str] = literal_column(f"'{what or table.name}'")
-    return select(TOKEN, table.c.uid, kind, generation).where(*where).order_by(first)
+    return select(TOKEN, table.c.uid, kind, made_by).where(*where).order_by(first)
 
 
 def _noted(what: Select[Any]) -> str:
@@ -128,13 +129,22 @@ _DELETE: Final = (
 )
 """Values: a token. Deletes what was noted under it."""
 
+_MADE_BY = select(deletion.c.generation).where(deletion.c.token == TOKEN, deletion.c.generation.is_not(None))
+
+_WIPE: Final = (
+    compiled(update(generation).where(generation.c.uid.in_(_MADE_BY)).values(text=null())),
+    compiled(delete(generation_text).where(generation_text.c.uid.in_(_MADE_BY))),
+)
+"""Values: a token. Deletes the text of the records of what was noted under it; their numbers stay."""
+
 FORGET: Final = compiled(delete(deletion).where(deletion.c.token == TOKEN))
 """Values: a token. Deletes the notes themselves."""
 
 
-def delete_noted(token: str) -> list[Step]:
-    """What follows the notes of a deletion."""
-    return [(statement, {"token": token}) for statement in (*_WITH_IT, *_DELETE)]
+def delete_noted(token: str, *, wipes: bool = False) -> list[Step]:
+    """What follows the notes of a deletion; `wipes`: somebody wants it gone, so the texts of the records go too."""
+    wiping = _WIPE if wipes else ()
+    return [(statement, {"token": token}) for statement in (*_WITH_IT, *wiping, *_DELETE)]
 
 
 def forget(token: str) -> Step:

@@ -91,7 +91,8 @@ class SqliteConversations(SqliteItems):
         """See `Conversations.delete_thread`."""
         token = a_token()
         named = {**owned(owner, thread_id), "uid": None, "token": token}
-        deleting = self._writes.queue((deletions.NOTE_THREAD, named), *deletions.delete_noted(token))
+        steps = deletions.delete_noted(token, wipes=True)
+        deleting = self._writes.queue((deletions.NOTE_THREAD, named), *steps)
         await self._writes.done(deleting)
         gone = await self._gone(token)
         if not gone.threads:
@@ -168,7 +169,7 @@ class SqliteConversations(SqliteItems):
         """See `Conversations.delete_messages`."""
         token = a_token()
         noted = [(deletions.NOTE_MESSAGE, {**owned(owner, each), "token": token}) for each in message_ids]
-        deleting = self._writes.queue(*noted, *deletions.delete_noted(token))
+        deleting = self._writes.queue(*noted, *deletions.delete_noted(token, wipes=True))
         for each in message_ids:
             self._texts.forget(owner, each)
         await self._writes.done(deleting)

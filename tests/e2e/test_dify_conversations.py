@@ -1,5 +1,6 @@
 """Conversations behind Dify's API: their history, their lists, feedback, and that deleting really deletes."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import yaml
 
 from proxy.stores.conversations import Owner
 from support.chat import chat_events, text
-from support.client import Answer, RawClient
+from support.client import Answer, RawClient, request_bytes
 from support.dify import SUCCESS, begin, body, error_of, said, send, served
 from support.program import config_data
 from support.proxy import RunningProxy, running_proxy
 from support.scripts import events_then_hang, in_turn, sse_stream
 from support.stops import Ask, call, record, settled
 from support.upstream import scripted_upstream
+from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over: role and eight words, no finish reason."""
@@ -330,3 +332,55 @@ async def test_each_route_is_an_app_of_its_own(tmp_path: Path) -> None:
             going_on = await call(proxy, "POST", "/other/chat-messages", body("Two", conversation_id=conversation))
     assert listing.json()["data"] == []
     assert (reading.status, going_on.status) == (404, 404)
+
+
+@pytest.mark.parametrize("answers", [0, 1], ids=["at once", "behind the first byte"])
+async def test_a_deletion_is_carried_out_though_its_client_leaves(
+    tmp_path: Path, answers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that asks for a deletion and leaves does not keep any text from going: in the store, records, events."""
+    async with served(sse_stream(chat_events(2)), tmp_path, ledger={"text": "all"}) as (proxy, _):
+        tasks = [f"t-{number}" for number in range(8)]
+        conversation = ""
+        for task in tasks:
+            got = await send(proxy, "POST", "/chat-messages", body(conversation_id=conversation), X_Task_Id=task)
+            conversation = said(got)[-1]["conversation_id"]
+        await settled(proxy)
+        store = type(proxy.app.engine.conversations)
+        delete, begun, go = store.delete_thread, asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: Any, *given: Any) -> Any:
+            deleted = await delete(self, *given) if answers else None
+            begun.set()
+            await go.wait()
+            return deleted if answers else await delete(self, *given)
+
+        monkeypatch.setattr(store, "delete_thread", slowly)
+        async with RawClient(proxy.port) as client:
+            await client.send(request_bytes("DELETE", f"/v1/conversations/{conversation}", {"user": "ann"}))
+            await within(begun.wait(), "the deletion begins")
+            client.reset()
+        go.set()
+
+        async def gone() -> bool:
+            texts = [(await record(proxy, task))["text"] for task in tasks]
+            events = [await call(proxy, "GET", f"/v1/generations/{task}/events") for task in tasks]
+            return texts == [None] * 8 and [each.status for each in events] == [410] * 8
+
+        await eventually(gone)
+        again = await send(proxy, "DELETE", f"/conversations/{conversation}", {"user": "ann"})
+    assert again.status == 404
+
+
+async def test_a_deletion_stops_all_that_runs(tmp_path: Path) -> None:
+    """Whatever runs in a conversation that is deleted is stopped, however many came after it."""
+    script = in_turn(sse_stream(chat_events(1)), events_then_hang(SAID), sse_stream(chat_events(1)))
+    async with served(script, tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+        conversation = await chat(proxy, "One", "")
+        await begin(client, "/chat-messages", body("Two", conversation_id=conversation), "t-2")
+        await client.until(b"data: ", 8)
+        for _ in range(101):
+            await chat(proxy, "More", conversation)
+        assert (await send(proxy, "DELETE", f"/conversations/{conversation}", {"user": "ann"})).status == 204
+        await up.no_connections()
+        assert (await record(proxy, "t-2"))["outcome"] == "cancelled"

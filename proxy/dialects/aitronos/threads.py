@@ -103,11 +103,8 @@ async def delete(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
     run = desk.run(thread.id)
     if run is not None and not run.is_over:
         await desk.stop(thread.id, dialect=NAME, reason="thread deleted")
-    generations = await desk.conversations.delete_thread(desk.owner(NAME), thread.id)
-    if generations is None:
+    if not await desk.delete_thread(desk.owner(NAME), thread.id):
         raise errors.not_found("thread with this id")
-    for uid in generations:
-        await desk.wipe(uid)
     return PlainReply(204, b"")
 
 

@@ -2,11 +2,10 @@
 
 from typing import Any, Final
 
-from proxy.core.conversation import MessageStatus, Thread
+from proxy.core.conversation import Thread
 from proxy.core.partial import safe_text
 from proxy.dialects.dify.errors import invalid_param, not_there
 from proxy.dialects.dify.fields import (
-    MOST_ON_A_PAGE,
     body_of,
     flag_of,
     json_reply,
@@ -16,7 +15,7 @@ from proxy.dialects.dify.fields import (
     user_of,
     uuid_of,
 )
-from proxy.dialects.dify.generate import NAME, app_of, name_of
+from proxy.dialects.dify.generate import app_of, name_of
 from proxy.dialects.dify.turn import turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
@@ -61,12 +60,7 @@ async def delete(conversation_id: str, request: PlainRequest, desk: Desk) -> Pla
     """`DELETE /conversations/{id}`: what still runs in it is stopped; its text leaves record and tape too."""
     owner = desk.owner(app_of(desk), user_of(await body_of(request, desk)))
     thread = await _find(desk, owner, conversation_id)
-    newest, _ = await desk.conversations.messages(owner, thread.id, Window(limit=MOST_ON_A_PAGE))
-    for message in newest:
-        if message.status is MessageStatus.IN_PROGRESS:
-            await desk.stop(message.id, dialect=NAME, user=owner.user)
-    for uid in await desk.conversations.delete_thread(owner, thread.id) or ():
-        await desk.wipe(uid)
+    await desk.delete_thread(owner, thread.id)
     return PlainReply(204, b"")
 
 

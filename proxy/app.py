@@ -197,8 +197,10 @@ class App:
         await upstream.unused()
         await upstream.close()
 
-    async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> None:
+    async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> int:
         """End: not ready at once, after `ready_delay` no new work, after `drain.timeout` what runs is stopped.
+
+        Gives how many had to be stopped.
 
         Args:
             drain: give running work its time; else it is stopped at once.
@@ -211,11 +213,12 @@ class App:
         self.engine.draining = True
         if drain:
             await self._drain(rules.timeout, hurry)
-        self.engine.stop_all()
+        stopped = self.engine.stop_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.engine.settle_all()
         await self._stack.aclose()
+        return stopped
 
     async def _last_of_all(self) -> None:
         """The ledger is closed: what still waited for it gives up now, and nothing needs the tapes any more."""

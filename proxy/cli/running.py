@@ -13,6 +13,7 @@ import click
 
 from proxy import __version__
 from proxy.app import App, Reload, StartError
+from proxy.cli.terminal import tell_of_drain, tell_of_end
 from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
@@ -118,7 +119,8 @@ async def _until_told(app: App) -> None:
     reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
     await told.wait()
     reloader.cancel()
-    await app.stop(drain=True, hurry=hurry)
+    tell_of_drain(app)
+    tell_of_end(await app.stop(drain=True, hurry=hurry))
 
 
 async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:

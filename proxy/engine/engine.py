@@ -204,10 +204,9 @@ class Engine:
         """Wait until every generation has ended and is settled."""
         await self._relays.finish()
 
-    def stop_all(self) -> None:
-        """Stop every generation, cause shutdown."""
-        for relay in self.registry:
-            relay.stop(Stop(Cause.SHUTDOWN))
+    def stop_all(self) -> int:
+        """Stop every generation, cause shutdown; gives how many this has ended."""
+        return sum(relay.stop(Stop(Cause.SHUTDOWN)) for relay in self.registry)
 
     def close(self) -> None:
         """Let the spill file go; every generation is settled by now."""

@@ -56,6 +56,8 @@ class App:
         self._warm = False
         self.port = 0
         self.admin_port = 0
+        self.interrupted = 0
+        """How many generations ran when the last process died."""
         self.engine: Engine
         self.gateway: Gateway
 
@@ -79,9 +81,10 @@ class App:
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = socket.gethostname() if settings.replica == "auto" else settings.replica
+        left: list[tuple[str, str]] = []
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
-            ledger = await open_ledger(
+            ledger = opened = await open_ledger(
                 kept.url,
                 text=kept.text,
                 keep=kept.keep,
@@ -91,11 +94,14 @@ class App:
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
             )
+            left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
+        metrics.interrupted(left)
+        self.interrupted = len(left)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         try:

@@ -13,7 +13,7 @@ import click
 
 from proxy import __version__
 from proxy.app import App, Reload, StartError
-from proxy.cli.terminal import tell_of_drain, tell_of_end
+from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
 from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
@@ -76,6 +76,7 @@ async def _serve(job: Job) -> None:
         await app.start()
         settle_memory()
         click.echo(_banner(app, job, demo), err=True)
+        tell_of_last_run(app)
         await _until_told(app)
     finally:
         if demo is not None:

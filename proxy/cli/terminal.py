@@ -13,6 +13,15 @@ from proxy.app import App
 log = structlog.get_logger()
 
 
+def tell_of_last_run(app: App) -> None:
+    """The last process died: say how many generations that has cut short; nothing if none."""
+    if not app.interrupted:
+        return
+    log.warning("ledger.interrupted", generations=app.interrupted)
+    kept = "records" if app.gateway.runtime.settings.ledger.text == "none" else "partials"
+    _say(f"{app.interrupted} generations were running when the process died; their {kept} are kept")
+
+
 def tell_of_drain(app: App) -> None:
     """The first signal has come: say what is waited for, and for how long."""
     running, rules = len(app.engine.registry), app.gateway.runtime.settings.drain

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.app import App
-from proxy.cli.terminal import tell_of_drain, tell_of_end
+from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
 from proxy.core.settings_sections import DrainSettings
 
 
@@ -20,12 +20,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def app(running: int, **drain: Any) -> App:
+def app(running: int = 0, interrupted: int = 0, text: str = "partial", **drain: Any) -> App:
     """As much of a running program as is told of."""
-    settings = SimpleNamespace(drain=DrainSettings(**drain))
+    settings = SimpleNamespace(drain=DrainSettings(**drain), ledger=SimpleNamespace(text=text))
     engine = SimpleNamespace(registry=[None] * running)
     return cast(
-        "App", SimpleNamespace(engine=engine, gateway=SimpleNamespace(runtime=SimpleNamespace(settings=settings)))
+        "App",
+        SimpleNamespace(
+            engine=engine, interrupted=interrupted, gateway=SimpleNamespace(runtime=SimpleNamespace(settings=settings))
+        ),
     )
 
 
@@ -54,3 +57,21 @@ def test_the_end_says_how_many_were_stopped(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stderr", no_terminal := io.StringIO())
     tell_of_end(2)
     assert no_terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"interrupted": 2}, "quell: 2 generations were running when the process died; their partials are kept\n"),
+        (
+            {"interrupted": 2, "text": "none"},
+            "quell: 2 generations were running when the process died; their records are kept\n",
+        ),
+        ({"interrupted": 0}, ""),
+    ],
+)
+def test_a_start_after_a_kill_says_so(found: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start says how many generations the last process' death has cut short, and what is kept of them."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    tell_of_last_run(app(**found))
+    assert terminal.getvalue() == said

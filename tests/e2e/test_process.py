@@ -44,7 +44,7 @@ def rows(folder: Path) -> dict[str, tuple[str, str | None]]:
 
 
 async def test_drain_lets_running_work_end(tmp_path: Path) -> None:
-    """P1: SIGTERM makes us unready at once, refuses new work with 503, lets a running stream end, logs it, exits with 0."""
+    """P1: SIGTERM makes us unready at once, refuses new work with 503, lets a running stream end, logs it, exits 0."""
     release = asyncio.Event()
 
     async def script(conn: Any) -> None:
@@ -138,7 +138,7 @@ async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
-    """P3: after SIGKILL every started generation has a row, interrupted at the next start, its flushed text kept."""
+    """P3: after SIGKILL every started one has a row: interrupted, counted and logged at the next start, text kept."""
     streams = 20
     async with scripted_upstream(events_then_hang(SAID)) as up:
         config = config_text(up.base_url, ledger={"flush": "50ms"})
@@ -152,8 +152,11 @@ async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
             program.kill()
             for client in clients:
                 client.reset()
-        async with running_program(config, tmp_path):
+        async with running_program(config, tmp_path) as program:
             found = rows(tmp_path)
+            assert events(program, "ledger.interrupted") == [("ledger.interrupted", {"generations": streams})]
+            metrics = (await get(program.admin_port, "/metrics")).body
+    assert f'quell_generations_total{{outcome="interrupted",route="/v1",upstream="up"}} {streams}.0'.encode() in metrics
     assert found == {f"t-{number}": ("interrupted", text(8)) for number in range(streams)}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import time
@@ -36,6 +37,9 @@ SETTLE_SECONDS = 10.0
 
 GOODBYE_SECONDS = 2.0
 """How long readers that lag may go on reading after everything has ended; aiohttp takes this time twice."""
+
+BY_HAND = "--{0} HOST:PORT (make run ARGS='--{0} HOST:PORT')"
+"""Where an address is set when there is no config file."""
 
 NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "workers", "observability")
 
@@ -132,8 +136,9 @@ class App:
             await site.start()
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            message = f"can't listen on {address} ({why.lower()}). Stop what uses it, or set another address: {key}"
-            raise StartError(message) from error
+            stop = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
+            where = key if self._reread is not None else BY_HAND.format(key.replace(".", "-"))
+            raise StartError(f"can't listen on {address} ({why.lower()}). {stop} another address: {where}") from error
         return int(runner.addresses[0][1])
 
     async def _runtime(self, settings: Settings, old: Mapping[str, Upstream]) -> Runtime:

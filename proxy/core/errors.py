@@ -120,12 +120,16 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         )
 
     @classmethod
-    def cancelled(cls) -> Self:
-        """499: the generation was stopped before its response header went out; SDKs are told not to retry."""
+    def cancelled(cls, *, begun: bool = False) -> Self:
+        """499: the generation was stopped before its response header went out; SDKs are told not to retry.
+
+        `begun`: text had come, which is held back until a whole answer can be given.
+        """
+        when = "its answer was complete; its record has what is kept of it" if begun else "it produced an answer"
         return cls(
             499,
             "generation_cancelled",
-            "The generation was cancelled before it produced an answer.",
+            f"The generation was cancelled before {when}.",
             headers={"x-should-retry": "false"},
         )
 

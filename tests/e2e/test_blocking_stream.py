@@ -167,6 +167,8 @@ async def test_stopped(tmp_path: Path, script: Script, phase: str, partial: str)
         kept = await record(proxy, "t-1")
     assert (refused.status, refused.header("x-should-retry")) == (499, "false")
     assert refused.json()["error"]["code"] == "generation_cancelled"
+    when = "its answer was complete; its record has what is kept of it" if partial else "it produced an answer"
+    assert refused.json()["error"]["message"] == f"The generation was cancelled before {when}."
     assert (receipt["result"], receipt["phase"], receipt["partial"]["text"]) == ("stopped", phase, partial)
     assert (kept["outcome"], kept["cause"], kept["text"]) == ("cancelled", "client", partial)
     assert bool(kept["completion_tokens"]) == bool(partial)

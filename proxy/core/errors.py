@@ -95,12 +95,12 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls.unreadable(408, "request_timeout", "The request body arrived too slowly.")
 
     @classmethod
-    def too_many(cls, retry_after: int) -> Self:
-        """429: the caller has as much running or waiting as it may; `retry_after` is in seconds."""
+    def too_many(cls, retry_after: int, limit: str = "Too many requests are running or waiting.") -> Self:
+        """429: as much runs or waits as may; `limit` says which one is reached, `retry_after` is in seconds."""
         return cls(
             429,
             "rate_limit_exceeded",
-            "Too many requests are running or waiting. Try again later.",
+            f"{limit} Try again later.",
             type="rate_limit_error",
             headers={"Retry-After": str(retry_after)},
         )

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -31,6 +33,8 @@ from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,9 @@ class Engine:
         if len(self.registry) >= asker.most:
             raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
         if asker.most_of_key is not None and self.registry.streams_of(name) >= asker.most_of_key:
-            raise Refusal.too_many(retry_after=1)
+            log.info("key.limit_reached", key=asker.identity.shown, streams=asker.most_of_key)
+            limit = f"As many generations of this key run as its keys.limits.streams allows ({asker.most_of_key})."
+            raise Refusal.too_many(1, limit)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
 

@@ -121,7 +121,7 @@ class Upstream:
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name = name
         self.settings = settings
-        self.slots = Slots(settings.slots, settings.queue.size)
+        self.slots = Slots(name, settings.slots, settings.queue.size)
         self.calls = 0
         self._users = Users()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)

@@ -170,13 +170,14 @@ async def test_stop_the_last_one(tmp_path: Path) -> None:
 
 
 async def test_stop_many(tmp_path: Path) -> None:
-    """All of a user are stopped and named; when nothing fits, the exit code is 3."""
+    """All of a user are stopped and named; when nothing matches, it says so and the exit code is 3."""
     calls = (("a", "u1"), ("b", "u2"), ("c", "u1"))
     async with a_proxy(tmp_path) as (proxy, up), streams(proxy, *calls):
         done = await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)
         assert (done.exit_code, sorted(done.stdout.split()), done.stderr) == (0, ["a", "c"], "stopped 2\n")
         assert up.connections == 1
-        assert (await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)).exit_code == Exit.NOT_FOUND
+        none = await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)
+        assert (none.exit_code, none.stdout, none.stderr) == (Exit.NOT_FOUND, "", "nothing runs that matches\n")
         assert (await run(stop, "--key", "anonymous", "-y", url=proxy.admin_url)).stdout == "b\n"
 
 

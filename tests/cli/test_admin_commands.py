@@ -390,12 +390,13 @@ async def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_a_wrong_or_missing_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the right token the exit code is 5, and the message says where it was looked for, never what it was."""
+    """Without the right token the exit code is 5, and the message says where it was looked for and what to do."""
     monkeypatch.chdir(tmp_path)
     async with a_proxy(tmp_path) as (proxy, _):
         wrong = await run(ps, url=proxy.admin_url, QUELL_ADMIN_TOKEN="mistaken")
-        message = "quell: the proxy does not take the admin token from $QUELL_ADMIN_TOKEN\n"
-        assert (wrong.exit_code, wrong.stderr) == (5, message)
+        message = f"quell: the proxy at {proxy.admin_url} does not take the admin token from $QUELL_ADMIN_TOKEN. "
+        advice = "Give that proxy's own: --config with its config file, or --token-file\n"
+        assert (wrong.exit_code, wrong.stderr) == (5, message + advice)
         missing = await run(ps, url=proxy.admin_url, QUELL_ADMIN_TOKEN=None)
         assert missing.exit_code == 5
         assert f"looked for {tmp_path / 'quell.db.admin_token'}. Use --token-file" in missing.stderr

@@ -289,6 +289,16 @@ async def test_a_tail_whose_events_are_gone_shows_the_kept_text() -> None:
         assert (shown.stdout, shown.stderr) == ("kept\n", "cancelled by client · 10 characters\n")
 
 
+async def test_a_tail_of_what_is_not_kept_says_so() -> None:
+    """When neither events nor text are kept, nobody is left to think that the answer was empty."""
+    gone = a_fake(json_answer({"error": {}}, 410), outcome="completed", text=None)
+    async with scripted_upstream(gone) as fake:
+        shown = await run(tail, "one", url=fake.origin)
+    kept, ending = shown.stderr.splitlines()
+    assert kept == "its text is not kept, its numbers are (ledger.text, ledger.text_keep)"
+    assert ending == "completed · 10 characters"
+
+
 async def test_tail_of_nothing(tmp_path: Path) -> None:
     """An unknown id exits with 3, one that can be none too."""
     async with a_proxy(tmp_path) as (proxy, _):

@@ -158,7 +158,13 @@ def _upstream_answer(kind: UpstreamErrorKind) -> tuple[int, str]:  # noqa: C901,
         case UpstreamErrorKind.DNS:
             answer = 502, "The upstream's host name could not be resolved. Check base_url and the resolver."
         case UpstreamErrorKind.TLS:
-            answer = 502, "No secure connection to the upstream: its certificate or handshake was not accepted."
+            answer = (
+                502,
+                (
+                    "No secure connection to the upstream: its certificate or handshake was not accepted. The log says "
+                    "why. The authority of a private certificate goes into the upstream's ca_file."
+                ),
+            )
         case UpstreamErrorKind.CONNECT_TIMEOUT:
             answer = 504, "The upstream did not accept the connection within timeouts.connect."
         case UpstreamErrorKind.HEADER_TIMEOUT:

@@ -85,6 +85,11 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls(404, "not_found", "There is nothing with this id or path.")
 
     @classmethod
+    def no_route(cls) -> Self:
+        """404: no route's path begins the request's."""
+        return cls(404, "not_found", "No route of this proxy begins this path. Is the client's base_url right?")
+
+    @classmethod
     def too_large(cls, limit: int) -> Self:
         """413: the body is longer than `limit` bytes; what is left of it is not read."""
         return cls.unreadable(413, "request_too_large", f"The request body is longer than the limit of {limit} bytes.")

@@ -13,6 +13,7 @@ SECRETS = {
     "OPENAI_API_KEY": "canary-key-4711",
     "SEARCH_KEY_SHA256": "ab" * 32,
     "SUPPORT_KEY_SHA256": "cd" * 32,
+    "APPS_KEY_SHA256": "ef" * 32,
 }
 TWO_ROUTES = f"""\
 {SMALLEST}\

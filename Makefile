@@ -18,8 +18,8 @@ help: ## what can be made
 
 setup: $(READY) ## .venv with the program in it, as .venv/bin/quell
 
-run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, else with the demo upstream
-	@if [ -n "$${OPENAI_API_KEY:-}" ]; then exec $(BIN)/quell run; else exec $(BIN)/quell demo; fi
+run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, else with the demo upstream; ARGS="--listen HOST:PORT"
+	@if [ -n "$${OPENAI_API_KEY:-}" ]; then exec $(BIN)/quell run $(ARGS); else exec $(BIN)/quell demo $(ARGS); fi
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import time
@@ -37,6 +38,9 @@ SETTLE_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 """How long readers that lag may go on reading after everything has ended; aiohttp takes this time twice."""
 
+BY_HAND = "--{0} HOST:PORT (make run ARGS='--{0} HOST:PORT')"
+"""Where an address is set when there is no config file."""
+
 NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "workers", "observability")
 
 
@@ -56,6 +60,8 @@ class App:
         self._warm = False
         self.port = 0
         self.admin_port = 0
+        self.interrupted = 0
+        """How many generations ran when the last process died."""
         self.engine: Engine
         self.gateway: Gateway
 
@@ -79,9 +85,10 @@ class App:
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = socket.gethostname() if settings.replica == "auto" else settings.replica
+        left: list[tuple[str, str]] = []
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
-            ledger = await open_ledger(
+            ledger = opened = await open_ledger(
                 kept.url,
                 text=kept.text,
                 keep=kept.keep,
@@ -91,11 +98,14 @@ class App:
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
             )
+            left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
+        metrics.interrupted(left)
+        self.interrupted = len(left)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         try:
@@ -126,8 +136,9 @@ class App:
             await site.start()
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            message = f"can't listen on {address} ({why.lower()}). Stop what uses it, or set another address: {key}"
-            raise StartError(message) from error
+            stop = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
+            where = key if self._reread is not None else BY_HAND.format(key.replace(".", "-"))
+            raise StartError(f"can't listen on {address} ({why.lower()}). {stop} another address: {where}") from error
         return int(runner.addresses[0][1])
 
     async def _runtime(self, settings: Settings, old: Mapping[str, Upstream]) -> Runtime:
@@ -197,8 +208,10 @@ class App:
         await upstream.unused()
         await upstream.close()
 
-    async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> None:
+    async def stop(self, *, drain: bool, hurry: asyncio.Event | None = None) -> int:
         """End: not ready at once, after `ready_delay` no new work, after `drain.timeout` what runs is stopped.
+
+        Gives how many had to be stopped.
 
         Args:
             drain: give running work its time; else it is stopped at once.
@@ -211,11 +224,12 @@ class App:
         self.engine.draining = True
         if drain:
             await self._drain(rules.timeout, hurry)
-        self.engine.stop_all()
+        stopped = self.engine.stop_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.engine.settle_all()
         await self._stack.aclose()
+        return stopped
 
     async def _last_of_all(self) -> None:
         """The ledger is closed: what still waited for it gives up now, and nothing needs the tapes any more."""

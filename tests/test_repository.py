@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from proxy.edge.admin_token import SUFFIX
 from support.program import ROOT, environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -77,6 +78,15 @@ def test_no_file_speaks_of_a_machine() -> None:
         if OF_A_MACHINE.search(line)
     ]
     assert found == []
+
+
+def test_git_ignores_what_the_program_makes() -> None:
+    """The ledger and its companions, the operator's token among them, are not offered to git for a commit."""
+    made = ["quell.db", *(f"quell.db{suffix}" for suffix in ("-wal", "-shm", ".lock", SUFFIX))]
+    asked = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False)
+    if asked.returncode > 1:
+        pytest.skip("this is no git checkout")
+    assert asked.stdout.split() == made
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -185,7 +185,11 @@ class AdminClient:
         if status == _UNAUTHORIZED:
             if code != "invalid_admin_token":
                 return self._other()
-            return CommandError(f"the proxy does not take the admin token from {self._token.origin}", Exit.NOT_ALLOWED)
+            message = (
+                f"the proxy at {self.url} does not take the admin token from {self._token.origin}. "
+                "Give that proxy's own: --config with its config file, or --token-file"
+            )
+            return CommandError(message, Exit.NOT_ALLOWED)
         if status == _NOT_FOUND:
             return CommandError(message, Exit.NOT_FOUND) if code == "generation_not_found" else self._other()
         return CommandError(message, Exit.NOT_ALLOWED if status in _FORBIDDEN else Exit.FAILED)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from proxy.cli.explain import Explanation, explain
-from proxy.config_file import Loaded, Problem, load, render
+from proxy.config_file import Loaded, Problem, load
 from proxy.core.settings import Settings, not_built_yet
 
 
@@ -51,8 +51,8 @@ def _as_json(loaded: Loaded, refusals: list[str], explanation: Explanation | Non
 
 
 def _print(file: Path, loaded: Loaded, refusals: list[str], explanation: Explanation | None) -> None:
-    for line in render(loaded.problems):
-        click.echo(line)
+    for problem in loaded.problems:
+        click.echo(str(problem))
     if loaded.settings is None:
         return
     for warning in loaded.warnings:

@@ -53,21 +53,21 @@ def explain(settings: Settings, positions: Mapping[Loc, Position], method: str, 
 def _becomes(settings: Settings, route: RouteSettings, method: str, rest: str) -> tuple[str | None, str | None, str]:
     """Which upstream is called for a request on a route, at which address, and what else there is to say."""
     try:
-        endpoint = None if Control.serves(rest) else _endpoint(route, method, rest)
+        dialect, endpoint = ("", None) if Control.serves(rest) else _endpoint(route, method, rest)
     except Refusal as refusal:
         return None, None, f"answered with {refusal.status}: {refusal.message}"
     if endpoint is None or isinstance(endpoint, StopCall):
         return None, None, "Quell answers it itself, nothing goes upstream"
     base = settings.upstreams[route.upstream].base_url
     if callable(endpoint):
-        return route.upstream, None, f"Quell translates it, into calls of {join(base, PATH, '')}"
+        return route.upstream, None, f"the dialect {dialect} serves it; its model calls go to {join(base, PATH, '')}"
     if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):
         return None, None, f"answered with 403: its only list does not have {rest}"
     return route.upstream, join(base, rest, ""), ""
 
 
-def _endpoint(route: RouteSettings, method: str, rest: str) -> Endpoint:
-    """What a request is to the first of the route's dialects that knows it.
+def _endpoint(route: RouteSettings, method: str, rest: str) -> tuple[str, Endpoint]:
+    """The first of the route's dialects that knows a request, and what the request is to it.
 
     Raises:
         Refusal: the server refuses the request by its path alone.
@@ -76,7 +76,7 @@ def _endpoint(route: RouteSettings, method: str, rest: str) -> Endpoint:
         if name not in DIALECTS:
             raise Refusal(501, "not_built", f"The dialect {name} is not served by this version yet.")
         if (found := DIALECTS[name].endpoint(method, rest)) is not None:
-            return found
+            return name, found
     raise Refusal.not_found()
 
 

@@ -6,6 +6,7 @@ import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
+from proxy.cli.durations import DURATION
 from proxy.cli.output import age, show_json, show_table
 
 HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
@@ -16,7 +17,7 @@ HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
 @click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
 @click.option("--route", help="Only on this route, such as /v1.")
 @click.option("--model", help="Only with this model.")
-@click.option("--older", metavar="DURATION", help="Only what has run for longer, such as 10m.")
+@click.option("--older", type=DURATION, help="Only what has run for longer, such as 10m.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only: quell stop $(quell ps -q --older 10m).")
 @talks_to_proxy

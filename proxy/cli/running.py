@@ -13,6 +13,7 @@ import click
 
 from proxy import __version__
 from proxy.app import App, Reload, StartError
+from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
 from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
@@ -22,6 +23,8 @@ from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """Streams make much that lives for a while: with Python's own 700 its collector takes a tenth of the CPU."""
+
+OTHER_FOLDER = "without a config file the ledger is quell.db in the folder one starts in, so another folder will do too"
 
 TRY_IT = """\
   try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json' \\
@@ -51,6 +54,8 @@ def run(job: Job) -> None:
     except (StartError, AdminTokenError, LedgerOpenError, LedgerLockedError) as error:
         for line in str(error).splitlines():
             click.echo(f"quell: {line}", err=True)
+        if isinstance(error, LedgerLockedError) and job.reread is None:
+            click.echo(f"quell: {OTHER_FOLDER}", err=True)
         sys.exit(1)
 
 
@@ -71,10 +76,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(job: Job) -> None:
     demo = await _start_demo(job.demo)
     try:
-        app = App(job.settings, job.reread)
+        app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread)
         await app.start()
         settle_memory()
         click.echo(_banner(app, job, demo), err=True)
+        tell_of_last_run(app)
         await _until_told(app)
     finally:
         if demo is not None:
@@ -92,11 +98,19 @@ async def _start_demo(address: Address | None) -> DemoUpstream | None:
     if address is None:
         return None
     try:
-        return await start_demo_upstream(address.host, address.port, _report_close)
+        try:
+            return await start_demo_upstream(address.host, address.port, _report_close)
+        except OSError:  # nobody needs to know its address beforehand
+            return await start_demo_upstream(address.host, 0, _report_close)
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()
-        message = f"the demo upstream can't listen on {address} ({why}). Stop what uses it, or use quell run"
-        raise StartError(message) from error
+        raise StartError(f"the demo upstream can't listen on {address.host} ({why})") from error
+
+
+def _in_front_of(demo: DemoUpstream, settings: Settings) -> Settings:
+    """The settings with every upstream where the demo upstream listens."""
+    upstreams = {name: up.model_copy(update={"base_url": demo.base_url}) for name, up in settings.upstreams.items()}
+    return settings.model_copy(update={"upstreams": upstreams})
 
 
 def _report_close(call: DemoCall) -> None:
@@ -118,7 +132,8 @@ async def _until_told(app: App) -> None:
     reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
     await told.wait()
     reloader.cancel()
-    await app.stop(drain=True, hurry=hurry)
+    tell_of_drain(app)
+    tell_of_end(await app.stop(drain=True, hurry=hurry))
 
 
 async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from proxy.cli.by_hand import by_hand, listens
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
@@ -47,7 +48,8 @@ def serve(path: Path) -> None:
 
 
 @click.command(name="run")
-def run_command() -> None:
+@listens
+def run_command(listen: Address, admin_listen: Address) -> None:
     """Run the proxy in front of OPENAI_BASE_URL, with OPENAI_API_KEY; no file needed."""
     try:
         settings = load_env(os.environ)
@@ -55,20 +57,16 @@ def run_command() -> None:
         click.echo(f"quell: {error}", err=True)
         sys.exit(1)
     set_up_log(LogSettings())
-    run(Job(by_hand(settings)))
-
-
-def by_hand(settings: Settings) -> Settings:
-    """The same for a proxy started by hand: no balancer has to turn away from it before it ends."""
-    return settings.model_copy(update={"drain": settings.drain.model_copy(update={"ready_delay": 0.0})})
+    run(Job(by_hand(settings, listen, admin_listen)))
 
 
 @click.command()
-def demo() -> None:
+@listens
+def demo(listen: Address, admin_listen: Address) -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
     environ = {**os.environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"}
     settings = load_env(environ)
     upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
     set_up_log(LogSettings())
     settings = settings.model_copy(update={"upstreams": upstreams})
-    run(Job(by_hand(settings), demo=DEMO, model="demo@tokens=2000"))
+    run(Job(by_hand(settings, listen, admin_listen), demo=DEMO, model="demo@tokens=2000"))

@@ -11,6 +11,8 @@ from proxy.cli.output import say, show_json
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
+NOTHING: Final = "nothing runs that matches"
+
 WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NOT_FOUND, Exit.ALREADY_FINISHED)
 """Which exit code several stops have together."""
 
@@ -82,7 +84,7 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
     else:
         for task_id in answer["stopped"]:
             click.echo(task_id)
-        say(f"stopped {answer['count']}" + _unconfirmed(answer))
+        say(f"stopped {answer['count']}{_unconfirmed(answer)}" if answer["matched"] else NOTHING)
     if not answer["matched"]:
         return Exit.NOT_FOUND
     return Exit.NOT_CONFIRMED if answer["unconfirmed"] else Exit.DONE
@@ -98,7 +100,7 @@ def _ask(client: AdminClient, filters: dict[str, Any]) -> None:
         raise click.UsageError("Nobody is there to be asked: stopping several from a script needs --yes.")
     count = len(client.post("/generations/cancel", {**filters, "dry_run": True})["matched"])
     if not count:
-        raise CommandError("nothing that runs fits", Exit.NOT_FOUND)
+        raise CommandError(NOTHING, Exit.NOT_FOUND)
     things = "1 generation" if count == 1 else f"{count} generations"
     if not click.confirm(f"Stop {things}?", err=True):
         raise CommandError("nothing was stopped")

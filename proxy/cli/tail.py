@@ -52,6 +52,8 @@ def tail(client: AdminClient, any_id: str) -> None:
     if not shown and record["text"]:
         _write(record["text"])
     click.echo()
+    if not shown and not record["text"] and record["characters"]:
+        say("its text is not kept, its numbers are (ledger.text, ledger.text_keep)")
     say(_ending(record))
 
 

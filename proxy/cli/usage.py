@@ -6,6 +6,7 @@ import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
+from proxy.cli.durations import DURATION
 from proxy.cli.output import show_csv, show_json, show_table
 from proxy.stores.ports import UsageGroup
 
@@ -14,7 +15,7 @@ GROUPS: tuple[UsageGroup, ...] = get_args(UsageGroup)
 
 
 @click.command()
-@click.option("--since", metavar="DURATION", default="7d", show_default=True, help="How far back, such as 24h or 30d.")
+@click.option("--since", type=DURATION, default="7d", show_default=True, help="How far back, such as 24h or 30d.")
 @click.option("--by", type=click.Choice(GROUPS), default="model", show_default=True, help="What to sum over.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")
 @talks_to_proxy

@@ -36,7 +36,7 @@ class Problem:
 
 
 def render(problems: Sequence[Problem]) -> list[str]:
-    """The lines for people: the first twenty, then how many more there are."""
+    """The lines for people who did not ask for them: the first twenty, then how many more there are."""
     lines = [str(problem) for problem in problems[:SHOWN_AT_ONCE]]
     more = len(problems) - SHOWN_AT_ONCE
     return [*lines, f"… and {more} more"] if more > 0 else lines

@@ -85,6 +85,11 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls(404, "not_found", "There is nothing with this id or path.")
 
     @classmethod
+    def no_route(cls) -> Self:
+        """404: no route's path begins the request's."""
+        return cls(404, "not_found", "No route of this proxy begins this path. Is the client's base_url right?")
+
+    @classmethod
     def too_large(cls, limit: int) -> Self:
         """413: the body is longer than `limit` bytes; what is left of it is not read."""
         return cls.unreadable(413, "request_too_large", f"The request body is longer than the limit of {limit} bytes.")
@@ -95,12 +100,12 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls.unreadable(408, "request_timeout", "The request body arrived too slowly.")
 
     @classmethod
-    def too_many(cls, retry_after: int) -> Self:
-        """429: the caller has as much running or waiting as it may; `retry_after` is in seconds."""
+    def too_many(cls, retry_after: int, limit: str = "Too many requests are running or waiting.") -> Self:
+        """429: as much runs or waits as may; `limit` says which one is reached, `retry_after` is in seconds."""
         return cls(
             429,
             "rate_limit_exceeded",
-            "Too many requests are running or waiting. Try again later.",
+            f"{limit} Try again later.",
             type="rate_limit_error",
             headers={"Retry-After": str(retry_after)},
         )
@@ -120,12 +125,16 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         )
 
     @classmethod
-    def cancelled(cls) -> Self:
-        """499: the generation was stopped before its response header went out; SDKs are told not to retry."""
+    def cancelled(cls, *, begun: bool = False) -> Self:
+        """499: the generation was stopped before its response header went out; SDKs are told not to retry.
+
+        `begun`: text had come, which is held back until a whole answer can be given.
+        """
+        when = "its answer was complete; its record has what is kept of it" if begun else "it produced an answer"
         return cls(
             499,
             "generation_cancelled",
-            "The generation was cancelled before it produced an answer.",
+            f"The generation was cancelled before {when}.",
             headers={"x-should-retry": "false"},
         )
 
@@ -154,7 +163,13 @@ def _upstream_answer(kind: UpstreamErrorKind) -> tuple[int, str]:  # noqa: C901,
         case UpstreamErrorKind.DNS:
             answer = 502, "The upstream's host name could not be resolved. Check base_url and the resolver."
         case UpstreamErrorKind.TLS:
-            answer = 502, "No secure connection to the upstream: its certificate or handshake was not accepted."
+            answer = (
+                502,
+                (
+                    "No secure connection to the upstream: its certificate or handshake was not accepted. The log says "
+                    "why. The authority of a private certificate goes into the upstream's ca_file."
+                ),
+            )
         case UpstreamErrorKind.CONNECT_TIMEOUT:
             answer = 504, "The upstream did not accept the connection within timeouts.connect."
         case UpstreamErrorKind.HEADER_TIMEOUT:

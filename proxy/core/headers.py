@@ -35,7 +35,9 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Headers that speak about one connection only (RFC 9110, 7.6.1), never passed on in either direction."""
 
-CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+_CREDENTIAL_NAMES: Final = {"authorization": "Authorization", "x-api-key": "X-API-Key", "api-key": "api-key"}
+
+CREDENTIALS: Final = frozenset(_CREDENTIAL_NAMES)
 """Where a caller may put its credential."""
 
 OURS: Final = frozenset(
@@ -241,6 +243,7 @@ def bare_credential(pairs: Iterable[HeaderPair]) -> str | None:
         Refusal: see `identity_of`.
     """
     found: str | None = None
+    place = ""
     for name, value in pairs:
         folded = name.lower()
         if folded not in CREDENTIALS:
@@ -249,11 +252,17 @@ def bare_credential(pairs: Iterable[HeaderPair]) -> str | None:
         if not bare:
             continue
         if found is not None and found != bare:
-            raise Refusal.bad_request("conflicting_credentials", "The request carries two credentials that differ.")
-        found = bare
+            raise _conflicting(place, folded)
+        found, place = bare, folded
     if found is not None and not (found.isascii() and found.isprintable()):
         raise Refusal.bad_request("invalid_credential", "The credential has characters that no credential has.")
     return found
+
+
+def _conflicting(one: str, other: str) -> Refusal:
+    places = _CREDENTIAL_NAMES[one] + (" twice" if one == other else f" and {_CREDENTIAL_NAMES[other]}")
+    message = f"The request carries two credentials that differ: {places}. Send one of them."
+    return Refusal.bad_request("conflicting_credentials", message)
 
 
 def _without_scheme(value: str) -> str:

@@ -7,13 +7,17 @@ Under the body's key `demo`, or behind an `@` in the model's name for programs t
     {"model": "demo@tokens=400,per_second=80,fail.how=reset,fail.after_tokens=10", …}
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from proxy.core.errors import Refusal
 from proxy.core.settings_types import Count, CountOrZero, DurationOrZero, Section, misplaced
 from proxy.demo.text import PIECES
+
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
 
 How = Literal["status", "reset", "truncate", "error_event", "hang"]
 
@@ -36,12 +40,17 @@ class Failure(Section):
         return self
 
 
+def _seconds(value: object) -> object:
+    """Text that is a plain number is one: behind the `@` of a name everything is text."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
 class DemoOptions(Section):
     """How the answer is made. `first_token_after` is in seconds, or a duration with its unit, such as 2s."""
 
     tokens: Annotated[Count, Field(le=1_000_000)] = len(PIECES)
     per_second: float = Field(40.0, gt=0, le=100_000, allow_inf_nan=False)
-    first_token_after: DurationOrZero = Field(0.0, allow_inf_nan=False)
+    first_token_after: Annotated[DurationOrZero, BeforeValidator(_seconds)] = Field(0.0, allow_inf_nan=False)
     fail: Failure | None = None
 
 
@@ -62,7 +71,12 @@ def read_options(body: dict[str, Any]) -> DemoOptions:
         field = ".".join(["demo", *map(str, where)])
         known = "; known are tokens, per_second, first_token_after and fail with how, status and after_tokens"
         hint = known if first["type"] == "extra_forbidden" else ""
-        raise Refusal.bad_request("invalid_demo_option", f"{field}: {first['msg']}{hint}.", field) from None
+        raise Refusal.bad_request("invalid_demo_option", f"{field}: {_words(first)}{hint}.", field) from None
+
+
+def _words(error: ErrorDetails) -> str:
+    """What was expected, in our own words where it was us who refused it."""
+    return str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
 
 
 def _from_name(model: str) -> dict[str, Any]:

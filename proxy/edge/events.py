@@ -94,7 +94,7 @@ async def send_events(
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
     if isinstance(source, Finished) and source.wiped:
-        raise _gone()
+        raise Refusal(410, "events_gone", "Its text was deleted; the record keeps the numbers.")
     reader, tape = Reader(holds=holds), source.tape
     relay = source if isinstance(source, Relay) else None
     source.attach(reader)
@@ -163,12 +163,12 @@ def _seek(tape: Tape, after: int) -> tuple[int, int]:
     try:
         return tape.seek(after)
     except FallenBehindError:
-        raise _gone() from None
+        raise _gone(after) from None
 
 
-def _gone() -> Refusal:
-    message = "The events behind this number are no longer kept. The record has the partial text."
-    return Refusal(410, "events_gone", message)
+def _gone(after: int) -> Refusal:
+    which = f"The events behind number {after}" if after else "The first events of this generation"
+    return Refusal(410, "events_gone", f"{which} are no longer kept. Its record has what is kept of its text.")
 
 
 def _read(tape: Tape, position: int) -> bytes:
@@ -183,7 +183,7 @@ def _whole(tape: Tape, after: int) -> bytes:
     if after >= 1:
         return b""
     if tape.start:
-        raise _gone()
+        raise _gone(after)
     parts, position = [], 0
     while position < tape.end:
         parts.append(tape.read(position))

@@ -97,7 +97,7 @@ class Runtime:
         """
         found = self._table.match(unquote(path))
         if found is None:
-            raise Refusal.not_found()
+            raise Refusal.no_route()
         own = found.route.path.rstrip("/").count("/")
         segments = path.split("/", own + 1)  # no escaped slash was let in, so escaped and plain segments are the same
         sent = "/" + segments[own + 1] if len(segments) > own + 1 else ""

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from proxy.engine.relay import Relay
 
 
-def refusal_of(stop: Stop) -> Refusal:
-    """What a client is told whose call was stopped before its header went out."""
+def refusal_of(stop: Stop, *, begun: bool) -> Refusal:
+    """What a client is told whose call was stopped before its header went out; `begun`: there is text of it."""
     if stop.cause is Cause.SHUTDOWN:
         return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
-    return Refusal.cancelled()
+    return Refusal.cancelled(begun=begun)
 
 
 async def conclude_passed(relay: "Relay", services: Services) -> None:

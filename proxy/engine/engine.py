@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -32,6 +34,8 @@ from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
 from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,9 @@ class Engine:
         if len(self.registry) >= asker.most:
             raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
         if asker.most_of_key is not None and self.registry.streams_of(name) >= asker.most_of_key:
-            raise Refusal.too_many(retry_after=1)
+            log.info("key.limit_reached", key=asker.identity.shown, streams=asker.most_of_key)
+            limit = f"As many generations of this key run as its keys.limits.streams allows ({asker.most_of_key})."
+            raise Refusal.too_many(1, limit)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
 
@@ -228,10 +234,9 @@ class Engine:
         """Wait until every generation has ended and is settled."""
         await self._relays.finish()
 
-    def stop_all(self) -> None:
-        """Stop every generation, cause shutdown."""
-        for relay in self.registry:
-            relay.stop(Stop(Cause.SHUTDOWN))
+    def stop_all(self) -> int:
+        """Stop every generation, cause shutdown; gives how many this has ended."""
+        return sum(relay.stop(Stop(Cause.SHUTDOWN)) for relay in self.registry)
 
     def close(self) -> None:
         """Let the spill file go; every generation is settled by now."""

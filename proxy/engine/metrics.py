@@ -1,5 +1,6 @@
 """The metrics, all names of the contract. Labels are closed sets or come from the settings, so that series stay few."""
 
+from collections.abc import Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -101,6 +102,11 @@ class Metrics:
         for result, total in (("ok", written), ("error", failed)):
             self.ledger_writes.labels(result).inc(total - self._ledger_seen[result])
             self._ledger_seen[result] = total
+
+    def interrupted(self, left: Iterable[tuple[str, str]]) -> None:
+        """What ran when the last process died was found at this start: route and upstream of each."""
+        for route, upstream in left:
+            self._generations_of(route, upstream, Outcome.INTERRUPTED.value).inc()
 
     def settled(self, record: Record) -> None:
         """A generation ended."""

@@ -10,7 +10,7 @@ from proxy.core.errors import Refusal, UpstreamErrorKind
 from proxy.core.tee import Tee
 from proxy.engine.event_stream import EventStream
 from proxy.engine.head import Head
-from proxy.engine.translated import receive_translated
+from proxy.engine.translated import in_stream, receive_translated
 from proxy.engine.upstream import Answer, UpstreamError
 from proxy.wire.answer import AnswerFold, AnswerTooLargeError
 from proxy.wire.content_coding import PLAIN_CODINGS, Decoder, decoder_for
@@ -118,7 +118,7 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
         ended = await _ends(relay, answer)
     fold_rest(relay)
     if partial.error is not None:
-        raise Refusal(502, "upstream_error", "The upstream reported an error in its stream.", type="upstream_error")
+        raise in_stream(partial.error.message)
     if not partial.complete(eof_clean=ended):
         raise UpstreamError(UpstreamErrorKind.TRUNCATED)
     body = fold.answer()

@@ -327,7 +327,7 @@ class Relay:
         if stop is not None:
             self._fold()
             self.generation.upstream_closed(self._services.now())
-            self.refusal = refusal_of(stop)
+            self.refusal = refusal_of(stop, begun=self.generation.partial.characters > 0)
             self.generation.end_stopped(self._services.now(), shown=self.head is not None)
         elif expiry is not None:
             self._end_cut(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)

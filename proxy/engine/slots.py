@@ -2,13 +2,19 @@
 
 import asyncio
 
+import structlog
+
 from proxy.core.errors import Refusal
+
+log = structlog.get_logger()
 
 
 class Slots:
     """Admits calls first come, first served. Without a size everything is admitted at once."""
 
-    def __init__(self, size: int | None, queue_size: int) -> None:
+    def __init__(self, upstream: str, size: int | None, queue_size: int) -> None:
+        """For the upstream of this name: `size` calls at once, `queue_size` in the queue."""
+        self._upstream = upstream
         self._queue_size = queue_size
         self._waiting = 0
         self._free = None if size is None else asyncio.Semaphore(size)
@@ -27,7 +33,8 @@ class Slots:
         if self._free is None:
             return
         if self._free.locked() and self._waiting >= self._queue_size:
-            raise Refusal.too_many(retry_after=1)
+            log.info("upstream.queue_full", upstream=self._upstream, waiting=self._waiting)
+            raise Refusal.too_many(1, f"The queue of upstream {self._upstream} is full.")
         self._waiting += 1
         try:
             await self._free.acquire()

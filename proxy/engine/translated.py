@@ -211,7 +211,7 @@ def _over(relay: "Relay") -> Over:
     stop = generation.stop if outcome in OUTCOME_OF.values() else None
     refusal = None if stop is not None or outcome is Outcome.COMPLETED else relay.refusal
     if outcome is Outcome.FAILED and refusal is None:
-        refusal = _in_stream(partial.error.message) if partial.error else Refusal.upstream(UpstreamErrorKind.TRUNCATED)
+        refusal = in_stream(partial.error.message) if partial.error else Refusal.upstream(UpstreamErrorKind.TRUNCATED)
     ended = generation.ended or generation.facts.started
     at = generation.stopped_at if stop is not None and generation.stopped_at is not None else ended
     return Over(
@@ -229,6 +229,7 @@ def _too_large(words: str) -> Refusal:
     return Refusal(502, "answer_too_large", f"The upstream's answer {words}", type="upstream_error")
 
 
-def _in_stream(words: str) -> Refusal:
+def in_stream(words: str) -> Refusal:
+    """The error that the upstream reported inside its answer, with its words if it had any."""
     message = f"The upstream reported an error: {words[:MESSAGE]}" if words else "The upstream reported an error."
     return Refusal(502, "upstream_error", message, type="upstream_error", source=Source.UPSTREAM)

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 
 import aiohttp
+import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -15,7 +16,10 @@ from proxy.engine.connections import SENDING, Connector, Line, Sending, cut, lef
 from proxy.engine.pushed import PushedBody, Take
 from proxy.engine.short_way import NO_TIMEOUT, ShortWay
 from proxy.engine.slots import Slots
+from proxy.engine.tls_reason import tls_reason
 from proxy.engine.users import Users
+
+log = structlog.get_logger()
 
 READ_BYTES = 16 * 1024
 """What aiohttp buffers of an upstream before the relay takes it; the relay never waits, so little is needed."""
@@ -121,7 +125,7 @@ class Upstream:
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name = name
         self.settings = settings
-        self.slots = Slots(settings.slots, settings.queue.size)
+        self.slots = Slots(name, settings.slots, settings.queue.size)
         self.calls = 0
         self._users = Users()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
@@ -194,14 +198,17 @@ class Upstream:
             cut(sending.transport)
             if not isinstance(error, Exception):
                 raise
-            raise UpstreamError(_kind_of(error)) from error
+            kind = _kind_of(error)
+            if kind is UpstreamErrorKind.TLS:
+                log.warning("upstream.tls_failed", upstream=self.name, reason=tls_reason(error))
+            raise UpstreamError(kind) from error
         finally:
             self.calls -= 1
             SENDING.reset(token)
         answer = Answer(response, sending.transport)
-        if (kind := _unusable(answer)) is not None:
+        if (unusable := _unusable(answer)) is not None:
             answer.close()
-            raise UpstreamError(kind)
+            raise UpstreamError(unusable)
         return answer
 
     async def _send(

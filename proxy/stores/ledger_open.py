@@ -41,11 +41,11 @@ def path_of(url: str) -> Path:
     return Path(os.path.realpath(name))
 
 
-def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, int]:
+def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, list[tuple[str, str]]]:
     """Lock the file, make or migrate its tables, and end what the last process left running.
 
     Returns:
-        The lock, and how many records were still running and are `interrupted` now.
+        The lock, and route and upstream of each record that was still running and is `interrupted` now.
 
     Raises:
         LedgerOpenError: as the message says.
@@ -90,7 +90,7 @@ def _refuse_foreign_bytes(path: Path) -> None:
         )
 
 
-def _prepare(path: Path, *, text: TextPolicy, now: float) -> int:
+def _prepare(path: Path, *, text: TextPolicy, now: float) -> list[tuple[str, str]]:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,

@@ -9,14 +9,14 @@ from proxy.stores.conversations_sql import IN_PROGRESS, OPEN
 from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text
 
 
-def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> int:
-    """End every running record at `now`, with what its pieces hold, and delete all pieces; gives how many.
+def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> list[tuple[str, str]]:
+    """End every running record at `now`, with what its pieces hold, and delete all pieces; gives route and upstream.
 
     Runs in the caller's transaction, so that a kill in the middle changes nothing. The phase stays what it was.
     """
     running = generation.c.outcome == Outcome.RUNNING.value
-    uids = connection.scalars(select(generation.c.uid).where(running)).all()
-    for uid in uids:
+    found = connection.execute(select(generation.c.uid, generation.c.route, generation.c.upstream).where(running)).all()
+    for uid, _, _ in found:
         pieces = connection.scalars(
             select(generation_text.c.piece).where(generation_text.c.uid == uid).order_by(generation_text.c.offset)
         ).all()
@@ -33,7 +33,7 @@ def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -
             )
         )
     connection.execute(delete(generation_text))
-    return len(uids)
+    return [(route, upstream) for _, route, upstream in found]
 
 
 def interrupt_messages(connection: Connection, *, now: float) -> None:

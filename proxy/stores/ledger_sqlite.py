@@ -46,6 +46,9 @@ _PRAGMAS: Final = (
 )
 
 
+Opened = tuple[LockFile, list[tuple[str, str]]]
+
+
 class SqliteLedger:
     """The port `Ledger` on SQLite. Made by `open_ledger`."""
 
@@ -59,13 +62,14 @@ class SqliteLedger:
         text_keep: float,
         conversations_keep: float,
         async_keep: float,
-        interrupted: int,
+        interrupted: list[tuple[str, str]],
         max_pending: int,
         start_deadline: float,
         close_patience: float,
     ) -> None:
         self.path = path
-        self.interrupted = interrupted
+        self.interrupted: Final = interrupted
+        """Route and upstream of each generation that ran when the last process died."""
         self._lock = lock
         self._text = text
         self._keep = keep
@@ -219,7 +223,7 @@ async def open_ledger(
     return ledger
 
 
-async def _on_own_thread(work: Callable[[], tuple[LockFile, int]]) -> tuple[LockFile, int]:
+async def _on_own_thread(work: Callable[[], Opened]) -> Opened:
     with ThreadPoolExecutor(1, thread_name_prefix="ledger-open") as threads:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 

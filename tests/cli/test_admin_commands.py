@@ -170,13 +170,14 @@ async def test_stop_the_last_one(tmp_path: Path) -> None:
 
 
 async def test_stop_many(tmp_path: Path) -> None:
-    """All of a user are stopped and named; when nothing fits, the exit code is 3."""
+    """All of a user are stopped and named; when nothing matches, it says so and the exit code is 3."""
     calls = (("a", "u1"), ("b", "u2"), ("c", "u1"))
     async with a_proxy(tmp_path) as (proxy, up), streams(proxy, *calls):
         done = await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)
         assert (done.exit_code, sorted(done.stdout.split()), done.stderr) == (0, ["a", "c"], "stopped 2\n")
         assert up.connections == 1
-        assert (await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)).exit_code == Exit.NOT_FOUND
+        none = await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)
+        assert (none.exit_code, none.stdout, none.stderr) == (Exit.NOT_FOUND, "", "nothing runs that matches\n")
         assert (await run(stop, "--key", "anonymous", "-y", url=proxy.admin_url)).stdout == "b\n"
 
 
@@ -288,6 +289,16 @@ async def test_a_tail_whose_events_are_gone_shows_the_kept_text() -> None:
         assert (shown.stdout, shown.stderr) == ("kept\n", "cancelled by client · 10 characters\n")
 
 
+async def test_a_tail_of_what_is_not_kept_says_so() -> None:
+    """When neither events nor text are kept, nobody is left to think that the answer was empty."""
+    gone = a_fake(json_answer({"error": {}}, 410), outcome="completed", text=None)
+    async with scripted_upstream(gone) as fake:
+        shown = await run(tail, "one", url=fake.origin)
+    kept, ending = shown.stderr.splitlines()
+    assert kept == "its text is not kept, its numbers are (ledger.text, ledger.text_keep)"
+    assert ending == "completed · 10 characters"
+
+
 async def test_tail_of_nothing(tmp_path: Path) -> None:
     """An unknown id exits with 3, one that can be none too."""
     async with a_proxy(tmp_path) as (proxy, _):
@@ -336,7 +347,7 @@ async def test_tail_of_completions(tmp_path: Path) -> None:
 
 
 async def test_usage(tmp_path: Path) -> None:
-    """Usage comes as a table, JSON and CSV; what is no group or duration is refused."""
+    """Usage comes as a table, JSON and CSV; each group has its sums."""
     async with a_proxy(tmp_path, json_answer(chat_object(5))) as (proxy, _), RawClient(proxy.port) as client:
         await client.post(CHAT, ask(stream=False), [("X-User-Id", "=cmd()")])
         await client.answer()
@@ -352,8 +363,14 @@ async def test_usage(tmp_path: Path) -> None:
         assert table[1].split() == ["scripted", "1", "7", "5", "12", "0"]
         whole = json.loads((await run(usage, "-o", "json", "--since", "1h", url=url)).stdout)
         assert whole["data"][0]["group"] == "scripted"
-        wrong = await run(usage, "--since", "7", url=url)
-        assert (wrong.exit_code, "such as 30s" in wrong.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("command", "option", "typed"), [(ps, "--older", "10"), (usage, "--since", "7")])
+async def test_a_duration_without_its_unit(command: click.Command, option: str, typed: str) -> None:
+    """What is no duration is a mistake in what was typed: exit code 2, the option's own name, and what to type."""
+    wrong = await run(command, option, typed, url="http://127.0.0.1:1")
+    assert wrong.exit_code == 2
+    assert f"'{option}': a duration needs a unit: {typed}s, {typed}m" in wrong.stderr
 
 
 async def test_health(tmp_path: Path) -> None:
@@ -383,12 +400,13 @@ async def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_a_wrong_or_missing_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the right token the exit code is 5, and the message says where it was looked for, never what it was."""
+    """Without the right token the exit code is 5, and the message says where it was looked for and what to do."""
     monkeypatch.chdir(tmp_path)
     async with a_proxy(tmp_path) as (proxy, _):
         wrong = await run(ps, url=proxy.admin_url, QUELL_ADMIN_TOKEN="mistaken")
-        message = "quell: the proxy does not take the admin token from $QUELL_ADMIN_TOKEN\n"
-        assert (wrong.exit_code, wrong.stderr) == (5, message)
+        message = f"quell: the proxy at {proxy.admin_url} does not take the admin token from $QUELL_ADMIN_TOKEN. "
+        advice = "Give that proxy's own: --config with its config file, or --token-file\n"
+        assert (wrong.exit_code, wrong.stderr) == (5, message + advice)
         missing = await run(ps, url=proxy.admin_url, QUELL_ADMIN_TOKEN=None)
         assert missing.exit_code == 5
         assert f"looked for {tmp_path / 'quell.db.admin_token'}. Use --token-file" in missing.stderr

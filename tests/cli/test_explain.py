@@ -59,7 +59,31 @@ ROUTES = f"""\
                 "  upstream  openai",
                 (
                     "  why       /dify is the only route that begins it; "
-                    "Quell translates it, into calls of https://api.openai.com/v1/chat/completions"
+                    "the dialect dify serves it; its model calls go to https://api.openai.com/v1/chat/completions"
+                ),
+            ],
+        ),
+        (
+            "POST",
+            "/dify/chat-messages/t-1/stop",
+            [
+                "  route     /dify (routes[2], line 13, dialect dify)",
+                "  upstream  openai",
+                (
+                    "  why       /dify is the only route that begins it; "
+                    "the dialect dify serves it; its model calls go to https://api.openai.com/v1/chat/completions"
+                ),
+            ],
+        ),
+        (
+            "GET",
+            "/dify/conversations",
+            [
+                "  route     /dify (routes[2], line 13, dialect dify)",
+                "  upstream  openai",
+                (
+                    "  why       /dify is the only route that begins it; "
+                    "the dialect dify serves it; its model calls go to https://api.openai.com/v1/chat/completions"
                 ),
             ],
         ),

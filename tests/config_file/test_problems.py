@@ -10,7 +10,7 @@ def test_a_problem_reads_like_a_compilers() -> None:
 
 @pytest.mark.parametrize(("count", "last"), [(20, "f:20:1: m"), (21, "… and 1 more"), (27, "… and 7 more")])
 def test_a_flood_of_problems_is_cut(count: int, last: str) -> None:
-    """Twenty are shown, then how many more there are."""
+    """Where a program ends because of them twenty are shown, then how many more there are."""
     assert render([Problem("f", line, 1, "m", "") for line in range(1, count + 1)])[-1] == last
 
 

@@ -170,6 +170,20 @@ def test_conflicting_or_odd_credentials_are_refused(pairs: list[HeaderPair]) -> 
     assert "Bearer" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("authorization", "X-Api-Key"), "differ: Authorization and X-API-Key."),
+        (("API-KEY", "X-API-Key"), "differ: api-key and X-API-Key."),
+        (("Authorization", "Authorization"), "differ: Authorization twice."),
+    ],
+)
+def test_credentials_that_differ_are_named(names: tuple[str, str], said: str) -> None:
+    """Of two credentials that differ the refusal names the headers, not the values."""
+    with pytest.raises(Refusal, match=said):
+        identity_of([(names[0], "a-1"), (names[1], "b-2")])
+
+
 def test_a_credential_shows_only_its_short_name() -> None:
     """Neither the key nor its whole hash is in the representation."""
     credential = identity_of([("Authorization", "Bearer sk-secret")])

@@ -12,7 +12,7 @@ def test_without_options_there_are_defaults() -> None:
     assert read_options({"model": "demo"}) == DemoOptions(tokens=len(PIECES), per_second=40.0, first_token_after=0.0)
 
 
-@pytest.mark.parametrize("silence", [2, 2.0, "2s", "2000ms"])
+@pytest.mark.parametrize("silence", [2, 2.0, "2", "2.0", "2s", "2000ms"])
 def test_options_come_in_the_body(silence: Any) -> None:
     """All options are read; silence is a number of seconds or a duration."""
     fail = {"how": "reset", "after_tokens": 3}
@@ -25,6 +25,7 @@ def test_options_come_in_the_body(silence: Any) -> None:
 def test_options_come_in_the_models_name() -> None:
     """What stands behind the @ is read; the body goes first where both say something."""
     name = "demo@tokens=9,per_second=80,first_token_after=2s,fail.how=status,fail.status=429"
+    assert read_options({"model": "demo@first_token_after=12"}).first_token_after == 12
     wanted = DemoOptions(tokens=9, per_second=80.0, first_token_after=2.0, fail=Failure(how="status", status=429))
     assert read_options({"model": name}) == wanted
     assert read_options({"model": name, "demo": {"tokens": 5}}).tokens == 5
@@ -41,7 +42,8 @@ def test_options_come_in_the_models_name() -> None:
         ({"demo": {"per_second": 0}}, "demo.per_second", "greater than 0"),
         ({"demo": {"per_second": "fast"}}, "demo.per_second", "number"),
         ({"demo": {"per_second": float("inf")}}, "demo.per_second", "finite"),
-        ({"demo": {"first_token_after": "2"}}, "demo.first_token_after", "needs a unit"),
+        ({"demo": {"first_token_after": "soon"}}, "demo.first_token_after", ": expected a duration such as"),
+        ({"model": "demo@first_token_after=-2"}, "demo.first_token_after", ": expected a duration such as"),
         ({"demo": {"first_token_after": float("nan")}}, "demo.first_token_after", "finite"),
         ({"demo": {"fail": {"how": "explode"}}}, "demo.fail.how", "'reset'"),
         ({"demo": {"fail": {"status": 200}}}, "demo.fail.status", "400"),

@@ -167,6 +167,8 @@ async def test_stopped(tmp_path: Path, script: Script, phase: str, partial: str)
         kept = await record(proxy, "t-1")
     assert (refused.status, refused.header("x-should-retry")) == (499, "false")
     assert refused.json()["error"]["code"] == "generation_cancelled"
+    when = "its answer was complete; its record has what is kept of it" if partial else "it produced an answer"
+    assert refused.json()["error"]["message"] == f"The generation was cancelled before {when}."
     assert (receipt["result"], receipt["phase"], receipt["partial"]["text"]) == ("stopped", phase, partial)
     assert (kept["outcome"], kept["cause"], kept["text"]) == ("cancelled", "client", partial)
     assert bool(kept["completion_tokens"]) == bool(partial)
@@ -193,7 +195,7 @@ async def test_the_client_leaves(tmp_path: Path, script: Script, phase: str, par
 
 
 async def test_an_error_inside_the_stream(tmp_path: Path) -> None:
-    """An error that the upstream reports in its stream is a 502 here, and the partial stays in the record."""
+    """An error that the upstream reports in its stream is a 502 with its words, and the partial stays in the record."""
     events = [*SAID, sse({"error": {"message": "overloaded", "type": "server_error", "code": None}}), DONE]
     async with (
         scripted_upstream(sse_stream(events)) as up,
@@ -203,6 +205,7 @@ async def test_an_error_inside_the_stream(tmp_path: Path) -> None:
         await settled(proxy)
         kept = await record(proxy, "t-1")
     assert (refused.status, refused.json()["error"]["code"]) == (502, "upstream_error")
+    assert refused.json()["error"]["message"] == "The upstream reported an error: overloaded"
     assert refused.header("X-Task-Id") == "t-1"
     assert (kept["outcome"], kept["error_kind"], kept["text"]) == ("failed", "upstream_error", text(8))
 

@@ -309,7 +309,7 @@ def noisy_events(number: int) -> list[bytes]:
 
 
 async def test_gone_when_trimmed(tmp_path: Path) -> None:
-    """What a tape over its bound has forgotten is answered 410; what is behind that is still served."""
+    """What a tape over its bound has forgotten is answered 410, by its number; what is behind that is served."""
     events = noisy_events(200)
     config = {"limits": {"tape": "64KiB"}}
     async with (
@@ -322,6 +322,12 @@ async def test_gone_when_trimmed(tmp_path: Path) -> None:
         served = await call(proxy, "GET", f"{PATH}?after=170")
     assert [each.status for each in refused] == [410] * 3
     assert refused[0].json()["error"]["code"] == "events_gone"
+    words = [each.json()["error"]["message"].partition(" are ")[0] for each in refused]
+    assert words == [
+        "The first events of this generation",
+        "The events behind number 10",
+        "The events behind number 100",
+    ]
     assert served.body == b"".join(numbered([*events[170:], DONE], 171))
 
 

@@ -1,6 +1,7 @@
 """The program as a process: signals, a kill, a reload, what its log says, and what it must never say."""
 
 import asyncio
+import json
 import signal
 import sqlite3
 from pathlib import Path
@@ -43,7 +44,7 @@ def rows(folder: Path) -> dict[str, tuple[str, str | None]]:
 
 
 async def test_drain_lets_running_work_end(tmp_path: Path) -> None:
-    """P1: SIGTERM makes us unready at once, refuses new work with 503, lets a running stream end, and exits with 0."""
+    """P1: SIGTERM makes us unready at once, refuses new work with 503, lets a running stream end, logs it, exits 0."""
     release = asyncio.Event()
 
     async def script(conn: Any) -> None:
@@ -66,10 +67,25 @@ async def test_drain_lets_running_work_end(tmp_path: Path) -> None:
                 release.set()
                 answer = await client.answer()
             assert await program.exit_code() == 0
+    assert events(program, "drain") == [
+        ("drain.begun", {"running": 1, "ready_delay": 0.0, "timeout": 30.0}),
+        ("drain.ended", {"stopped": 0}),
+    ]
     assert refused is not None
     assert refused.header("Retry-After") is not None
     assert answer.complete
     assert answer.body == b"".join(chat_events(8))
+
+
+def events(program: Program, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+    """The log's lines whose event begins so, with their fields."""
+    lines = [json.loads(line) for line in program.log().splitlines() if line.startswith("{")]
+    own = {"event", "level", "timestamp"}
+    return [
+        (line["event"], {key: value for key, value in line.items() if key not in own})
+        for line in lines
+        if line["event"].startswith(prefix)
+    ]
 
 
 async def readiness(program: Program) -> bool:
@@ -97,6 +113,7 @@ async def test_drain_over_its_time_stops_properly(tmp_path: Path) -> None:
                 program.signal(signal.SIGTERM)
                 answer, unheard = await client.answer(), await silent.answer()
             assert await program.exit_code() == 0
+    assert events(program, "drain.ended") == [("drain.ended", {"stopped": 2})]
     assert answer.complete
     assert answer.events[-1] == DONE
     assert b"cause=shutdown" in answer.body
@@ -121,7 +138,7 @@ async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
-    """P3: after SIGKILL every started generation has a row, interrupted at the next start, its flushed text kept."""
+    """P3: after SIGKILL every started one has a row: interrupted, counted and logged at the next start, text kept."""
     streams = 20
     async with scripted_upstream(events_then_hang(SAID)) as up:
         config = config_text(up.base_url, ledger={"flush": "50ms"})
@@ -135,8 +152,11 @@ async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
             program.kill()
             for client in clients:
                 client.reset()
-        async with running_program(config, tmp_path):
+        async with running_program(config, tmp_path) as program:
             found = rows(tmp_path)
+            assert events(program, "ledger.interrupted") == [("ledger.interrupted", {"generations": streams})]
+            metrics = (await get(program.admin_port, "/metrics")).body
+    assert f'quell_generations_total{{outcome="interrupted",route="/v1",upstream="up"}} {streams}.0'.encode() in metrics
     assert found == {f"t-{number}": ("interrupted", text(8)) for number in range(streams)}
 
 

@@ -43,7 +43,9 @@ async def test_a_quick_edit_takes_the_texts_of_all_rounds(tmp_path: Path) -> Non
         await settled(proxy)
         task = first.header("X-Task-Id")
         assert (await record(proxy, str(task)))["text"] is None
-        assert (await call(proxy, "GET", f"/v1/generations/{task}/events")).status == 410
+        gone = await call(proxy, "GET", f"/v1/generations/{task}/events")
+        assert gone.status == 410
+        assert b"Its text was deleted; the record keeps the numbers." in gone.body
 
 
 async def test_a_quick_edit_on_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

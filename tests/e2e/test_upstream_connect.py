@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import aiohttp.resolver
 import pytest
+from structlog.testing import capture_logs
 
 from support.chat import ask, chat_events, chat_object
 from support.faults import fault_bench
@@ -102,16 +103,28 @@ async def test_a_black_hole_ends_with_the_connect_timeout(tmp_path: Path) -> Non
     assert seen.errors == {"connect_timeout": 1}
 
 
-@pytest.mark.parametrize("kind", ["expired", "wrong_name", "unknown_authority"])
-async def test_a_certificate_that_does_not_hold_is_a_502(tmp_path: Path, kind: str) -> None:
-    """U4: expired, for another name, or by an unknown authority: 502 upstream_tls, and no request was sent."""
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("expired", "certificate has expired"),
+        ("wrong_name", "certificate is not valid for"),
+        ("unknown_authority", "self-signed certificate"),
+    ],
+)
+async def test_a_certificate_that_does_not_hold_is_a_502(tmp_path: Path, kind: str, reason: str) -> None:
+    """U4: expired, for another name, or by an unknown authority: 502 upstream_tls, logged why, no request was sent."""
     certificate = make_certificate(tmp_path, _made(kind))
     trust = {} if kind == "unknown_authority" else {"ca_file": str(certificate.cert)}
     async with fault_bench(tmp_path, tls=certificate.server_context(), upstream={"api_key": KEY} | trust) as bench:
-        seen = await bench.call()
+        with capture_logs() as logged:
+            seen = await bench.call()
         assert (bench.up.opened, bench.up.requests) == (1, [])
     assert seen.ends == (502, True, "failed", "tls")
     assert (seen.error["code"], seen.tokens, seen.errors) == ("upstream_tls", NOTHING_BILLED, {"tls": 1})
+    assert "ca_file" in seen.error["message"]
+    (why,) = [line["reason"] for line in logged if line["event"] == "upstream.tls_failed"]
+    assert why.startswith("CERTIFICATE_VERIFY_FAILED: ")
+    assert reason in why
 
 
 def _made(kind: str) -> Kind:
@@ -136,9 +149,11 @@ async def test_a_plain_answer_to_tls_is_a_502(tmp_path: Path) -> None:
     async with server:
         base_url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with fault_bench(tmp_path, base_url=base_url, upstream={"api_key": KEY}) as bench:
-            seen = await bench.call()
+            with capture_logs() as logged:
+                seen = await bench.call()
     assert seen.ends == (502, True, "failed", "tls")
     assert (seen.error["code"], seen.errors) == ("upstream_tls", {"tls": 1})
+    assert [line["reason"] for line in logged if line["event"] == "upstream.tls_failed"] == ["WRONG_VERSION_NUMBER"]
     assert got
     assert KEY.encode() not in got
 

@@ -291,8 +291,10 @@ async def test_a_form_is_a_generation_too(tmp_path: Path) -> None:
 
 
 async def test_unknown_routes(tmp_path: Path) -> None:
-    """A path of no route is 404 in the error shape."""
+    """A path of no route is 404 in the error shape, and says that it is the path."""
     async with scripted_upstream(hang()) as up, running_proxy(config_text(up.base_url), tmp_path) as proxy:
         for path in ("/", "/v2/models", "/v1x/models", "/V1/models"):
-            assert refused(await send(proxy, "GET", path)) == (404, "not_found")
+            answer = await send(proxy, "GET", path)
+            assert refused(answer) == (404, "not_found")
+            assert "No route of this proxy begins this path." in answer.json()["error"]["message"]
         assert not up.requests

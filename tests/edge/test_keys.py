@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.chat import chat_object
 from support.client import RawClient
@@ -107,7 +108,7 @@ async def test_two_credentials_that_differ(tmp_path: Path) -> None:
 
 
 async def test_a_key_has_its_bound(tmp_path: Path) -> None:
-    """A key runs as many generations at once as its limit says, the next is 429 to be tried again."""
+    """A key runs as many generations at once as its limit says, the next is 429 that names it, logged once."""
     async with (
         scripted_upstream(hang()) as up,
         running_proxy(config_text(up.base_url, keys=KEYS), tmp_path) as proxy,
@@ -117,8 +118,11 @@ async def test_a_key_has_its_bound(tmp_path: Path) -> None:
             client = await stack.enter_async_context(RawClient(proxy.port))
             await start(client, f"t-{number}", ask=Ask(key))
             await up.conn(number)
-        full = await call(proxy, "POST", CHAT, STREAM, Ask("acme-old"))
+        with capture_logs() as logged:
+            full = await call(proxy, "POST", CHAT, STREAM, Ask("acme-old"))
         assert refused(full) == (429, "rate_limit_exceeded")
+        assert "of this key run as its keys.limits.streams allows (2)" in full.json()["error"]["message"]
+        assert [(each["event"], each["key"]) for each in logged] == [("key.limit_reached", "acme")]
         assert full.header("Retry-After") == "1"
         for number, key in enumerate(("globex-key",) * 3):
             client = await stack.enter_async_context(RawClient(proxy.port))

@@ -1,0 +1,51 @@
+"""Starting the proxy by hand, without a config file: its addresses as options, and a quick end."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from proxy.core.settings import Address, Settings
+from proxy.core.settings_types import parse_address
+
+
+class _HostPort(click.ParamType[Address]):
+    """HOST:PORT, as in the config file."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """The address; click says what is wrong with any other text."""
+        try:
+            return value if isinstance(value, Address) else parse_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+HOST_PORT: Final = _HostPort()
+
+
+def listens(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options `--listen` and `--admin-listen`."""
+    known = Settings.model_fields
+    proxy, admin = known["listen"].default, known["admin"].default.listen
+    command = click.option("--admin-listen", type=HOST_PORT, default=admin, show_default=True, help="For operators.")(
+        command
+    )
+    return click.option("--listen", type=HOST_PORT, default=proxy, show_default=True, help="For callers.")(command)
+
+
+def by_hand(settings: Settings, listen: Address, admin_listen: Address) -> Settings:
+    """The same on these addresses; no balancer has to turn away from it before it ends.
+
+    Raises:
+        click.UsageError: both are one and the same.
+    """
+    if listen == admin_listen and listen.port:
+        raise click.UsageError(f"--listen and --admin-listen are both {listen}; each needs its own address")
+    changes = {
+        "listen": listen,
+        "admin": settings.admin.model_copy(update={"listen": admin_listen}),
+        "drain": settings.drain.model_copy(update={"ready_delay": 0.0}),
+    }
+    return settings.model_copy(update=changes)

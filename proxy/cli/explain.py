@@ -59,6 +59,8 @@ def _becomes(settings: Settings, route: RouteSettings, method: str, rest: str) -
     if endpoint is None or isinstance(endpoint, StopCall):
         return None, None, "Quell answers it itself, nothing goes upstream"
     base = settings.upstreams[route.upstream].base_url
+    if callable(endpoint) and dialect == "openai":
+        return route.upstream, None, f"Quell answers it itself, or passes it on to {join(base, rest, '')}"
     if callable(endpoint):
         return route.upstream, None, f"the dialect {dialect} serves it; its model calls go to {join(base, PATH, '')}"
     if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):
@@ -72,7 +74,7 @@ def _endpoint(route: RouteSettings, method: str, rest: str) -> tuple[str, Endpoi
     Raises:
         Refusal: the server refuses the request by its path alone.
     """
-    for name in route.dialects:
+    for name in route.serving:
         if name not in DIALECTS:
             raise Refusal(501, "not_built", f"The dialect {name} is not served by this version yet.")
         if (found := DIALECTS[name].endpoint(method, rest)) is not None:

@@ -73,6 +73,8 @@ class Partial:
     """Whether anything came behind `[DONE]`; it is not folded."""
     terminal: bool = False
     """Whether the format's own last event came, for formats that have one."""
+    outline: object | None = None
+    """What a wire format itself keeps, to end a stream in its own words: how the answer is built, never its texts."""
     ends_with_body: bool = False
     """Whether the answer is whole once its HTTP body ended properly: a JSON answer, or bytes nobody reads."""
     at_start: bool = True

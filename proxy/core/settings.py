@@ -143,8 +143,6 @@ def _unserved_routes(settings: Settings) -> Iterator[str]:
     for index, route in enumerate(settings.routes):
         at = f"routes[{index}]"
         yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect not in SERVED_DIALECTS)
-        if route.responses != "pass":
-            yield f"{at}.responses: {route.responses}"
         if route.settlement != "produced":
             yield f"{at}.settlement: {route.settlement}"
 

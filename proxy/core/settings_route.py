@@ -12,6 +12,9 @@ from proxy.core.settings_urls import Origin, RoutePath
 DialectName = Literal["openai", "assistants", "dify", "async_messages", "aitronos", "anthropic"]
 DIALECT_NAMES: tuple[DialectName, ...] = ("openai", "assistants", "dify", "async_messages", "aitronos", "anthropic")
 
+EMULATION = "responses"
+"""The name of what serves an `openai` route's Responses API with `responses: emulate`; no word for `dialect`."""
+
 _word = {"type": "string", "enum": list(DIALECT_NAMES)}
 _dialects_schema = {"anyOf": [_word, {"type": "array", "items": _word, "minItems": 1, "uniqueItems": True}]}
 
@@ -68,6 +71,15 @@ class RouteSettings(Section):
     inputs: Mapping[Name, InputSettings] | None = Field(
         None, description="Dify: the variables. Default: what the templates name, as optional strings."
     )
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """The names of what serves requests, in order: an emulation goes before the dialect that would pass them on."""
+        if self.responses == "pass":
+            return self.dialects
+        return tuple(
+            name for dialect in self.dialects for name in ((EMULATION, dialect) if dialect == "openai" else (dialect,))
+        )
 
     @model_validator(mode="after")
     def _dialects_differ(self) -> Self:

@@ -4,7 +4,10 @@ from proxy.dialects.aitronos.app import Aitronos
 from proxy.dialects.async_messages.app import AsyncMessages
 from proxy.dialects.dify.app import Dify
 from proxy.dialects.openai import OpenAI
+from proxy.dialects.responses.app import Responses
 from proxy.engine.dialect import Dialect
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAI(), Dify(), AsyncMessages(), Aitronos())}
-"""The dialects that are served, by their names in the settings."""
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (OpenAI(), Responses(), Dify(), AsyncMessages(), Aitronos())
+}
+"""What is served, by its name: a route's `serving` says which of them it has."""

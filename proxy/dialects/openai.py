@@ -1,17 +1,20 @@
-"""OpenAI's API, passed through: chat completions and completions are understood, everything else goes by.
+"""OpenAI's API, passed through: chat completions, completions and responses are understood, the rest goes by.
 
 Source: OpenAI's API reference; the stop routes are ours.
 """
 
 import json
+from functools import partial
 from typing import Final
 
 from proxy.core.errors import Refusal, openai_error_body
+from proxy.core.lifecycle import OnDisconnect
 from proxy.core.receipt import receipt
 from proxy.core.record import Record
 from proxy.core.request_body import BodyError, parse_model_call
 from proxy.core.request_body import ModelCall as ParsedCall
 from proxy.core.settings import RouteSettings
+from proxy.dialects.openai_responses import CANCEL, RESPONSES, WIRE, background_id, cancel_response, response_id_of
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
 from proxy.wire.base import Wire
@@ -35,7 +38,6 @@ OTHER_CALLS: Final = frozenset(
         "/messages",
         "/moderations",
         "/rerank",
-        "/responses",
     }
 )
 """Model calls whose answers are not read: they have ids and can be stopped, but no partial text."""
@@ -44,7 +46,6 @@ FORMS: Final = frozenset({"/audio/transcriptions", "/audio/translations", "/imag
 """Those of them whose body may be something else than JSON: it is a form with a file in it."""
 
 STOPPABLE: Final = ("/chat/completions/", "/completions/")
-CANCEL: Final = "cancel"
 
 
 class OpenAI:
@@ -62,14 +63,20 @@ class OpenAI:
         any_id = _stop_id(rest)
         if any_id is not None:
             return self._stop_call(method, any_id)
+        if (response_id := response_id_of(rest)) is not None:
+            _check_post(method)
+            return partial(cancel_response, response_id)
         if _is_call(method, rest):
             return ModelCall(self.plan)
-        if _stop_id(rest.lower()) is not None or _is_call(method, rest.lower()):
+        lower = rest.lower()
+        if _stop_id(lower) is not None or response_id_of(lower) is not None or _is_call(method, lower):
             raise Refusal.not_found()
         return PassThrough()
 
     def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
+        if _plain(request.rest) == RESPONSES:
+            return self._response(request)
         wire = WIRES.get(_plain(request.rest))
         if wire is None:
             return self._opaque(request)
@@ -96,9 +103,26 @@ class OpenAI:
         )
 
     def _stop_call(self, method: str, any_id: str) -> StopCall:
-        if method != "POST":
-            raise Refusal(405, "method_not_allowed", "This path takes POST.", headers={"Allow": "POST"})
+        _check_post(method)
         return StopCall(any_id, self.stopped)
+
+    def _response(self, request: PlainRequest) -> Plan:
+        """A response. One in the background goes on without its reader, and its first answer has nothing to count."""
+        call = _parsed(request.body)
+        background = call.body.get("background") is True
+        return Plan(
+            dialect=self.name,
+            wire=WIRE,
+            path=request.rest,
+            query=request.query,
+            body=request.body,
+            model=call.model,
+            user=request.user_header or call.user,
+            streamed=call.stream,
+            counts=call.stream or not background,
+            message_id=background_id() if background else None,
+            on_disconnect=OnDisconnect.FINISH if background else None,
+        )
 
     def _opaque(self, request: PlainRequest) -> Plan:
         if request.content_type == "application/json" or _plain(request.rest) not in FORMS:
@@ -133,7 +157,13 @@ def _plain(rest: str) -> str:
 
 
 def _is_call(method: str, rest: str) -> bool:
-    return method == "POST" and (_plain(rest) in WIRES or _plain(rest) in OTHER_CALLS)
+    plain = _plain(rest)
+    return method == "POST" and (plain in WIRES or plain == RESPONSES or plain in OTHER_CALLS)
+
+
+def _check_post(method: str) -> None:
+    if method != "POST":
+        raise Refusal(405, "method_not_allowed", "This path takes POST.", headers={"Allow": "POST"})
 
 
 def _stop_id(rest: str) -> str | None:

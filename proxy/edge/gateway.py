@@ -26,6 +26,7 @@ from proxy.engine.dialect import (
     Endpoint,
     Launch,
     ModelCall,
+    PassThrough,
     PlainReply,
     PlainRequest,
     PlanMaker,
@@ -86,7 +87,7 @@ class Gateway:
         self, request: Request, runtime: Runtime, endpoint: Endpoint | None, sent: str
     ) -> web.StreamResponse:
         """Serve a request, whose path behind the route's was `sent` as it stands in the request's target."""
-        served, http, limits = request.served, request.http, runtime.settings.limits
+        served = request.served
         if endpoint is None:
             return await self._control.handle(request, runtime)
         if isinstance(endpoint, Refuse):
@@ -94,14 +95,18 @@ class Gateway:
         if isinstance(endpoint, StopCall):
             return await self._control.stop_by_dialect(request, runtime, endpoint)
         if callable(endpoint):
-            return await self._serve(request, runtime, endpoint)
+            return await self._serve(request, runtime, endpoint, sent)
         _check_allowed(served, request.rest)
         if isinstance(endpoint, ModelCall):
             return await self._call_model(request, runtime, endpoint.plan)
-        body = await read_body(http, limits.body, limits.body_deadline)
+        return await self._pass(request, runtime, sent, await _body(request, runtime))
+
+    async def _pass(self, request: Request, runtime: Runtime, sent: str, body: bytes) -> web.StreamResponse:
+        """Pass a request on as it came."""
+        served = request.served
         up = self._headers_up(request, runtime, identity_encoding=False)
         url = join(served.upstream.settings.base_url, sent, request.query)
-        return await pass_through(http, served, url, up, body, limits.write_deadline)
+        return await pass_through(request.http, served, url, up, body, runtime.settings.limits.write_deadline)
 
     async def _call_model(self, request: Request, runtime: Runtime, make: PlanMaker) -> web.StreamResponse:
         reader = Reader(holds=True)
@@ -119,11 +124,15 @@ class Gateway:
         self._engine.metrics.overhead.observe(time.perf_counter() - began)
         return relay
 
-    async def _serve(self, request: Request, runtime: Runtime, serve: Serve) -> web.StreamResponse:
-        """Serve an endpoint of a translated dialect."""
+    async def _serve(self, request: Request, runtime: Runtime, serve: Serve, sent: str) -> web.StreamResponse:
+        """Serve an endpoint of a dialect's own."""
         reader = Reader(holds=True)
-        found = await self._served(request, runtime, serve, reader)
+        body = await _body(request, runtime)
+        found = await self._served(request, runtime, serve, body, reader)
         match found:
+            case PassThrough():
+                _check_allowed(request.served, request.rest)
+                return await self._pass(request, runtime, sent, body)
             case PlainReply():
                 return reply(request, found)
             case Watch():
@@ -132,13 +141,12 @@ class Gateway:
                 return await self._follow(request, runtime, found, reader)
 
     async def _served(
-        self, request: Request, runtime: Runtime, serve: Serve, reader: Reader
-    ) -> PlainReply | Watch | Relay:
+        self, request: Request, runtime: Runtime, serve: Serve, body: bytes, reader: Reader
+    ) -> PlainReply | Watch | PassThrough | Relay:
         """What an endpoint gives; a model call has been admitted."""
         cancellation, upstream = runtime.settings.cancellation, request.served.upstream
         asker, identity = _asker(request, runtime), request.caller.identity
         desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.asks_usage)
-        body = await _body(request, runtime)
         began = time.perf_counter()
         try:
             found = await serve(_plain(request, body), desk)

@@ -83,7 +83,7 @@ class Runtime:
             )
         else:  # our own keys mean nothing to the provider, so they stay here
             credentials = () if settings.keys else None
-        served = tuple(dialects[name] for name in route.dialects)
+        served = tuple(dialects[name] for name in route.serving)
         host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
         return Served(route, served, upstream, rules, host, credentials)
 

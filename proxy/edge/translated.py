@@ -41,12 +41,12 @@ def reply(request: Request, plain: PlainReply) -> web.Response:
 
 
 async def watch(request: Request, asked: Watch, deadline: float) -> web.StreamResponse:
-    """Send a generation's events from the first one as they were said, to the end.
+    """Send a generation's events as they were said, to the end.
 
     Raises:
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
-    source, reader = asked.source, Reader(holds=False)
+    source, reader = asked.source, Reader(holds=asked.holds)
     reader.cursor = asked.position
     source.attach(reader)
     headers = [("Server", "quell"), *STREAM_HEADERS, *cors_headers(request.http, request.served.route.cors)]

@@ -71,7 +71,7 @@ def last_frames(
         return b"", Ending.BROKEN
     stop, facts = generation.stop, generation.facts
     if stop is None:
-        return plan.wire.error_frame(refusal.message, refusal.type, refusal.code), Ending.BROKEN
+        return plan.wire.error_frame(generation.partial, refusal.message, refusal.type, refusal.code), Ending.BROKEN
     frames = plan.wire.closing(
         generation.partial,
         finish_reason=finish_reason,

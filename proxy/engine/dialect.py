@@ -94,16 +94,19 @@ class Launch:
 class Watch:
     """Send a generation's events from the first one, to the end: what its tape has, live or finished.
 
-    `beginning` stands for what is no longer on the tape: it is sent first, then the tape is read from `position` on.
+    `beginning` stands for what is no longer on the tape: it is sent first, then the tape is read from `position` on
+    (`Tape.behind` gives the one behind an event). `holds`: this reader keeps the generation wanted.
     """
 
     source: "Relay | Finished"
     beginning: bytes = b""
     position: int = 0
+    holds: bool = False
 
 
-Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | Watch]]
-"""A translated dialect's endpoint: from a plain request and the caller's desk to a reply, or to a generation.
+Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | Watch | PassThrough]]
+"""An endpoint of a dialect's own: from a plain request and the caller's desk to a reply, or to a generation; or the
+request is passed on as it came after all.
 
 It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavailableError` where the store can't be used.
 """

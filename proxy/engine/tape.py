@@ -5,7 +5,7 @@ its position and the number of events before it. Little of it stays in memory, t
 over its bound forgets its oldest blocks; a reader that needs them has fallen behind.
 """
 
-from proxy.core.sse import dispatched
+from proxy.core.sse import Framer, dispatched, slices
 from proxy.engine.spill import Spill
 from proxy.engine.tape_blocks import Blocks
 from proxy.engine.tape_limits import BLOCK_BYTES, REST_BYTES
@@ -104,6 +104,26 @@ class Tape:
         if found is None:
             raise FallenBehindError
         return found
+
+    def behind(self, events: int) -> int | None:
+        """The position right behind event number `events` (from 1; 0: the start); None: there are not so many yet.
+
+        The bytes must be whole events.
+
+        Raises:
+            FallenBehindError: that event is no longer kept.
+        """
+        position, number = self.seek(events)
+        at, framer = position, Framer()
+        while number < events and at < self.end:
+            data = self.read(at)
+            at += len(data)
+            for raw, counts in slices(framer.push(data), at_start=not position):
+                position += len(raw)
+                number += counts
+                if number == events:
+                    return position
+        return position if number == events else None
 
     def close(self) -> None:
         """Forget everything and give the slots back."""

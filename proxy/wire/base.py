@@ -49,8 +49,8 @@ class Wire(Protocol):
         """
         ...
 
-    def error_frame(self, message: str, type_: str, code: str) -> bytes:
-        """The event that tells a running stream's client of an error."""
+    def error_frame(self, partial: Partial, message: str, type_: str, code: str) -> bytes:
+        """The event that tells a running stream's client of an error; `partial` as in `closing`."""
         ...
 
     def ask_for_usage(self, body: bytes, *, continuous: bool = False) -> bytes:

@@ -34,7 +34,7 @@ class Opaque:
         """See `Wire`. Only a comment: of an unknown stream nobody knows the end."""
         return sse.comment(comment)
 
-    def error_frame(self, message: str, type_: str, code: str) -> bytes:
+    def error_frame(self, partial: Partial, message: str, type_: str, code: str) -> bytes:
         """See `Wire`."""
         return sse.comment(f"error {code}: {message}")
 

@@ -70,7 +70,7 @@ class OpenAIWire(ABC):
         frames.append(sse.encode_event(DONE))
         return b"".join(frames)
 
-    def error_frame(self, message: str, type_: str, code: str) -> bytes:
+    def error_frame(self, partial: Partial, message: str, type_: str, code: str) -> bytes:  # noqa: ARG002 a chunk of its own
         """See `Wire`."""
         return _frame({"error": {"message": message, "type": type_, "param": None, "code": code}})
 

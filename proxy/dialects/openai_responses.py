@@ -1,0 +1,66 @@
+"""Responses that are passed through: stopping one by its id. Sources: OpenAI's API reference; other servers' contracts.
+
+A synchronous response is stopped here, by closing the upstream. One in the background runs at the upstream by itself:
+its cancel is passed on, if this caller created it through us. Everybody else's ids look unknown.
+"""
+
+import json
+from typing import Final
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import was_asked_for
+from proxy.core.ids import new_id
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import PassThrough, PlainReply, PlainRequest
+from proxy.engine.relay import Relay
+from proxy.wire.openai_responses import OpenAIResponses
+from proxy.wire.responses_record import response_of_record
+
+RESPONSES: Final = "/responses"
+CANCEL: Final = "cancel"
+WIRE: Final = OpenAIResponses()
+
+_BACKGROUND: Final = "background-"
+_PREFIX: Final = "resp_"
+
+
+def response_id_of(rest: str) -> str | None:
+    """The id in the path of a response's cancel; None: it is none."""
+    match rest.split("/"):
+        case ["", "responses", response_id, "cancel"] if response_id:
+            return response_id
+    return None
+
+
+def background_id() -> str:
+    """A message id for a response in the background: the record tells by it, for ever, whose stop is the upstream's."""
+    return _BACKGROUND + new_id()
+
+
+async def cancel_response(any_id: str, request: PlainRequest, desk: Desk) -> PlainReply | PassThrough:  # noqa: ARG001 a cancel has no body
+    """`POST /responses/{id}/cancel`: 200 with the cancelled response, also when it is repeated.
+
+    Raises:
+        Refusal: 404, this caller created no such response through us; 400, it is over.
+    """
+    found = desk.find(any_id)
+    if isinstance(found, Relay):
+        if not isinstance(found.plan.wire, OpenAIResponses):
+            raise Refusal.not_found()
+        if found.generation.facts.message_id.startswith(_BACKGROUND):
+            return PassThrough()
+    record = await desk.stop(any_id, dialect="openai")
+    if record is None or not (isinstance(found, Relay) or _is_response(record)):
+        raise Refusal.not_found()
+    if record.message_id.startswith(_BACKGROUND):
+        return PassThrough()
+    ident = record.upstream_id or _PREFIX + record.message_id.replace("-", "")
+    if record.outcome is Outcome.RUNNING or was_asked_for(record):
+        return PlainReply(200, json.dumps(response_of_record(record, ident)).encode())
+    raise Refusal.bad_request("cannot_cancel", "Cannot cancel a synchronous response.")
+
+
+def _is_response(record: Record) -> bool:
+    return (record.upstream_id or "").startswith(_PREFIX)

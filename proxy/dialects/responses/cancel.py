@@ -1,0 +1,60 @@
+"""`POST /responses/{id}/cancel`. Sources: OpenAI's API reference; for what it leaves open, other servers' contracts.
+
+A response is stopped by closing the upstream, in the background or not. Repeating it gives the same answer.
+"""
+
+import json
+from typing import Any, Final
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import was_asked_for
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
+from proxy.dialects.responses.names import NAME
+from proxy.dialects.responses.stored import find, live, shown, translation_of
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.wire.responses_record import response_of_record
+
+NOT_FOUND: Final = 404
+
+
+async def cancel(response_id: str, request: PlainRequest, desk: Desk) -> PlainReply:  # noqa: ARG001 a cancel has no body
+    """Cancel a response: 200 with it, as far as it came.
+
+    Raises:
+        Refusal: 404, the caller has no such response; 400, it has ended by itself.
+    """
+    relay = live(response_id, desk)
+    record = await desk.stop(response_id, dialect=NAME)  # what lives is stopped before any store is asked
+    translation = translation_of(relay)
+    if relay is not None and relay.plan.kept is not None and translation is not None:
+        return _answer(translation.final or translation.draft.object())
+    try:
+        return _answer(shown(*await find(response_id, desk)))
+    except Refusal as refusal:
+        if record is None or refusal.status != NOT_FOUND or not _is_cancelled(record, response_id):
+            raise
+        return _reply(response_of_record(record, response_id))
+
+
+def _is_cancelled(record: Record, response_id: str) -> bool:
+    """Whether a record is that of a response that was not to be stored and was stopped; its text is still there.
+
+    Of one that was stored and deleted no text is left.
+    """
+    is_it = record.message_id == response_id and record.text is not None
+    return is_it and (record.outcome is Outcome.RUNNING or was_asked_for(record))
+
+
+def _answer(response: dict[str, Any]) -> PlainReply:
+    status = response["status"]
+    if status in ("cancelled", "queued", "in_progress"):  # the latter: the stop is not confirmed yet
+        return _reply(response)
+    what = f"a {status}" if response["background"] else "a synchronous"
+    what = what.replace("a incomplete", "an incomplete")
+    raise Refusal.bad_request("cannot_cancel", f"Cannot cancel {what} response.")
+
+
+def _reply(response: dict[str, Any]) -> PlainReply:
+    return PlainReply(200, json.dumps(response).encode())

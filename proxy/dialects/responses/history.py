@@ -1,0 +1,69 @@
+"""The conversation before a response: the items of the responses that its `previous_response_id` leads back to."""
+
+from typing import Any, Final
+
+from proxy.core.conversation import Message, MessageStatus
+from proxy.core.errors import Refusal
+from proxy.dialects.responses.names import NAME
+from proxy.engine.desk import Desk
+from proxy.stores.conversations import Window
+from proxy.wire.responses_shapes import message_item, text_part
+
+PAGE: Final = 500
+MOST: Final = 1000
+"""Responses that one conversation may have."""
+
+
+async def load(previous: str, desk: Desk) -> list[dict[str, Any]]:
+    """The items, oldest first. Instructions are no part of it: each response has its own.
+
+    Raises:
+        Refusal: 400, one of the responses is not there (any more), or is still being made.
+    """
+    turns: list[list[dict[str, Any]]] = []
+    at: str | None = previous
+    while at is not None:
+        messages = await _messages(at, desk)
+        answer = messages[-1] if messages else None
+        if answer is None or answer.id != at:
+            raise _lost(first=not turns)
+        if answer.status is MessageStatus.IN_PROGRESS:
+            raise _refused("the response is still being made; wait for its end, or cancel it")
+        turns.append([*(message.content for message in messages[:-1]), *_output(answer)])
+        if len(turns) > MOST:
+            raise _refused(f"the conversation has more than {MOST} responses")
+        at = answer.metadata["previous"]
+    return [item for turn in reversed(turns) for item in turn]
+
+
+async def _messages(response_id: str, desk: Desk) -> list[Message]:
+    found: list[Message] = []
+    more = True
+    while more:
+        after = found[-1].id if found else None
+        page, more = await desk.conversations.messages(desk.owner(NAME), response_id, Window(PAGE, "oldest", after))
+        found += page
+    return found
+
+
+def _output(answer: Message) -> list[dict[str, Any]]:
+    """What a model may be told of its answer: texts as far as they came, calls that are whole, no reasoning."""
+    if answer.content is None:
+        return [message_item(answer.id, [text_part(answer.text)], "incomplete")] if answer.text else []
+    output: list[dict[str, Any]] = answer.content["output"]
+    return [item for item in output if _is_told(item)]
+
+
+def _is_told(item: dict[str, Any]) -> bool:
+    return bool(item["type"] == "message" or (item["type"] == "function_call" and item["status"] == "completed"))
+
+
+def _lost(*, first: bool) -> Refusal:
+    which = "this id" if first else "an id that this one leads back to"
+    return Refusal.bad_request(
+        "previous_response_not_found", f"Previous response with {which} not found.", "previous_response_id"
+    )
+
+
+def _refused(why: str) -> Refusal:
+    return Refusal.bad_request("invalid_value", f"Invalid 'previous_response_id': {why}.", "previous_response_id")

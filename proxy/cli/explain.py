@@ -60,7 +60,7 @@ def _becomes(settings: Settings, route: RouteSettings, method: str, rest: str) -
         return None, None, "Quell answers it itself, nothing goes upstream"
     base = settings.upstreams[route.upstream].base_url
     if callable(endpoint) and dialect == "openai":
-        return route.upstream, None, f"Quell answers it itself, or passes it on to {join(base, rest, '')}"
+        return route.upstream, join(base, rest, ""), "unless Quell can serve it by itself"
     if callable(endpoint):
         return route.upstream, None, f"the dialect {dialect} serves it; its model calls go to {join(base, PATH, '')}"
     if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):

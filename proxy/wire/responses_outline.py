@@ -64,6 +64,8 @@ class Outline:
 
     def take_item(self, index: int, item: dict[str, Any], size: int) -> None:
         """An item, begun or whole; what grows by deltas is left out of it."""
+        if not _text(item, "type"):
+            return
         if (index not in self.items and len(self.items) >= MOST_ITEMS) or size > self._room:
             if index in self.items:  # too large to be kept, but it is over
                 self.items[index]["status"] = _text(item, "status")

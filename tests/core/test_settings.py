@@ -252,7 +252,6 @@ def test_each_unserved_setting_is_named() -> None:
                 "path": "/v1",
                 "dialect": ["openai", "assistants"],
                 "upstream": "openai",
-                "responses": "emulate",
                 "settlement": "void",
             }
         ],
@@ -270,7 +269,6 @@ def test_each_unserved_setting_is_named() -> None:
         "upstreams.openai.usage: continuous",
         "upstreams.openai.encoding: v.tiktoken",
         "routes[0].dialect: assistants",
-        "routes[0].responses: emulate",
         "routes[0].settlement: void",
         "budgets",
         "workers: 2",

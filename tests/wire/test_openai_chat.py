@@ -320,7 +320,7 @@ def test_a_stopped_recording_folds_to_a_whole_answer(name: str) -> None:
 
 def test_the_error_frame() -> None:
     """An error of ours is one event that SDKs raise."""
-    assert WIRE.error_frame("m\n", "t", "c") == (
+    assert WIRE.error_frame(Partial(), "m\n", "t", "c") == (
         b'data: {"error":{"message":"m\\n","type":"t","param":null,"code":"c"}}\n\n'
     )
 

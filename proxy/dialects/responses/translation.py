@@ -89,7 +89,8 @@ class ResponseTranslation:
         if self.final is not None:
             return self.final
         status, end = _end(over)
-        self._last = self.draft.finish(status, usage_object(_usage(over)), **end)
+        begun = b"" if self._answered or self._background else self._answer()  # it ended just when it was to begin
+        self._last = begun + self.draft.finish(status, usage_object(_usage(over)), **end)
         self.final = self.draft.object()
         return self.final
 

@@ -33,6 +33,7 @@ class Driver:
     behind it; `ended`: how it ends then, by outcome. `schemas`: the data of each event, `error`: the body of an error,
     as JSON Schema. `stop`: path and body of the dialect's own stop, from the task id and what has come of the stream.
     `text`: the answer's text as a client puts it together. `passes`: the upstream's own words pass as they are.
+    `records`: the dialect that its records have, where that is another name.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Driver:
     stop: Callable[[str, bytes], tuple[str, Any]]
     text: Callable[[list[Event]], str]
     passes: bool = False
+    records: str = ""
 
 
 def read_events(body: bytes) -> list[Event]:

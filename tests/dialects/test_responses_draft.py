@@ -1,4 +1,4 @@
-"""The response as it grows: which events deltas become, that all are as the package's types say, and saying it again."""
+"""The response as it grows: which events deltas become, that they are as the package's types say, and again."""
 
 import random
 from typing import Any
@@ -102,7 +102,7 @@ def random_deltas(chance: random.Random) -> list[Delta]:
     found = []
     for _ in range(chance.randrange(40)):
         kind = chance.choice((TEXT, TEXT, THOUGHT, DeltaKind.REFUSAL, DeltaKind.TOOL_CALL))
-        text = "".join(chance.choices("ab\n\"\u20ac\U0001f600", k=chance.randrange(5)))
+        text = "".join(chance.choices('ab\n"\u20ac\U0001f600', k=chance.randrange(5)))
         place = chance.randrange(3)
         if kind is DeltaKind.TOOL_CALL:
             found.append(Delta(kind, text, place, f"call_{place}", f"f{place}"))

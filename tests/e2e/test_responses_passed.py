@@ -34,7 +34,16 @@ def response(status: str, **fields: Any) -> dict[str, Any]:
     """A response as OpenAI shows it."""
     known = {"id": ID, "object": "response", "created_at": 7, "model": "m-1", "output": [], "metadata": {}}
     more = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "error": None, "incomplete_details": None}
-    return {**known, **more, "instructions": None, "temperature": 1.0, "top_p": 1.0, "usage": None, "status": status, **fields}
+    return {
+        **known,
+        **more,
+        "instructions": None,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "usage": None,
+        "status": status,
+        **fields,
+    }
 
 
 MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}

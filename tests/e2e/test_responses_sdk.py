@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -30,27 +30,29 @@ SAID = chat_events(8)[:-2]
 
 def said(*pieces: str) -> list[bytes]:
     """The events of an upstream's answer with this text."""
-    choices = [{"index": 0, "delta": {"content": piece}, "finish_reason": None} for piece in pieces]
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "delta": {"content": piece}, "finish_reason": None} for piece in pieces
+    ]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return [*(sse({**head, "choices": [choice]}) for choice in choices), DONE]
 
 
-class Wiretap(httpx.AsyncBaseTransport):
+class Wiretap(httpx2.AsyncBaseTransport):
     """Passes everything on, and keeps every body."""
 
     def __init__(self) -> None:
-        self._inner = httpx.AsyncHTTPTransport()
+        self._inner = httpx2.AsyncHTTPTransport()
         self.bodies: list[tuple[str, bytearray]] = []
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx."""
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """See httpx2."""
         answer = await self._inner.handle_async_request(request)
         kept = bytearray()
         self.bodies.append((answer.headers.get("content-type", ""), kept))
         inner: Any = answer.stream
 
-        class Tapped(httpx.AsyncByteStream):
+        class Tapped(httpx2.AsyncByteStream):
             async def __aiter__(self) -> AsyncIterator[bytes]:
                 async for piece in inner:
                     kept.extend(piece)
@@ -59,10 +61,12 @@ class Wiretap(httpx.AsyncBaseTransport):
             async def aclose(self) -> None:
                 await inner.aclose()
 
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=Tapped(), extensions=answer.extensions)
+        return httpx2.Response(
+            answer.status_code, headers=answer.headers, stream=Tapped(), extensions=answer.extensions
+        )
 
     async def aclose(self) -> None:
-        """See httpx."""
+        """See httpx2."""
         await self._inner.aclose()
 
     def check(self) -> int:
@@ -82,13 +86,11 @@ class Wiretap(httpx.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def a_client(
-    script: Script, folder: Path
-) -> AsyncIterator[tuple[AsyncOpenAI, RunningProxy, ScriptedUpstream]]:
+async def a_client(script: Script, folder: Path) -> AsyncIterator[tuple[AsyncOpenAI, RunningProxy, ScriptedUpstream]]:
     """The client in front of the proxy; at the end everything that it was sent is looked at."""
     tap = Wiretap()
     async with served(script, folder, upstream={"usage": "final"}) as (proxy, up):
-        http = httpx.AsyncClient(transport=tap)
+        http = httpx2.AsyncClient(transport=tap)
         async with AsyncOpenAI(base_url=proxy.base_url, api_key="sk-me", max_retries=0, http_client=http) as client:
             yield client, proxy, up
     assert tap.check()

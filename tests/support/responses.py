@@ -75,12 +75,11 @@ async def begin(client: RawClient, ask: Ask = ANYBODY, **fields: Any) -> str:
 async def ended(proxy: RunningProxy, response_id: str, ask: Ask = ANYBODY) -> dict[str, Any]:
     """The response, as soon as it is over."""
 
-    async def over() -> dict[str, Any] | None:
+    async def over() -> dict[str, Any]:
         found = await get(proxy, response_id, ask)
-        return None if found["status"] in ("queued", "in_progress") else found
+        return {} if found["status"] in ("queued", "in_progress") else found
 
-    found: dict[str, Any] = await eventually(over, what="the response is over")
-    return found
+    return await eventually(over, what="the response is over")
 
 
 def checked(answer: Answer) -> dict[str, Any]:

@@ -36,13 +36,19 @@ def text_delta(number: int, text: str, index: int = 0) -> bytes:
     )
 
 
-def item(number: int, kind: str = "added", index: int = 0, **fields: Any) -> bytes:
+def item(number: int, kind: str, index: int, fields: dict[str, Any]) -> bytes:
     """An item begins or ends."""
     return event(f"response.output_item.{kind}", number, output_index=index, item=fields)
 
 
-MESSAGE = {"id": "msg_0", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-BEGUN = event("response.created", 0, response=response("in_progress")) + item(1, **MESSAGE)
+MESSAGE: dict[str, Any] = {
+    "id": "msg_0",
+    "type": "message",
+    "role": "assistant",
+    "status": "in_progress",
+    "content": [],
+}
+BEGUN = event("response.created", 0, response=response("in_progress")) + item(1, "added", 0, MESSAGE)
 
 
 def folded(*blocks: bytes) -> Partial:
@@ -130,25 +136,41 @@ def test_a_stop_before_the_first_event() -> None:
     first, last = closing(Partial())
     assert (first["type"], last["type"]) == ("response.created", "response.cancelled")
     assert (first["sequence_number"], last["sequence_number"]) == (0, 1)
-    assert (last["response"]["id"], last["response"]["model"], last["response"]["created_at"]) == ("resp_ab", "asked", 9)
+    assert (last["response"]["id"], last["response"]["model"], last["response"]["created_at"]) == (
+        "resp_ab",
+        "asked",
+        9,
+    )
 
 
 def test_items_of_every_kind() -> None:
     """Reasoning, text, refusals, calls and tools of the server's own come back in the cancelled response."""
-    call = {"id": "fc_2", "type": "function_call", "call_id": "c", "name": "f", "arguments": "", "status": "in_progress"}
-    search = {"id": "ws_3", "type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}}
+    call = {
+        "id": "fc_2",
+        "type": "function_call",
+        "call_id": "c",
+        "name": "f",
+        "arguments": "",
+        "status": "in_progress",
+    }
+    search = {
+        "id": "ws_3",
+        "type": "web_search_call",
+        "status": "completed",
+        "action": {"type": "search", "query": "q"},
+    }
     thought = {"id": "rs_0", "type": "reasoning", "summary": [], "status": "completed"}
     arguments = event("response.function_call_arguments.delta", 7, item_id="fc_2", output_index=2, delta='{"x"')
     partial = folded(
-        item(0, **thought),
+        item(0, "added", 0, thought),
         event("response.reasoning_summary_text.delta", 1, output_index=0, summary_index=0, delta="So "),
         event("response.reasoning_summary_text.delta", 2, output_index=0, summary_index=0, delta="far"),
         event("response.reasoning_text.delta", 3, output_index=0, content_index=0, delta="Hm"),
-        item(3, "added", 1, **{**MESSAGE, "id": "msg_1"}),
+        item(3, "added", 1, {**MESSAGE, "id": "msg_1"}),
         text_delta(4, "I ", 1),
         event("response.refusal.delta", 5, output_index=1, content_index=1, delta="won't"),
-        item(6, "added", 2, **call) + arguments,
-        item(8, "done", 3, **search),
+        item(6, "added", 2, call) + arguments,
+        item(8, "done", 3, search),
     )
     assert (partial.text(), partial.refusal(), partial.reasoning()) == ("I ", "won't", "So farHm")
     assert partial.tool_calls() == [("c", "f", '{"x"')]
@@ -214,7 +236,11 @@ def test_what_is_no_event() -> None:
     """No bytes make it raise; what is no JSON object is counted, an odd field loses nothing beside it."""
     odd = (
         *(b"data: {}\n\n", b"data: []\n\n", b"data: nonsense\n\n", b'data: {"type": 7}\n\n', b"data:\n\n"),
-        *(event("response.created", 0, response=7), item(0, id=[], type={}), event("response.completed", 0)),
+        *(
+            event("response.created", 0, response=7),
+            item(0, "added", 0, {"id": [], "type": {}}),
+            event("response.completed", 0),
+        ),
         event("response.output_text.delta", -1, output_index="x", content_index=None, delta="a"),
         event("response.output_item.added", 0, item=None),
     )

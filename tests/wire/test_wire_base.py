@@ -8,7 +8,12 @@ from proxy.wire.openai_chat import OpenAIChat
 from proxy.wire.openai_completions import OpenAICompletions
 from proxy.wire.openai_responses import OpenAIResponses
 
-WIRES: list[Wire] = [OpenAIChat(), OpenAICompletions(), OpenAIResponses(), Opaque()]  # mypy checks here that each is a Wire
+WIRES: list[Wire] = [
+    OpenAIChat(),
+    OpenAICompletions(),
+    OpenAIResponses(),
+    Opaque(),
+]  # mypy checks here that each is a Wire
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)

@@ -176,6 +176,7 @@ class Arena:
             "routes": [
                 {"path": "/v1", "dialect": "openai", "upstream": "up"},
                 *({"path": f"/{name}", "dialect": name, "upstream": "up", "model": "bench"} for name in TRANSLATED),
+                {"path": "/responses", "dialect": "openai", "responses": "emulate", "upstream": "up"},
             ],
             "ledger": {"url": f"sqlite:///{folder}/quell.db"},
             "drain": {"ready_delay": "0s", "timeout": "1s"},

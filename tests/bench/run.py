@@ -19,7 +19,7 @@ import click
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import scene_cpu, scene_dialects, scene_first_byte, scene_memory, scene_safety, scene_stops
+from bench import scene_cpu, scene_dialects, scene_first_byte, scene_memory, scene_resume, scene_safety, scene_stops
 from bench.contestants import Arena
 from bench.scene import Bench
 from bench.table import Table
@@ -27,6 +27,7 @@ from bench.table import Table
 SCENES: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
     "cpu": scene_cpu.run,
     "dialects": scene_dialects.run,
+    "resume": scene_resume.run,
     "first-byte": scene_first_byte.run,
     "stops": scene_stops.run,
     "memory": scene_memory.run,

@@ -10,6 +10,7 @@ from bench import client
 from bench.client import Connection
 from bench.script import Script
 
+RESPONSE: Final = re.compile(rb'"id":"(resp_[0-9a-f]+)"')
 THREAD: Final = re.compile(rb'"thread_id":"([^"]+)"')
 
 
@@ -75,9 +76,20 @@ def _aitronos_stop(_ident: str, connection: Connection) -> bytes:
     return client.request(b"", f"/aitronos/model/response/{thread[1].decode()}/cancel")
 
 
+async def _responses(_port: int, script: Script) -> bytes:
+    body = {"model": "bench-model", "input": script.words(), "stream": True}
+    return client.request(json.dumps(body).encode(), "/responses/responses", headers=_task(script))
+
+
+def _responses_stop(ident: str, connection: Connection) -> bytes:
+    found = RESPONSE.search(connection.body())  # a stream that has not begun has not named its response
+    return client.request(b"", f"/responses/responses/{found[1].decode() if found else ident}/cancel")
+
+
 PASSED: Final = Speaker("openai", _passed, lambda ident, _: client.request(b"", f"/v1/generations/{ident}/cancel"))
 TRANSLATING: Final = (
     Speaker("dify", _dify, _dify_stop),
     Speaker("async_messages", _async_messages, _async_stop),
     Speaker("aitronos", _aitronos, _aitronos_stop),
+    Speaker("responses", _responses, _responses_stop),
 )

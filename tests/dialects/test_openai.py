@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import Refusal
-from proxy.core.lifecycle import Cause, Outcome, Phase
+from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.settings import RouteSettings
 from proxy.dialects.openai import OTHER_CALLS, OpenAI
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
@@ -35,7 +35,9 @@ def plan(
     return DIALECT.plan(request, route, asks_usage=asks, forbids_usage=forbids)
 
 
-@pytest.mark.parametrize("rest", ["/chat/completions", "/completions", "/chat/completions/", *sorted(OTHER_CALLS)])
+@pytest.mark.parametrize(
+    "rest", ["/chat/completions", "/completions", "/chat/completions/", "/responses", *sorted(OTHER_CALLS)]
+)
 def test_model_calls(rest: str) -> None:
     """A POST to an endpoint that makes a model work is a model call; to ask about one is not."""
     assert DIALECT.endpoint("POST", rest) == ModelCall(DIALECT.plan)
@@ -172,3 +174,20 @@ def test_answers() -> None:
     reply = DIALECT.refused(Refusal.too_many(3))
     assert (reply.status, dict(reply.headers)) == (429, {"Retry-After": "3"})
     assert json.loads(reply.body)["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_responses() -> None:
+    """A response goes up as it came, and its reader may leave one in the background; its cancel is served here."""
+    body = {"model": "m", "input": "x", "stream": True}
+    made = plan(body, "/responses")
+    assert (made.wire.name, json.loads(made.body), made.streamed) == ("openai_responses", body, True)
+    assert (made.on_disconnect, made.message_id, made.strips_usage) == (None, None, False)
+    background = plan({**body, "background": True}, "/responses", asks=True)
+    assert (background.on_disconnect, background.strips_usage) == (OnDisconnect.FINISH, False)
+    assert background.message_id is not None
+    assert callable(DIALECT.endpoint("POST", "/responses/resp_1/cancel"))
+    assert DIALECT.endpoint("GET", "/responses/resp_1") == PassThrough()
+    for method, rest, status in (("GET", "/responses/resp_1/cancel", 405), ("POST", "/Responses/resp_1/cancel", 404)):
+        with pytest.raises(Refusal) as refused:
+            DIALECT.endpoint(method, rest)
+        assert refused.value.status == status

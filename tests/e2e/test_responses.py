@@ -283,13 +283,17 @@ async def test_a_reader_that_leaves(tmp_path: Path) -> None:
 
 
 async def test_a_cancel_of_a_call_that_is_waited_for(tmp_path: Path) -> None:
-    """A response that is waited for is stopped by its native id; its caller gets 499."""
+    """A response that is waited for is stopped by the id that its caller chose; the waiting call gets 499."""
     async with served(hang(), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
         await client.post(ROOT, {"input": "x"}, ME.headers(X_Task_Id="t-1"))
         await up.conn()
-        await send(proxy, "POST", "/v1/generations/t-1/cancel", headers=ME.headers())
+        foreign = await cancel(proxy, "t-1", OTHER)
+        stopped = await cancel(proxy, "t-1", ME)
         await up.no_connections()
         answer = await client.answer()
+        repeated = await cancel(proxy, stopped.json()["id"], ME)
+    assert (foreign.status, stopped.status, stopped.json()["status"]) == (404, 200, "cancelled")
+    assert repeated.body == stopped.body
     assert answer.status == 499
 
 

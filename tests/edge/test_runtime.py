@@ -110,3 +110,30 @@ async def test_what_serves_a_request(make: Make) -> None:
     dialect, endpoint = served.endpoint("POST", rest)
     assert (dialect.name, endpoint) == ("openai", ModelCall(OpenAI().plan))
     assert served.endpoint("POST", "/completions/x/cancel")[1] == StopCall("x", OpenAI().stopped)
+
+
+async def test_an_emulated_api_goes_before_the_one_that_passes_on(make: Make) -> None:
+    """With `responses: emulate` the Responses API is served from chat completions, all else by the route's dialects."""
+    dialects = ["aitronos", "openai"]
+    routes = [
+        {"path": "/passed", "dialect": dialects, "upstream": "up"},
+        {"path": "/emulated", "dialect": dialects, "upstream": "up", "responses": "emulate"},
+        {"path": "/other", "dialect": "aitronos", "upstream": "up", "responses": "emulate"},
+    ]
+    runtime = make(routes=routes)
+    names = {
+        path: [each.name for each in runtime.match(path)[0].dialects] for path in ("/passed", "/emulated", "/other")
+    }
+    assert names == {
+        "/passed": dialects,
+        "/emulated": ["aitronos", "responses", "openai"],
+        "/other": ["aitronos"],
+    }
+    served, _ = runtime.match("/emulated")
+    assert [
+        served.endpoint("POST", path)[0].name for path in ("/responses", "/chat/completions", "/model/response")
+    ] == [
+        "responses",
+        "openai",
+        "aitronos",
+    ]

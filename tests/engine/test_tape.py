@@ -153,3 +153,31 @@ def test_a_long_tape_takes_little_memory(spill: Spill) -> None:
         tracemalloc.stop()
     assert tape.end - tape.start > BOUND - 2 * BLOCK_BYTES
     assert held < MEMORY_BYTES + 3 * BLOCK_BYTES
+
+
+def test_exactly_behind_an_event(spill: Spill) -> None:
+    """The position behind any event is exact, in sealed blocks and in the open one; None for events to come."""
+    tape = Tape(spill, BOUND)
+    tape.sse = True
+    chance = random.Random(8)
+    events = [b"event: e\ndata: " + b"x" * chance.choice((3, 200, 5000, 40_000)) + b"\n\n" for _ in range(300)]
+    for event in events:
+        tape.append(event)
+    whole, at = b"".join(events), 0
+    for number, event in enumerate((b"", *events)):
+        at += len(event)
+        assert tape.behind(number) == at
+        assert read_all(tape, at) == whole[at:]
+    assert tape.behind(301) is None
+
+
+def test_behind_an_event_that_is_forgotten(spill: Spill) -> None:
+    """An event that is no longer kept can't be found, one that is kept can."""
+    tape = Tape(spill, 64 * 1024)
+    tape.sse = True
+    event = b"data: " + b"x" * 1000 + b"\n\n"
+    for _ in range(300):
+        tape.append(event)
+    with pytest.raises(FallenBehindError):
+        tape.behind(3)
+    assert tape.behind(290) == 290 * len(event)

@@ -10,40 +10,44 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import was_asked_for
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.dialects.responses.names import NAME
-from proxy.dialects.responses.stored import find, live, shown, translation_of
+from proxy.dialects.responses.names import NAME, RESPONSE
+from proxy.dialects.responses.stored import find, shown, translation_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.relay import Relay
 from proxy.wire.responses_record import response_of_record
 
 NOT_FOUND: Final = 404
 
 
-async def cancel(response_id: str, request: PlainRequest, desk: Desk) -> PlainReply:  # noqa: ARG001 a cancel has no body
+async def cancel(any_id: str, request: PlainRequest, desk: Desk) -> PlainReply:  # noqa: ARG001 a cancel has no body
     """Cancel a response: 200 with it, as far as it came.
+
+    It is named by its id, or by the `X-Task-Id` of its generation: who waits for a whole one knows no other yet.
 
     Raises:
         Refusal: 404, the caller has no such response; 400, it has ended by itself.
     """
-    relay = live(response_id, desk)
-    record = await desk.stop(response_id, dialect=NAME)  # what lives is stopped before any store is asked
-    translation = translation_of(relay)
-    if relay is not None and relay.plan.kept is not None and translation is not None:
+    found = desk.find(any_id)
+    record = await desk.stop(any_id, dialect=NAME)  # what lives is stopped before any store is asked
+    response_id = any_id if record is None else record.message_id
+    translation = translation_of(found)
+    if isinstance(found, Relay) and found.plan.kept is not None and translation is not None:
         return _answer(translation.final or translation.draft.object())
     try:
         return _answer(shown(*await find(response_id, desk)))
     except Refusal as refusal:
-        if record is None or refusal.status != NOT_FOUND or not _is_cancelled(record, response_id):
+        if record is None or refusal.status != NOT_FOUND or not _is_cancelled(record):
             raise
         return _reply(response_of_record(record, response_id))
 
 
-def _is_cancelled(record: Record, response_id: str) -> bool:
+def _is_cancelled(record: Record) -> bool:
     """Whether a record is that of a response that was not to be stored and was stopped; its text is still there.
 
     Of one that was stored and deleted no text is left.
     """
-    is_it = record.message_id == response_id and record.text is not None
+    is_it = record.message_id.startswith(RESPONSE) and record.text is not None
     return is_it and (record.outcome is Outcome.RUNNING or was_asked_for(record))
 
 

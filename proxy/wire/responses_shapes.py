@@ -61,7 +61,8 @@ def response_object(
         "output": list(output),
         "usage": None if usage is None else usage_object(usage),
     }
-    return {**_DEFAULTS, **known, **fields, **more}
+    others = {name: value for name, value in {**_DEFAULTS, **known}.items() if name not in fields}
+    return {**fields, **others, **more}
 
 
 def usage_object(usage: Usage) -> dict[str, Any] | None:

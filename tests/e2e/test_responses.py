@@ -297,6 +297,18 @@ async def test_a_cancel_of_a_call_that_is_waited_for(tmp_path: Path) -> None:
     assert answer.status == 499
 
 
+async def test_a_cancel_of_something_else(tmp_path: Path) -> None:
+    """A chat completion of the same route is no response: 404, and it goes on."""
+    async with served(events_then_hang(SAID), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+        body = {"model": "m", "stream": True, "messages": []}
+        await client.post("/v1/chat/completions", body, ME.headers(X_Task_Id="chat-1"))
+        await client.until(b"tin ")
+        answer = await cancel(proxy, "chat-1", ME)
+        kept = await record(proxy, "chat-1", ME)
+        assert up.connections == 1
+    assert (answer.status, kept["outcome"]) == (404, "running")
+
+
 async def test_a_process_that_died(tmp_path: Path) -> None:
     """A response whose process was killed has failed, with what was written of it; so does its stream from anywhere."""
     async with scripted_upstream(events_then_hang(SAID)) as up:

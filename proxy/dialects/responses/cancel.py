@@ -29,6 +29,8 @@ async def cancel(any_id: str, request: PlainRequest, desk: Desk) -> PlainReply: 
         Refusal: 404, the caller has no such response; 400, it has ended by itself.
     """
     found = desk.find(any_id)
+    if isinstance(found, Relay) and translation_of(found) is None:  # a chat completion has stops of its own
+        raise Refusal.not_found()
     record = await desk.stop(any_id, dialect=NAME)  # what lives is stopped before any store is asked
     response_id = any_id if record is None else record.message_id
     translation = translation_of(found)

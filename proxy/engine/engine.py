@@ -15,7 +15,6 @@ from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.keeping import Keeping
-from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
@@ -75,7 +74,8 @@ class Engine:
         self._settler = Settler(self.registry, ledger, counter, metrics, self.now)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
-        self.sweeper = Sweeper(self.registry, self.runs, ledger, self._keeping, metrics, self.now)
+        left = self.canceller.left
+        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, metrics, self.now)
         metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
@@ -88,6 +88,7 @@ class Engine:
     def learned_id(self, relay: Relay, upstream_id: str) -> None:
         """An upstream named its completion."""
         self.registry.add_alias(relay, upstream_id)
+        self.runs.renamed(relay.generation.facts.identity.name, [upstream_id])
 
     async def count(self, relay: Relay) -> None:
         """Count tokens, see `Settler.count`."""
@@ -108,7 +109,7 @@ class Engine:
         await self._settler.settle(relay)
         run = relay.plan.run
         if run is not None and run.settled(self.now(), waits=wants_tools):
-            await leave(run)
+            await self.canceller.left.told(run)
 
     async def wipe(self, uid: str) -> None:
         """Delete the text of a generation from its record and its tape; the numbers stay.
@@ -163,6 +164,7 @@ class Engine:
         for chosen in filter(None, (task_id, plan.message_id)):
             if (stop := self.registry.take_stop(name, chosen, now, plan.user)) is not None:
                 relay.stop(stop)
+        self.runs.renamed(name, (task_id, facts.message_id, *plan.aliases))
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
@@ -190,8 +192,9 @@ class Engine:
     # The end.
 
     async def settle_all(self) -> None:
-        """Wait until every generation has ended and is settled."""
+        """Wait until every generation has ended and is settled, and nothing is to be written for them or their runs."""
         await self._relays.finish()
+        await self.canceller.left.finish()
 
     def stop_all(self) -> None:
         """Stop every generation, cause shutdown."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.deltas import DeltaPartial
@@ -14,6 +14,7 @@ from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
+from proxy.engine.failures import log_failure
 from proxy.engine.keeping import Keeping
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
@@ -26,7 +27,7 @@ from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
-from proxy.engine.translation import Stored
+from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -96,17 +97,42 @@ class Engine:
 
     async def keep(self, relay: Relay, stored: Stored) -> None:
         """Write what became of an answer, see `Services.keep`."""
-        kept = relay.plan.kept
+        kept, run = relay.plan.kept, relay.plan.run
         if kept is None:
             return
-        await self._keeping.end(relay, kept, stored)
+        uid = relay.generation.facts.uid
         if stored.drops:
-            await self.wipe(relay.generation.facts.uid)
+            self.registry.wipe(uid)  # before anything is waited for: the END must not have the text
+        if run is not None:
+            run.is_written = False
+        keeping = self._relays.start(self._keep(relay, kept, stored), f"keep the end of {uid}")
+        await asyncio.shield(keeping)  # told as done, so it is done although whoever waits loses patience
+
+    async def _keep(self, relay: Relay, kept: Kept, stored: Stored) -> None:
+        try:
+            if stored.drops:
+                await self._drop(relay, kept, stored.drops)
+            else:
+                await self._keeping.end(relay, kept, stored)
+        except LedgerUnavailableError as error:
+            log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
+            return
+        if relay.plan.run is not None:
+            relay.plan.run.is_written = True
+
+    async def _drop(self, relay: Relay, kept: Kept, message_ids: Sequence[str]) -> None:
+        made_by = {relay.generation.facts.uid}
+        try:
+            made_by.update(await self._keeping.drop(relay, kept, message_ids))
+        finally:  # a deletion that is late comes all the same
+            for uid in made_by:
+                await self.wipe(uid)
 
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
         await self._settler.settle(relay)
+        self._keeping.let_go(relay.generation.facts.uid)
         run = relay.plan.run
         if run is not None and run.settled(self.now(), waits=wants_tools):
             await self.canceller.left.told(run)

@@ -61,7 +61,7 @@ async def delete(conversation_id: str, request: PlainRequest, desk: Desk) -> Pla
     """`DELETE /conversations/{id}`: what still runs in it is stopped; its text leaves record and tape too."""
     owner = desk.owner(NAME, user_of(await body_of(request, desk)))
     thread = await _find(desk, owner, conversation_id)
-    newest, _ = await desk.conversations.messages(owner, thread.id, Window(limit=MOST_ON_A_PAGE))
+    newest, _ = await desk.conversations.outline(owner, thread.id, MOST_ON_A_PAGE)
     for message in newest:
         if message.status is MessageStatus.IN_PROGRESS:
             await desk.stop(message.id, dialect=NAME, user=owner.user)

@@ -11,11 +11,11 @@ from proxy.core.headers import valid_task_id
 from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
-from proxy.engine.left_runs import leave
+from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
-from proxy.engine.runs import Runs
+from proxy.engine.runs import Run, Runs
 from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Ledger
 
@@ -33,6 +33,7 @@ class Canceller:
         self._ledger = ledger
         self._metrics = metrics
         self._now = now
+        self.left = LeftRuns()
 
     async def cancel(
         self,
@@ -59,7 +60,7 @@ class Canceller:
             somebody else's.
         """
         name = None if identity is None else identity.name
-        await self._stop_runs(name, any_id, stop, user, confirm)
+        told = self._stop_runs(name, any_id, stop, user)
         record = await self._in_memory(name, any_id, stop, confirm, user)
         if record is None and not self._is_ambiguous(name, any_id):
             record = await self._ledger.find(name, any_id)
@@ -71,17 +72,35 @@ class Canceller:
             log.info("cancel.foreign_user", id=any_id, dialect=dialect)
         if record is None and name is not None and valid_task_id(any_id):
             self._registry.remember_stop(name, any_id, stop, self._now(), user)
+        if told:
+            await asyncio.wait(told, timeout=confirm)
         unknown = "foreign_user" if is_foreign else "unknown_id"
         result = unknown if record is None else cancel_result(record).value
         self._metrics.cancelled(dialect, stop.cause, result)
         return record
 
-    async def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None, confirm: float) -> None:
-        """Stop the runs that an id means: also those that have no generation now."""
-        for run in self._runs.named(name, any_id):
-            meant = user is None or run.user == user
-            if meant and run.request_stop(stop, self._now()) and run.is_over:
-                await leave(run, confirm)  # it waited: no generation's end says what becomes of it
+    def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> list[asyncio.Task[None]]:
+        """Stop the runs that an id means: also those that have no generation now.
+
+        Gives what tells of those that waited: no generation's end says what becomes of them. It goes on by itself.
+        """
+        found = self._runs.keyed(name, any_id) or self._behind(name, any_id)
+        meant = [run for run in found if user is None or run.user == user]
+        stopped = [run for run in meant if run.request_stop(stop, self._now())]
+        return [self.left.tell(run) for run in stopped if run.is_over]
+
+    def _behind(self, name: str | None, any_id: str) -> list[Run]:
+        """The run that waits behind the generation that an id means: the newest that had it, when none that lives has.
+
+        An operator's id that means several means none.
+        """
+        registry = self._registry
+        if registry.is_live(name, any_id):
+            return []
+        newest = registry.find_anybodys_finished(any_id) if name is None else registry.find_finished(name, any_id)
+        waiting = self._runs.behind(name, any_id)
+        found = [run for run in waiting if newest is None or run.has(newest.record.uid)]
+        return found if len(found) == 1 else []
 
     async def cancel_all(self, relays: list[Relay], stop: Stop, *, dialect: str, confirm: float) -> list[Record]:
         """Stop many at once.

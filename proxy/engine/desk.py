@@ -15,6 +15,7 @@ from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.runs import Run
 from proxy.stores.conversations import Conversations, Owner
+from proxy.stores.ports import LedgerUnavailableError
 
 LARGE_BODY: Final = 256 * 1024
 """A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
@@ -135,6 +136,15 @@ class Desk:
         if run is not None:
             self._resumed.append((run, len(run.past)))
         return run
+
+    async def leave_run(self, run: Run) -> None:
+        """Have the run's `on_left` awaited, once more if need be: also if this request's client leaves meanwhile.
+
+        Raises:
+            LedgerUnavailableError: what it says is not written within the time that a stop may take.
+        """
+        if not await self._engine.canceller.left.told(run, self.cancellation.confirm_timeout):
+            raise LedgerUnavailableError("what a stop made of a run could not be written")
 
     async def settle_run(self, key: str) -> None:
         """Wait until the caller's run, if its generation is over or being stopped, says what it is now.

@@ -16,9 +16,9 @@ from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
+from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
-from proxy.engine.left_runs import leave
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
@@ -82,7 +82,8 @@ class Engine:
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.now)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
-        self.sweeper = Sweeper(self.registry, self.runs, ledger, self._keeping, metrics, self.now)
+        left = self.canceller.left
+        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, metrics, self.now)
         metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
@@ -95,6 +96,7 @@ class Engine:
     def learned_id(self, relay: Relay, upstream_id: str) -> None:
         """An upstream named its completion."""
         self.registry.add_alias(relay, upstream_id)
+        self.runs.renamed(relay.generation.facts.identity.name, [upstream_id])
 
     async def count(self, relay: Relay) -> None:
         """Count tokens, see `Settler.count`."""
@@ -102,29 +104,45 @@ class Engine:
 
     async def keep(self, relay: Relay, stored: Stored) -> None:
         """Write what became of an answer, see `Services.keep`."""
-        kept = relay.plan.kept
+        kept, run = relay.plan.kept, relay.plan.run
         if kept is None:
             return
-        if not stored.drops:
-            await self._keeping.end(relay, kept, stored)
-            return
         uid = relay.generation.facts.uid
-        self.registry.wipe(uid)  # before anything is waited for: the END must not have the text, however late the disk
-        dropping = self._relays.start(self._drop(uid, kept, stored.drops), f"drop {uid}")
-        await asyncio.shield(dropping)  # told as done, so it is done although whoever waits loses patience
+        if stored.drops:
+            self.registry.wipe(uid)  # before anything is waited for: the END must not have the text
+        if run is not None:
+            run.is_written = False
+        keeping = self._relays.start(self._keep(relay, kept, stored), f"keep the end of {uid}")
+        await asyncio.shield(keeping)  # told as done, so it is done although whoever waits loses patience
 
-    async def _drop(self, uid: str, kept: Kept, message_ids: Sequence[str]) -> None:
-        await self.ledger.wipe_text(uid)
-        for made_by in await self._keeping.drop(kept, message_ids):
-            await self.wipe(made_by)
+    async def _keep(self, relay: Relay, kept: Kept, stored: Stored) -> None:
+        try:
+            if stored.drops:
+                await self._drop(relay, kept, stored.drops)
+            else:
+                await self._keeping.end(relay, kept, stored)
+        except LedgerUnavailableError as error:
+            log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
+            return
+        if relay.plan.run is not None:
+            relay.plan.run.is_written = True
+
+    async def _drop(self, relay: Relay, kept: Kept, message_ids: Sequence[str]) -> None:
+        made_by = {relay.generation.facts.uid}
+        try:
+            made_by.update(await self._keeping.drop(relay, kept, message_ids))
+        finally:  # a deletion that is late comes all the same
+            for uid in made_by:
+                await self.wipe(uid)
 
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
         await self._settler.settle(relay)
+        self._keeping.let_go(relay.generation.facts.uid)
         run = relay.plan.run
         if run is not None and run.settled(self.now(), waits=wants_tools):
-            await leave(run)
+            await self.canceller.left.told(run)
 
     async def wipe(self, uid: str) -> None:
         """Delete the text of a generation from its record and its tape; the numbers stay.
@@ -202,6 +220,7 @@ class Engine:
         for chosen in filter(None, (task_id, plan.message_id)):
             if (stop := self.registry.take_stop(name, chosen, now, plan.user)) is not None:
                 relay.stop(stop)
+        self.runs.renamed(name, (task_id, facts.message_id, *plan.aliases))
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
@@ -231,8 +250,9 @@ class Engine:
     # The end.
 
     async def settle_all(self) -> None:
-        """Wait until every generation has ended and is settled."""
+        """Wait until every generation has ended and is settled, and nothing is to be written for them or their runs."""
         await self._relays.finish()
+        await self.canceller.left.finish()
 
     def stop_all(self) -> int:
         """Stop every generation, cause shutdown; gives how many this has ended."""

@@ -131,6 +131,12 @@ class Registry:
         """Whether an id means several live generations of its owner, and so none."""
         return (identity, any_id) not in self._named and len(self._aliases.get((identity, any_id), ())) > 1
 
+    def is_live(self, identity: str | None, any_id: str) -> bool:
+        """Whether any live generation has this id, of this caller or (None) of anybody."""
+        if identity is not None:
+            return (identity, any_id) in self._named or (identity, any_id) in self._aliases
+        return any(name == any_id for names in (self._named, self._aliases) for _, name in names)
+
     def find_finished(self, identity: str, any_id: str) -> Finished | None:
         """The newest generation that an id names, among those that ended a short time ago."""
         uid = self._finished_ids.get((identity, any_id))

@@ -4,12 +4,13 @@ A run holds several generations one after another (tool rounds), or none while i
 Stopping it stops the one that lives, or just changes its state.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.core.generation import Generation, Identity, Stop
 from proxy.core.lifecycle import ASKED_FOR, RUN_AFTER, Outcome, RunState
+from proxy.engine.remembered_runs import Names, Remembered
 
 if TYPE_CHECKING:
     from proxy.engine.relay import Relay
@@ -19,6 +20,11 @@ REMEMBERED_SECONDS: Final = 60.0
 
 WAITING_SECONDS: Final = 600.0
 """How long a run may wait for the results of tools."""
+
+MOST: Final = 10_000
+MOST_OF_ONE: Final = 5_000
+"""Runs that don't work and are known all the same, in all and of one caller. Beyond it some go early, those first that
+are over: a stop of them finds nothing, and results of tools for one that waited begin a new run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +38,29 @@ class Past:
     stop: Stop | None
     stopped_at: float | None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What it can be called by."""
+        return self.task_id, self.message_id
+
 
 class Run:
     """One run. `key` is what its dialect calls it by; `notes` is the dialect's own.
 
     `on_left` is the dialect's too: awaited when the run ends although no generation of it ended so, because it was
-    stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them (`ENDED`).
+    stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them (`ENDED`). It is
+    awaited again when somebody asks for an end that could not be written, see `LeftRuns`.
+
+    `on_change` is told of each new state.
     """
 
     __slots__ = (
         "changed",
         "identity",
+        "is_written",
         "key",
         "notes",
+        "on_change",
         "on_left",
         "past",
         "relay",
@@ -56,7 +72,14 @@ class Run:
         "user",
     )
 
-    def __init__(self, identity: Identity, key: str, user: str | None, now: float) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        key: str,
+        user: str | None,
+        now: float,
+        on_change: "Callable[[Run], None] | None" = None,
+    ) -> None:
         self.identity = identity
         self.key = key
         self.user = user
@@ -69,6 +92,9 @@ class Run:
         self.past: list[Past] = []
         self.notes: dict[str, Any] = {}
         self.on_left: Callable[[Run], Awaitable[None]] | None = None
+        self.on_change = on_change
+        self.is_written = True
+        """Whether the stores have what its last end, if any, made of it."""
         self.replaces: Run | None = None
         """What its key named before; that comes back when no generation comes of this one."""
 
@@ -85,15 +111,17 @@ class Run:
         generation = self.relay.generation
         return generation.stop is not None or generation.outcome is not Outcome.RUNNING
 
-    def has(self, any_id: str) -> bool:
-        """Whether an id is that of one of its generations: a task id or a message id."""
-        return any(any_id in (past.task_id, past.message_id) for past in self.past)
+    def has(self, uid: str) -> bool:
+        """Whether a generation, by its `uid`, was one of its own."""
+        return any(past.uid == uid for past in self.past)
 
     def go(self, state: RunState, now: float) -> bool:
         """Go to a state if the table allows it; False: nothing changed."""
         if state not in RUN_AFTER[self.state]:
             return False
         self.state, self.changed = state, now
+        if self.on_change is not None:
+            self.on_change(self)
         return True
 
     def take(self, relay: "Relay") -> None:
@@ -167,30 +195,36 @@ def _past(generation: Generation) -> Past:
 class Runs:
     """The runs of this replica: the newest of each key of each caller."""
 
-    def __init__(self) -> None:
-        self._runs: dict[tuple[str, str], Run] = {}
+    def __init__(self, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
+        self._runs = Names()
+        self._past = Names()  # by the ids of their generations: those that wait, and some that did
+        self._remembered = Remembered(most, most_of_one)
+        self._left: list[Run] = []
 
     def __iter__(self) -> Iterator[Run]:
-        return iter(list(self._runs.values()))
+        return iter(self._runs.everything())
 
     def find(self, identity: str, key: str) -> Run | None:
         """A caller's run, live or over a short time ago."""
-        return self._runs.get((identity, key))
+        return self._runs.get(identity, key)
 
     def find_anybodys(self, key: str) -> list[Run]:
         """Whoever's runs have that key."""
-        return [run for (_, name), run in self._runs.items() if name == key]
+        return self._runs.all(key)
 
-    def named(self, identity: str | None, any_id: str) -> list[Run]:
-        """The runs that a stop by this id means: by their key, or waiting behind the generation with this id.
+    def keyed(self, identity: str | None, key: str) -> list[Run]:
+        """The runs with that key; `identity` None is the operator, who may mean anybody's."""
+        return _of(self._runs, identity, key)
 
-        `identity` None is the operator, who may mean anybody's.
-        """
-        found = self.find_anybodys(any_id) if identity is None else [self.find(identity, any_id)]
-        if any(found):
-            return [run for run in found if run is not None]
-        waiting = (run for run in self._runs.values() if run.state is RunState.WAITING and run.has(any_id))
-        return [run for run in waiting if identity in (None, run.identity.name)]
+    def behind(self, identity: str | None, any_id: str) -> list[Run]:
+        """The runs that wait behind a generation with this id; not when a newer one of the caller's has it."""
+        found = _of(self._past, identity, any_id)
+        return [run for run in found if run.state is RunState.WAITING and self._is_current(run)]
+
+    def renamed(self, identity: str, ids: Iterable[str]) -> None:
+        """These ids name a new generation from now on, and no run that waits behind an older one."""
+        for any_id in ids:
+            self._past.drop(identity, any_id)
 
     def begin(self, identity: Identity, key: str, user: str | None, now: float) -> Run | None:
         """A new run, in place of one that is over or waits; None: one is working.
@@ -198,11 +232,14 @@ class Runs:
         One that waited ends with the first generation of the new one; its dialect, which begins that, knows, so
         `on_left` is not awaited.
         """
-        found = self._runs.get((identity.name, key))
+        found = self._runs.get(identity.name, key)
         if found is not None and found.state is RunState.WORKING:
             return None
-        run = self._runs[identity.name, key] = Run(identity, key, user, now)
+        run = Run(identity, key, user, now, self._changed)
         run.replaces = found
+        self._runs.put(identity.name, key, run)
+        if found is not None:
+            self._remembered.drop(found)
         return run
 
     def resume(self, identity: Identity, key: str, now: float) -> Run | None:
@@ -215,22 +252,60 @@ class Runs:
 
     def forget(self, run: Run) -> None:
         """A run that never came to a generation: its key names again what it did before. A stop of it holds there."""
-        at = run.identity.name, run.key
-        if self._runs.get(at) is not run:
+        if not self._is_current(run):
             return
-        del self._runs[at]
+        self._let_go(run)
         if (before := run.replaces) is not None:
-            self._runs[at] = before
+            self._runs.put(before.identity.name, before.key, before)
+            self._changed(before)
             if run.stop is not None and run.stopped_at is not None:
                 before.request_stop(run.stop, run.stopped_at)
 
     def expire(self, now: float) -> list[Run]:
-        """End runs that waited too long, and forget those that are over for long. Gives those that ended now."""
-        left: list[Run] = []
-        for at, run in list(self._runs.items()):
-            if run.state is RunState.WAITING and now - run.changed > WAITING_SECONDS:
-                run.go(RunState.ENDED, now)
+        """End runs that waited too long, and forget those that are over for long. Gives those that ended early."""
+        left, self._left = self._left, []
+        for run in self._remembered.take_due(now):
+            if run.go(RunState.ENDED, now):
                 left.append(run)
-            elif run.is_over and now - run.changed > REMEMBERED_SECONDS:
-                del self._runs[at]
+            else:
+                self._let_go(run)
         return left
+
+    def _is_current(self, run: Run) -> bool:
+        return self._runs.get(run.identity.name, run.key) is run
+
+    def _changed(self, run: Run) -> None:
+        """A run has a new state, or is known again."""
+        name = run.identity.name
+        self._remembered.drop(run)
+        if run.is_over:
+            self._forget_past(run)
+        elif run.state is RunState.WAITING:
+            for any_id in (any_id for past in run.past[-1:] for any_id in past.ids):
+                self._past.put(name, any_id, run)
+        if run.state is RunState.WORKING or not self._is_current(run):
+            return
+        seconds = REMEMBERED_SECONDS if run.is_over else WAITING_SECONDS
+        self._remembered.put(run, run.changed + seconds)
+        while (gone := self._remembered.one_too_many(name)) is not None:
+            self._let_go(gone)
+            if gone.go(RunState.ENDED, run.changed):
+                self._left.append(gone)
+
+    def _let_go(self, run: Run) -> None:
+        self._remembered.drop(run)
+        self._forget_past(run)
+        self._runs.drop(run.identity.name, run.key, run)
+
+    def _forget_past(self, run: Run) -> None:
+        for past in run.past:
+            for any_id in past.ids:
+                self._past.drop(run.identity.name, any_id, run)
+
+
+def _of(names: Names, identity: str | None, any_id: str) -> list[Run]:
+    """What an id names, for a caller or for anybody."""
+    if identity is None:
+        return names.all(any_id)
+    found = names.get(identity, any_id)
+    return [] if found is None else [found]

@@ -24,7 +24,10 @@ class Services(Protocol):
         ...
 
     async def keep(self, relay: "Relay", stored: Stored) -> None:
-        """Write into the conversation store what became of the answer; returns when it is on disk, or can't be."""
+        """Write into the conversation store what became of the answer; returns when it is on disk, or can't be.
+
+        It is written to its end also when whoever waits for that is cancelled.
+        """
         ...
 
     async def settle(self, relay: "Relay") -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.engine.failures import log_failure
 from proxy.engine.keep_alive import keep_alive
 from proxy.engine.keeping import Keeping
-from proxy.engine.left_runs import leave
+from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -31,6 +31,7 @@ class Sweeper:
         self,
         registry: Registry,
         runs: Runs,
+        left: LeftRuns,
         ledger: Ledger,
         keeping: Keeping,
         metrics: Metrics,
@@ -38,6 +39,7 @@ class Sweeper:
     ) -> None:
         self._registry = registry
         self._runs = runs
+        self._left = left
         self._ledger = ledger
         self._keeping = keeping
         self._metrics = metrics
@@ -66,7 +68,7 @@ class Sweeper:
         for finished in self._registry.expire(now):
             finished.tape.close()
         for run in self._runs.expire(now):
-            self._chores.start(leave(run), "leave a run")
+            self._left.tell(run)
         self._metrics.ledger(self._ledger.pending, *self._ledger.transactions)
         if now >= self._purge_at and not len(self._chores):
             self._purge_at = now + PURGE_SECONDS

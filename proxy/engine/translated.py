@@ -6,6 +6,7 @@ Every event is folded as it comes and said at once, one for one; the tape has wh
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal, Source, UpstreamErrorKind
 from proxy.core.lifecycle import OUTCOME_OF, Outcome
@@ -32,7 +33,8 @@ STREAM_HEAD: Final = Head(OK, [("Content-Type", EVENT_STREAM)], streamed=True)
 DONE_SECONDS: Final = 2.0
 """How long the end of the HTTP body may take after `[DONE]`."""
 KEEP_SECONDS: Final = 5.0
-"""How long the end of a stream waits for the conversation store; after that it goes out all the same."""
+"""How long the end of a stream waits for the conversation store; after that it goes out all the same, and the store's
+write goes on by itself."""
 REJECTION_BYTES: Final = 64 * 1024
 """So much of an upstream's error answer is read for its message."""
 MESSAGE: Final = 500
@@ -169,17 +171,26 @@ async def conclude_translated(relay: "Relay", translation: Translation, services
         if relay.head is None:
             relay.show(Refusal.internal())
         relay.end_readers(Ending.BROKEN)
+        await _end_failed(relay, services)
+
+
+async def _end_failed(relay: "Relay", services: Services) -> None:
+    """No message may stay in progress; one that has ended by now stays as it is."""
+    if (kept := relay.plan.kept) is None:
+        return
+    try:
+        failed = Stored(MessageStatus.FAILED, relay.generation.partial.text(), content=kept.answer.content)
+        await _keep(relay, failed, services)
+    except Exception as error:  # noqa: BLE001 nor may a generation stay open, whatever the store does
+        log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
 
 
 async def _keep(relay: "Relay", stored: Stored, services: Services) -> None:
     try:
         async with asyncio.timeout(KEEP_SECONDS):
-            await relay.start_on_disk()  # what ends must be in the store by then: a stop may be that early
             await services.keep(relay, stored)
-    except Refusal:
-        return  # it is not in the store: something else has one of its ids
-    except (TimeoutError, LedgerUnavailableError) as error:
-        log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
+    except TimeoutError as error:  # it is written all the same, behind what it waits for
+        log_failure("conversation.write_late", error, task_id=relay.generation.facts.task_id)
 
 
 async def _answer_client(relay: "Relay", translation: Translation, over: Over) -> None:

@@ -28,12 +28,32 @@ class Window:
 
     Of what there is between the two the first `limit` are meant; with `before` alone the last, which are next to it.
     There are more if the limit left some out.
+
+    `most_bytes`, for messages alone: only as many of these, from where the limit counts, as fit in it with text and
+    content (as UTF-8; what has come of a message in progress does not count), but one in any case. The others are
+    never fetched.
     """
 
     limit: int = 20
     order: Literal["newest", "oldest"] = "newest"
     after: str | None = None
     before: str | None = None
+    most_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be told of a message without reading all of it.
+
+    `is_nothing`: it failed without any text. `mark`: one value of its content, as asked for.
+    """
+
+    id: str
+    role: str
+    status: MessageStatus
+    created_at: float
+    is_nothing: bool
+    mark: Any
 
 
 class Conversations(Protocol):
@@ -117,6 +137,13 @@ class Conversations(Protocol):
 
         Raises:
             KeyError: `window.after` or `window.before` is no message of the thread.
+        """
+        ...
+
+    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
+        """The newest `most` messages of a thread in the order in which they were put in, and whether there are older.
+
+        However long they are, little is read of them: of `content`, where it is an object, what it has under `mark`.
         """
         ...
 

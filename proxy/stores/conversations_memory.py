@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar
 
 from proxy.core.conversation import Message, MessageStatus, Thread
-from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP, Owner, Window
+from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP, Outline, Owner, Window
+from proxy.stores.conversations_memory_sizes import fitting, outline_of
 from proxy.stores.conversations_rows import (
     from_json,
     message_of,
@@ -183,7 +184,15 @@ class MemoryConversations(MemoryItems):
         there = await self.find_thread(owner, thread_id) is not None
         keys = self._of[_key(owner, thread_id)] if there else {}
         found, more = part([self._messages[key].message for key in keys], window)
-        return [self._messages[_key_of(message)].shown() for message in found], more
+        fit = found if window.most_bytes is None else fitting(found, window, window.most_bytes)
+        return [self._messages[_key_of(message)].shown() for message in fit], more or len(fit) < len(found)
+
+    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
+        """See `Conversations.outline`."""
+        there = await self.find_thread(owner, thread_id) is not None
+        keys = list(self._of[_key(owner, thread_id)] if there else {})
+        newest = keys[max(len(keys) - most, 0) :]
+        return [outline_of(self._messages[key].message, mark) for key in newest], len(keys) > most
 
     async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
         """See `Conversations.update_message`."""

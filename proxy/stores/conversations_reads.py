@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal_column,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
-from proxy.stores.conversations import Owner, Window
+from proxy.stores.conversations import Outline, Owner, Window
 from proxy.stores.conversations_rows import item_of, message_of, optional, thread_of
+from proxy.stores.conversations_sizes import fitting, outline_of, outlines
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import deletion, item, message, message_text, thread
@@ -89,6 +90,17 @@ class ConversationsReads:
             rows, more = await _part(connection, asked, _ITEMS_BY_INSERTION, window)
         return [item_of(row) for row in rows], more
 
+    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str) -> tuple[list[Outline], bool]:
+        """The newest messages of a thread, without what may be long."""
+        anybodys = Owner(owner.identity, owner.dialect)
+        asked = select(message).where(*_of(message, anybodys), message.c.thread_id == clean(thread_id))
+        async with self._reads.reading() as connection:
+            if await _thread(connection, owner, thread_id) is None:
+                return [], False
+            newest = outlines(asked, mark).order_by(message.c.number.desc()).limit(most + 1)
+            rows = (await connection.execute(newest)).mappings().all()
+        return [outline_of(row) for row in reversed(rows[:most])], len(rows) > most
+
     async def deleted(self, token: str) -> Deleted:
         """What a deletion took."""
         asked = select(deletion.c.what, deletion.c.generation).where(deletion.c.token == token)
@@ -132,7 +144,9 @@ async def _part(
             at = tuple_(*order)
             shown = shown.where(at < here if (window.order == "newest") is behind else at > here)
     shown = shown.order_by(*(column.desc() if falling else column.asc() for column in order)).limit(limit + 1)
-    rows = list((await connection.execute(shown)).mappings().all())
+    if window.most_bytes is not None:
+        limit = min(limit, await fitting(connection, shown, window.most_bytes))
+    rows = list((await connection.execute(shown.limit(limit + 1))).mappings().all())
     part = rows[:limit]
     return part[::-1] if backwards else part, len(rows) > limit
 

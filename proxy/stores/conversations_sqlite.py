@@ -10,7 +10,7 @@ from typing import Any, Final
 from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.stores import conversations_deletions as deletions
 from proxy.stores import conversations_statements as sql
-from proxy.stores.conversations import Owner, Window
+from proxy.stores.conversations import Outline, Owner, Window
 from proxy.stores.conversations_reads import ConversationsReads
 from proxy.stores.conversations_rows import Values, a_time, message_values, optional, owned, thread_values, to_json
 from proxy.stores.conversations_texts import Texts
@@ -159,6 +159,10 @@ class SqliteConversations(SqliteItems):
     async def messages(self, owner: Owner, thread_id: str, window: Window) -> tuple[list[Message], bool]:
         """See `Conversations.messages`."""
         return await self._reads.messages(owner, thread_id, window)
+
+    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
+        """See `Conversations.outline`."""
+        return await self._reads.outline(owner, thread_id, most, mark)
 
     async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
         """See `Conversations.update_message`."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.aitronos import EDIT, RESPOND, asks, begin, cancel, error_of, events_of, messages, served
+from support.aitronos import EDIT, RESPOND, asks, begin, cancel, error_of, events_of, messages, sent, served
 from support.chat import chat_events, text
 from support.client import Answer, RawClient
 from support.edge import send
@@ -146,6 +146,28 @@ async def test_hidden_threads_do_not_shorten_pages(tmp_path: Path) -> None:
     assert [each["id"] for each in page["data"]] == shown[:0:-1]
     assert page["has_more"]
     assert error_of(unknown, 404)["code"] == "RESOURCE_NOT_FOUND"
+
+
+async def test_large_messages(tmp_path: Path) -> None:
+    """Of a thread of large messages a mebibyte goes up with the next input; a page shows what fits, and has more."""
+    large = "q" * 700_000
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, up):
+        thread_id = (await call(proxy, "POST", RESPOND, asks(large))).json()["thread_id"]
+        for _ in range(3):
+            await call(proxy, "POST", RESPOND, asks(large, thread_id=thread_id))
+        await call(proxy, "POST", RESPOND, asks("small", thread_id=thread_id))
+        contents = [each["content"] for each in sent(up)["messages"]]
+        path = f"{THREADS}/{thread_id}/messages?limit=100"
+        first = await get(proxy, path)
+        rest = await get(proxy, f"{path}&after={first['last_id']}")
+        newest = await get(proxy, f"{path}&order=desc")
+        back = await get(proxy, f"{path}&before={rest['first_id']}")
+    assert contents == [text(1), large, text(1), "small"]
+    assert [each["content"] for each in first["data"]] == [large, text(1)] * 2
+    assert [each["content"] for each in rest["data"]] == [large, text(1)] * 2 + ["small", text(1)]
+    assert (first["has_more"], rest["has_more"], newest["has_more"], back["has_more"]) == (True, False, True, False)
+    assert newest["data"][:6] == rest["data"][::-1]
+    assert back["data"] == first["data"]
 
 
 @pytest.mark.parametrize(

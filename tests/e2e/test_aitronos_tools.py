@@ -1,11 +1,14 @@
 """Tool rounds of the dialect aitronos: an answer that calls tools waits for their results, unless it is cancelled."""
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from proxy.stores.ports import LedgerUnavailableError
 from support.aitronos import (
     EDIT,
     KEEP,
@@ -22,9 +25,11 @@ from support.aitronos import (
 )
 from support.chat import chat_events, text
 from support.client import RawClient
+from support.program import config_data
+from support.proxy import running_proxy
 from support.scripts import events_then_hang, hang, in_turn, json_answer, sse_stream
 from support.stops import Ask, call, settled, stop
-from support.upstream import ScriptedUpstream
+from support.upstream import ScriptedUpstream, scripted_upstream
 
 TOOLS = [{"type": "function", "name": "look_up", "description": "Looks up.", "parameters": {"type": "object"}}]
 BLOCK = {"type": "tool_use", "id": "call_1", "name": "look_up", "input": {"q": 1}, "arguments": '{"q": 1}'}
@@ -155,6 +160,75 @@ async def test_results_after_a_failed_round(tmp_path: Path) -> None:
         assert (await call(proxy, "POST", RESPOND, results(thread_id))).status == 502
         assert (await call(proxy, "POST", RESPOND, asks("Again", thread_id=thread_id))).status == 200
         assert [each["role"] for each in sent(up)["messages"]] == ["user", "assistant", "tool", "user"]
+
+
+async def test_stopper_of_a_waiting_turn_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel of a waiting turn is carried out although its client does not wait for the answer."""
+    async with served(sse_stream(tool_events()), tmp_path, cancellation=EDIT) as (proxy, _):
+        thread_id = (await call(proxy, "POST", RESPOND, asks(tools=TOOLS))).json()["thread_id"]
+        await settled(proxy)
+        store = type(proxy.app.engine.conversations)
+        real = store.delete_messages
+        began = asyncio.Event()
+
+        async def slowly(self: Any, *which: Any) -> Any:
+            began.set()
+            await asyncio.sleep(0.05)
+            return await real(self, *which)
+
+        monkeypatch.setattr(store, "delete_messages", slowly)
+        async with RawClient(proxy.port) as client:
+            await client.post(f"{RESPOND}/{thread_id}/cancel", b"")
+            await began.wait()
+        await proxy.app.engine.canceller.left.finish()
+        assert await messages(proxy, thread_id) == []
+        assert (await cancel(proxy, thread_id)).json()["cancel_mode"] == "quick_edit"
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["waiting", "left"])
+@pytest.mark.parametrize(("window", "mode"), [(EDIT, "quick_edit"), (KEEP, "keep_partial")], ids=["edit", "keep"])
+async def test_stop_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: Any, mode: str, left: bool
+) -> None:
+    """A cancel says what it did only when that is written; after a failure its repeat writes it."""
+    script = events_then_hang(chat_events(2)[:-2]) if left else sse_stream(tool_events())
+    async with served(script, tmp_path, cancellation=window) as (proxy, _):
+        async with RawClient(proxy.port) as client:
+            thread_id = await begin(client, tools=TOOLS)
+            await client.until(b"content_delta" if left else b"[DONE]")
+        await settled(proxy)
+        with monkeypatch.context() as patch:
+            for name in ("delete_messages", "update_message"):
+                patch.setattr(type(proxy.app.engine.conversations), name, _unavailable)
+            for _ in range(2):
+                assert error_of(await cancel(proxy, thread_id), 503)
+        assert len(await messages(proxy, thread_id)) == 2
+        found = await cancel(proxy, thread_id)
+        kept = await messages(proxy, thread_id)
+    assert found.json()["cancel_mode"] == mode
+    assert [each["metadata"] for each in kept[1:]] == ([] if mode == "quick_edit" else [{"cancelled": True}])
+
+
+async def _unavailable(*_args: Any, **_values: Any) -> Any:
+    raise LedgerUnavailableError("the disk is slow")
+
+
+async def test_reused_task_id(tmp_path: Path) -> None:
+    """A stop by a task id that a newer generation has, live or over, leaves the turn that waited behind it alone."""
+    rounds = in_turn(sse_stream(tool_events()), hang(), sse_stream(chat_events(2)))
+    async with scripted_upstream(rounds) as up:
+        data = config_data(up.base_url, route={"dialect": "aitronos", "model": "scripted"}, cancellation=KEEP)
+        data["routes"].append({"path": "/o", "dialect": "openai", "upstream": "up"})
+        async with running_proxy(yaml.safe_dump(data), tmp_path) as proxy, RawClient(proxy.port) as client:
+            first = await call(proxy, "POST", RESPOND, asks(tools=TOOLS), X_Task_Id="t-1")
+            await settled(proxy)
+            body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+            await client.post("/o/chat/completions", body, [("X-Task-Id", "t-1")])
+            await up.conn(1)
+            receipts = [(await call(proxy, "POST", "/o/generations/t-1/cancel")).json() for _ in range(2)]
+            late = await call(proxy, "POST", RESPOND, results(first.json()["thread_id"]))
+    assert [each["result"] for each in receipts] == ["stopped", "stopped"]
+    assert late.status == 200
 
 
 async def test_unanswered_calls_do_not_go_up(tmp_path: Path) -> None:

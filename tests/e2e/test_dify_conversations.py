@@ -1,6 +1,7 @@
 """Conversations behind Dify's API: their history, their lists, feedback, and that deleting really deletes."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +385,19 @@ async def test_a_deletion_stops_all_that_runs(tmp_path: Path) -> None:
         assert (await send(proxy, "DELETE", f"/conversations/{conversation}", {"user": "ann"})).status == 204
         await up.no_connections()
         assert (await record(proxy, "t-2"))["outcome"] == "cancelled"
+
+
+async def test_large_messages(tmp_path: Path) -> None:
+    """Of a conversation of large messages a mebibyte goes up with the next query; a page shows what fits."""
+    large = "q" * 700_000
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, up):
+        conversation = await chat(proxy, large, "")
+        for query in (large, large, large, "small"):
+            await chat(proxy, query, conversation)
+        sent = json.loads((await up.conn(4)).request.body)["messages"]
+        page = await messages(proxy, conversation, limit=100)
+        before = await messages(proxy, conversation, limit=100, first_id=page["data"][0]["id"])
+    assert [each["content"] for each in sent] == [large, text(1), "small"]
+    assert [each["query"] for each in page["data"]] == [large, large, "small"]
+    assert [each["query"] for each in before["data"]] == [large, large]
+    assert (page["has_more"], before["has_more"]) == (True, False)

@@ -1,6 +1,7 @@
 """Runs: their states, what a stop does to them, and what stays known of them."""
 
 import asyncio
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,11 @@ from proxy.core.generation import Facts, Generation, Identity, Stop
 from proxy.core.lifecycle import Cause, Outcome, RunState
 from proxy.core.partial import Partial
 from proxy.engine.canceller import Canceller
-from proxy.engine.left_runs import leave
+from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.runs import REMEMBERED_SECONDS, WAITING_SECONDS, Run, Runs
+from proxy.engine.tasks import Tasks
 from proxy.stores.ledger_null import NullLedger
 
 ACME = Identity("key:acme", "acme")
@@ -156,15 +158,27 @@ def test_stop_while_it_waits() -> None:
 
 
 def test_which_runs_an_id_means() -> None:
-    """A stop finds a run by its key, and a waiting one by the ids of its generation; others' only as the operator."""
+    """A run is found by its key, and a waiting one behind the ids of its generation; others' only by the operator."""
     runs = Runs()
     run = waiting(runs)
-    for any_id in ("k", "t-1", "m-t-1"):
-        assert runs.named(ACME.name, any_id) == [run]
-        assert runs.named(None, any_id) == [run]
-        assert runs.named(GLOBEX.name, any_id) == []
+    for find, ids in ((runs.keyed, ["k"]), (runs.behind, ["t-1", "m-t-1"])):
+        for any_id in ids:
+            assert find(ACME.name, any_id) == find(None, any_id) == [run]
+            assert find(GLOBEX.name, any_id) == []
+    assert runs.keyed(ACME.name, "t-1") == runs.behind(ACME.name, "k") == []
     runs.resume(ACME, "k", 4.0)
-    assert runs.named(ACME.name, "t-1") == []
+    assert runs.behind(ACME.name, "t-1") == []
+
+
+def test_id_of_a_newer_generation() -> None:
+    """An id that a newer generation of the caller has names no run behind an older one any more."""
+    runs = Runs()
+    run = waiting(runs)
+    runs.renamed(GLOBEX.name, ["t-1"])
+    assert runs.behind(ACME.name, "t-1") == [run]
+    runs.renamed(ACME.name, ["t-1"])
+    assert runs.behind(ACME.name, "t-1") == runs.behind(None, "t-1") == []
+    assert runs.behind(ACME.name, "m-t-1") == [run]
 
 
 def test_resumed_without_a_generation() -> None:
@@ -219,6 +233,75 @@ def test_waiting_too_long() -> None:
     assert list(runs) == []
 
 
+def test_bound_of_one_caller() -> None:
+    """Of a caller's runs that don't work those that are over go early, then those that waited first, which are told."""
+    runs = Runs(most=100, most_of_one=2)
+    other = runs.begin(GLOBEX, "other", None, 1.0)
+    assert other is not None
+    other.go(RunState.ENDED, 1.0)
+    found: list[Run] = []
+    for number, state in enumerate([RunState.WAITING, RunState.ENDED, RunState.WAITING, RunState.WAITING]):
+        run = runs.begin(ACME, f"k-{number}", None, 1.0)
+        assert run is not None
+        run.go(state, 2.0 + number)
+        found.append(run)
+    assert list(runs) == [other, *found[2:]]
+    assert found[0].state is RunState.ENDED
+    assert runs.expire(6.0) == [found[0]]
+    assert runs.expire(7.0) == []
+
+
+def test_bound_of_all() -> None:
+    """Of all runs that don't work those go early that have the least time left; one that works stays."""
+    runs = Runs(most=3, most_of_one=3)
+    live = begun(runs)
+    for number in range(5):
+        run = runs.begin(Identity(f"key:{number}", "x"), "k", None, 1.0)
+        assert run is not None
+        run.go(RunState.WAITING if number == 0 else RunState.ENDED, 2.0 + number)
+    assert [run.identity.name for run in runs] == [live.identity.name, "key:0", "key:3", "key:4"]
+
+
+def test_many_runs_cost_nothing_that_is_not_due() -> None:
+    """However many runs are known, a sweep and a look for an id touch those alone that are due or meant."""
+    runs = Runs(most=20_000, most_of_one=20_000)
+    for number in range(20_000):
+        run = runs.begin(ACME, f"k-{number}", None, 0.0)
+        assert run is not None
+        run.go(RunState.WAITING if number % 2 else RunState.ENDED, 1.0)
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    sys.setprofile(count)
+    try:
+        found = [runs.expire(2.0), runs.behind(None, "nope"), runs.keyed(None, "nope"), runs.find_anybodys("nope")]
+    finally:
+        sys.setprofile(None)
+    assert found == [[], [], [], []]
+    assert steps < 100
+
+
+def test_what_is_forgotten_leaves_nothing_behind() -> None:
+    """Runs that are over for long, and rounds without end, leave no names and no entries."""
+    runs = Runs()
+    relay = a_relay(calls_tool=True)
+    run = begun(runs, relay)
+    relay.generation.end(Outcome.COMPLETED, 2.0)
+    run.settled(3.0, waits=True)
+    for number in range(10_000):
+        runs.resume(ACME, "k", 4.0)
+        run.go(RunState.WAITING, 4.0 + number / 1e6)
+    assert len(runs._remembered._due) < 2_000
+    run.go(RunState.ENDED, 5.0)
+    assert runs.expire(6.0 + REMEMBERED_SECONDS) == []
+    assert list(runs) == runs.behind(None, "t-1") == []
+    assert not runs._past.everything()
+    assert not runs._remembered._places
+
+
 def test_failed_generation() -> None:
     """A generation that failed ends its run, also when it had called tools before."""
     runs = Runs()
@@ -264,17 +347,78 @@ async def test_dialect_is_told_of_a_stop_while_it_waits(identity: Identity | Non
     assert told == [RunState.STOPPED]
 
 
-async def test_dialect_that_fails_or_hangs() -> None:
-    """What a dialect does when its run ends can neither fail a stop nor hold it up."""
+async def test_stopper_that_leaves() -> None:
+    """What a dialect does when its waiting run is stopped goes on when the stopper leaves."""
     runs = Runs()
     run = waiting(runs)
+    go, told = asyncio.Event(), 0
+
+    async def on_left(_run: Run) -> None:
+        nonlocal told
+        await go.wait()
+        told += 1
+
+    run.on_left = on_left
+    canceller = Canceller(Registry(), runs, NullLedger(), Metrics(), lambda: 4.0)
+    stopper = Tasks().start(canceller.cancel(ACME, "k", STOP, dialect="any", confirm=1.0), "stop")
+    await asyncio.sleep(0)
+    stopper.cancel()
+    await asyncio.wait({stopper})
+    assert (run.state, run.is_written) == (RunState.STOPPED, False)
+    go.set()
+    await canceller.left.finish()
+    assert (told, run.is_written) == (1, True)
+
+
+async def test_live_generation_is_stopped_before_any_dialect_is_asked() -> None:
+    """A run's generation is stopped at once, although a dialect takes its time for another run of the same key."""
+    runs = Runs()
+    run = waiting(runs)
+    never = asyncio.Event()
+
+    async def on_left(_run: Run) -> None:
+        await never.wait()
+
+    run.on_left = on_left
+    live, registry = a_relay("t-2"), Registry()
+    live.plan, live.settled = SimpleNamespace(run=None, aliases=("k",)), asyncio.get_running_loop().create_future()
+    registry.add(live)
+    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 4.0)
+    stopper = Tasks().start(canceller.cancel(ACME, "k", STOP, dialect="any", confirm=10.0), "stop")
+    await asyncio.sleep(0)
+    assert live.generation.stop is STOP
+    never.set()
+    live.settled.set_result(None)
+    await stopper
+
+
+async def test_task_id_of_a_live_generation() -> None:
+    """A stop by an id that a live generation has leaves the run alone that waits behind an older one with it."""
+    runs, registry = Runs(), Registry()
+    run = waiting(runs)
+    live = a_relay("t-1", started=9.0)
+    live.plan, live.settled = SimpleNamespace(run=None, aliases=()), asyncio.get_running_loop().create_future()
+    registry.add(live)
+    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 10.0)
+    for identity in (ACME, None):
+        await canceller.cancel(identity, "t-1", STOP, dialect="any", confirm=0.01)
+    assert live.generation.stop is STOP
+    assert run.state is RunState.WAITING
+
+
+async def test_dialect_that_fails_or_hangs() -> None:
+    """What a dialect does when its run ends can neither fail a stop nor hold it up; what failed is done by a repeat."""
+    run, left = waiting(Runs()), LeftRuns()
+    never = asyncio.get_running_loop().create_future()
 
     async def fails(_run: Run) -> None:
         raise ValueError("no store")
 
     async def hangs(_run: Run) -> None:
-        await asyncio.get_running_loop().create_future()
+        await never
 
-    for on_left in (fails, hangs, None):
+    for on_left, written in ((fails, False), (None, True), (hangs, False)):
         run.on_left = on_left
-        await leave(run, 0.01)
+        assert await left.told(run, 0.01) is written
+    never.set_result(None)
+    assert await left.told(run, 1.0)

@@ -388,3 +388,76 @@ async def test_an_append_to_what_is_not_there_is_ignored(store: Conversations) -
         store.append(OWNER, message_id, "text")
     assert await store.add_thread(a_thread())
     assert await text_of(store, "x") is None
+
+
+SIZED = [
+    (Window(most_bytes=18), "ed", True),
+    (Window(most_bytes=19), "ed", True),
+    (Window(most_bytes=27), "edc", True),
+    (Window(most_bytes=1000), "edcba", False),
+    (Window(most_bytes=0), "e", True),
+    (Window(limit=0, most_bytes=1000), "", True),
+    (Window(limit=2, most_bytes=1000), "ed", True),
+    (Window(most_bytes=18, after="c"), "ba", False),
+    (Window(most_bytes=18, before="a"), "cb", True),
+    (Window(most_bytes=0, after="a"), "", False),
+    (Window(most_bytes=18, order="oldest"), "ab", True),
+    (Window(most_bytes=18, order="oldest", before="d"), "bc", True),
+]
+
+
+@pytest.mark.parametrize(("window", "ids", "more"), SIZED, ids=[repr(window) for window, _, _ in SIZED])
+async def test_a_window_has_a_bound_in_bytes(store: Conversations, window: Window, ids: str, more: bool) -> None:
+    """As many messages are given as fit with text and content in UTF-8, from the window's own end, but at least one."""
+    await store.add_thread(a_thread())
+    await store.add_messages(*(a_message(each, text="\N{EURO SIGN}\0x") for each in "abcde"))
+    found, left = await store.messages(OWNER, "t1", window)
+    assert ("".join(each.id for each in found), left) == (ids, more)
+
+
+async def test_many_messages_with_a_bound(store: Conversations) -> None:
+    """A bound that many messages fit in takes them all, and the whole of each."""
+    await store.add_thread(a_thread())
+    await store.add_messages(*(a_message(f"m{number}", text=str(number)) for number in range(100)))
+    found, more = await store.messages(OWNER, "t1", Window(limit=90, most_bytes=10_000))
+    assert [each.text for each in found] == [str(number) for number in range(99, 9, -1)]
+    assert more
+
+
+async def test_outline(store: Conversations) -> None:
+    """An outline says of each message what can be told without its text; of its content one value, whatever it is."""
+    contents: list[Any] = [
+        None,
+        {"mark": {"a": ["1", 2]}, "b": "x"},
+        ["mark"],
+        {"mark": "\N{EURO SIGN}"},
+        {"b": 1},
+        "mark",
+    ]
+    await store.add_thread(a_thread())
+    await store.add_messages(*(a_message(f"m{n}", content=content, text="t") for n, content in enumerate(contents)))
+    await store.add_messages(
+        a_message("f1", role="assistant", status=MessageStatus.FAILED),
+        a_message("f2", role="assistant", status=MessageStatus.FAILED, text="t"),
+    )
+    found, more = await store.outline(OWNER, "t1", 8, "mark")
+    assert [each.mark for each in found] == [None, {"a": ["1", 2]}, None, "\N{EURO SIGN}", None, None, None, None]
+    assert [each.id for each in found] == ["m0", "m1", "m2", "m3", "m4", "m5", "f1", "f2"]
+    assert [each.id for each in found if each.is_nothing] == ["f1"]
+    assert {each.role for each in found} == {"user", "assistant"}
+    assert not more
+    newest, more = await store.outline(OWNER, "t1", 2, "mark")
+    assert (newest, more) == (found[-2:], True)
+    for stranger in STRANGERS:
+        assert await store.outline(stranger, "t1", 8, "mark") == ([], False)
+
+
+async def test_outline_of_a_deep_content(store: Conversations) -> None:
+    """A content that is nested deeper than the database reads has no mark, and fails nothing."""
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    await store.add_thread(a_thread())
+    await store.add_messages(a_message(content={"mark": 1, "deep": [deep]}), a_message("m2", content={"mark": 2}))
+    found, _ = await store.outline(OWNER, "t1", 8, "mark")
+    assert found[1].mark == 2

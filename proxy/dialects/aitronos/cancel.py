@@ -36,18 +36,27 @@ async def cancel(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
 
 
 async def _decision(run: Run, desk: Desk) -> Decision | None:
-    """What the stop made of the turn; None: it was over by itself."""
+    """What the stop made of the turn, once it is written; None: it was over by itself.
+
+    Raises:
+        LedgerUnavailableError: it can't be written now.
+    """
     turn = turn_of(run)
-    if turn is None or turn.decision is not None:
-        return None if turn is None else turn.decision
+    if turn is None:
+        return None
     if not run.is_over:
-        return _undecided(run)
+        return turn.decision or _undecided(run)
+    if (turn.decision is None and _was_left(run, desk.now())) or (turn.decision is not None and not run.is_written):
+        await desk.leave_run(run)
+    return turn.decision
+
+
+def _was_left(run: Run, now: float) -> bool:
+    """Whether its starter left a short time ago: the cancel that follows decides."""
     past = run.past[-1] if run.past else None
     if run.state is not RunState.STOPPED or past is None or past.stop is None or past.stopped_at is None:
-        return None
-    if past.stop.cause is Cause.DISCONNECT and desk.now() - past.stopped_at <= LEFT_SECONDS:
-        return await turn.apply(run, past.stopped_at)
-    return None
+        return False
+    return past.stop.cause is Cause.DISCONNECT and now - past.stopped_at <= LEFT_SECONDS
 
 
 def _undecided(run: Run) -> Decision | None:

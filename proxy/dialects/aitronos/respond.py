@@ -54,8 +54,7 @@ async def _respond(request: PlainRequest, desk: Desk, *, streams: bool = False) 
     run = await _run(place, asked, desk, request.user_header)
     if run is None:
         raise errors.busy()
-    earlier = [] if place.thread is not None else await history.load(desk.conversations, desk.owner(NAME), place.key)
-    earlier = _cut(asked, earlier)
+    earlier = [] if place.thread is not None else await _earlier(asked, place.key, desk)
     _check_results(asked, earlier)
     return await _plan(request, asked, place, run, earlier, desk)
 
@@ -109,13 +108,13 @@ async def _run(place: Place, asked: Asked, desk: Desk, user: str | None) -> Run 
     return run
 
 
-def _cut(asked: Asked, earlier: list[Message]) -> list[Message]:
-    if asked.cut is None:
-        return earlier
-    place = history.place_of(earlier, asked.cut)
-    if place is None:
-        raise errors.not_found(f"message in this thread with this {asked.cut.field}")
-    return earlier[:place]
+async def _earlier(asked: Asked, thread_id: str, desk: Desk) -> list[Message]:
+    """What of the thread goes up."""
+    owner, cut = desk.owner(NAME), asked.cut
+    try:
+        return await history.load(desk.conversations, owner, thread_id, cut, keeps_question=bool(asked.results))
+    except KeyError:
+        raise errors.not_found(f"message in this thread with this {cut.field if cut else 'id'}") from None
 
 
 def _check_results(asked: Asked, earlier: list[Message]) -> None:

@@ -16,12 +16,14 @@ from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
 from proxy.dialects.aitronos.query import Page, read_page
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Window
+from proxy.stores.conversations import Outline, Window
 
 MAX_TITLE: Final = 512
 MAX_PAIRS: Final = 16
 MAX_KEY: Final = 64
 MAX_VALUE: Final = 512
+PAGE_BYTES: Final = 2 << 20
+"""So much text one page of messages shows; a message that is longer is shown alone."""
 SCANNED: Final = 1000
 """So many hidden threads are passed over for one page of a list."""
 
@@ -84,7 +86,7 @@ async def update(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
     thread = await _find(thread_id, desk)
     kept = dict(thread.metadata)
     if assistant_id is not None and assistant_id != kept.get("assistant_id"):
-        if await history.load(desk.conversations, desk.owner(NAME), thread.id):
+        if (await desk.conversations.outline(desk.owner(NAME), thread.id, 1))[0]:
             raise errors.invalid({"assistant_id": "expected no other assistant: the thread has messages already"})
         kept["assistant_id"] = assistant_id
     if own is not None:
@@ -109,25 +111,31 @@ async def delete(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
 
 
 async def messages(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
-    """`GET /threads/{id}/messages`: those that count, without what a later edit took away."""
+    """`GET /threads/{id}/messages`: those that count, without what a later edit took away. Long ones make it short."""
     page = read_page(request.query, default_order="asc")
     thread = await _find(thread_id, desk)
-    found = await history.load(desk.conversations, desk.owner(NAME), thread.id)
-    part, more = _part([each for each in found if history.is_shown(each)], page)
-    return reply(_list([_message(each) for each in part], more=more))
+    found = await history.read(desk.conversations, desk.owner(NAME), thread.id)
+    shown = [each for each in found.counting if not each.is_nothing]
+    start, stop = _bounds(shown, page)
+    backwards = (page.before is not None and page.after is None) != (page.order == "newest")
+    part = shown[start:stop][-page.limit :] if backwards else shown[start:stop][: page.limit]
+    whole = await found.whole(part, "newest" if backwards else "oldest", PAGE_BYTES)
+    whole = whole if page.order == ("newest" if backwards else "oldest") else whole[::-1]
+    return reply(_list([_message(each) for each in whole], more=len(whole) < stop - start))
 
 
-def _part(oldest_first: list[Message], page: Page) -> tuple[list[Message], bool]:
-    order = oldest_first if page.order == "oldest" else oldest_first[::-1]
-    places = {each.id: number for number, each in enumerate(order)}
+def _bounds(oldest_first: list[Outline], page: Page) -> tuple[int, int]:
+    """Between which places a page's cursors are."""
+    places = {each.id: number for number, each in enumerate(oldest_first)}
     try:
-        start = 0 if page.after is None else places[page.after] + 1
-        stop = len(order) if page.before is None else places[page.before]
+        after = None if page.after is None else places[page.after]
+        before = None if page.before is None else places[page.before]
     except KeyError:
         raise errors.not_found("message in this thread that the cursor names") from None
-    between = order[start:stop]
-    part = between[-page.limit :] if page.before is not None and page.after is None else between[: page.limit]
-    return part, len(part) < len(between)
+    older, newer = (after, before) if page.order == "oldest" else (before, after)
+    start = 0 if older is None else older + 1
+    stop = len(oldest_first) if newer is None else newer
+    return start, max(start, stop)
 
 
 async def _find(thread_id: str, desk: Desk) -> Thread:
@@ -138,8 +146,8 @@ async def _find(thread_id: str, desk: Desk) -> Thread:
 
 
 async def _counted(thread: Thread, desk: Desk) -> dict[str, Any]:
-    found = await history.load(desk.conversations, desk.owner(NAME), thread.id)
-    return _shown(thread, desk, sum(map(history.is_shown, found)), found[-1].created_at if found else None)
+    found = (await history.read(desk.conversations, desk.owner(NAME), thread.id)).counting
+    return _shown(thread, desk, sum(not each.is_nothing for each in found), found[-1].created_at if found else None)
 
 
 def _shown(thread: Thread, desk: Desk, count: int, last: float | None = None) -> dict[str, Any]:

@@ -58,14 +58,18 @@ class Turn:
     async def apply(self, run: Run, stopped_at: float) -> Decision:
         """Decide, and change what is stored already: for a stop that no generation's end takes care of.
 
+        A second time it changes what the first one could not.
+
         Raises:
             LedgerUnavailableError: it can't be written now.
         """
         decision = self.decide(max(stopped_at - self.started, 0.0))
         if decision.is_edit:
-            await self.conversations.delete_messages(self.owner, *self.messages)
-            for past in run.past:
-                await self.wipe(past.uid)
+            try:
+                await self.conversations.delete_messages(self.owner, *self.messages)
+            finally:  # a deletion that is late comes all the same
+                for past in run.past:
+                    await self.wipe(past.uid)
         elif (answer := await self._last_answer()) is not None:
             metadata = {**answer.metadata, **CANCELLED}
             await self.conversations.update_message(self.owner, answer.id, metadata=metadata)

@@ -10,7 +10,7 @@ from proxy.dialects.dify.errors import invalid_param, not_there
 from proxy.dialects.dify.fields import body_of, flag_of, uuid_of
 from proxy.dialects.dify.request import Asked, read_request
 from proxy.dialects.dify.translation import MessageTranslation
-from proxy.dialects.dify.turn import Turn, chat_messages, check_required
+from proxy.dialects.dify.turn import PAST_CHARACTERS, Turn, chat_messages, check_required
 from proxy.dialects.dify.workflow import WorkflowTranslation
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainRequest
@@ -86,7 +86,8 @@ async def _go_on(desk: Desk, asked: Asked, conversation_id: str) -> tuple[Asked,
     thread = await desk.conversations.find_thread(owner, conversation_id)
     if thread is None:
         raise not_there("Conversation")
-    past, _ = await desk.conversations.messages(owner, conversation_id, Window(limit=PAST))
+    window = Window(limit=PAST, most_bytes=4 * PAST_CHARACTERS)  # that many characters, whatever they are
+    past, _ = await desk.conversations.messages(owner, conversation_id, window)
     inputs = {**thread.metadata.get("inputs", {}), **asked.turn.inputs}
     return Asked(asked.user, Turn(asked.turn.query, inputs, asked.turn.images), asked.streams), past
 

@@ -14,6 +14,8 @@ from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.stores.conversations import Window
 
 RATINGS: Final = ("like", "dislike")
+PAGE_BYTES: Final = 2 << 20
+"""So much text one page shows; a message that is longer is shown alone."""
 _PREFIX: Final = "/messages/"
 
 
@@ -28,7 +30,8 @@ async def list_messages(request: PlainRequest, desk: Desk) -> PlainReply:
     if await desk.conversations.find_thread(owner, conversation_id) is None:
         raise not_there("Conversation")
     try:
-        found, more = await desk.conversations.messages(owner, conversation_id, Window(limit=limit, after=first_id))
+        window = Window(limit=limit, after=first_id, most_bytes=PAGE_BYTES)
+        found, more = await desk.conversations.messages(owner, conversation_id, window)
     except KeyError as error:
         raise not_there("First Message") from error
     return json_reply({"limit": limit, "has_more": more, "data": [_shown(message) for message in reversed(found)]})

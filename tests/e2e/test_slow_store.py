@@ -1,0 +1,108 @@
+"""A slow conversation store, or a START that fails, shown with Dify: no message stays in progress or lacks text."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.core.conversation import Message, MessageStatus
+from proxy.engine import translated
+from proxy.stores.conversations import Owner, Window
+from proxy.stores.ports import LedgerUnavailableError
+from support import dify
+from support.chat import chat_events, text
+from support.client import RawClient
+from support.proxy import RunningProxy
+from support.scripts import SSE, hang
+from support.stops import settled
+from support.upstream import Conn
+
+OWNER = Owner("anonymous", "dify")
+
+
+def slow(patch: pytest.MonkeyPatch, proxy: RunningProxy, name: str, seconds: float) -> None:
+    """Let one method of the store take its time before it begins."""
+    store = type(proxy.app.engine.conversations)
+    real = getattr(store, name)
+
+    async def slowly(self: Any, *args: Any, **values: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await real(self, *args, **values)
+
+    patch.setattr(store, name, slowly)
+
+
+async def in_store(proxy: RunningProxy) -> list[Message]:
+    """All messages of all conversations."""
+    store = proxy.app.engine.conversations
+    threads, _ = await store.threads(OWNER, Window())
+    return [each for thread in threads for each in (await store.messages(OWNER, thread.id, Window()))[0]]
+
+
+async def test_stop_before_the_message_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop's answer does not wait for a slow store for ever, and its message is ended as soon as it is in."""
+    monkeypatch.setattr(translated, "KEEP_SECONDS", 0.1)
+    async with dify.served(hang(), tmp_path) as (proxy, up):
+        slow(monkeypatch, proxy, "add_messages", 0.5)
+        async with RawClient(proxy.port) as client:
+            await dify.begin(client, "/chat-messages", dify.body(), "t-1")
+            await up.conn()
+            await dify.send(proxy, "POST", "/chat-messages/t-1/stop", {"user": "ann"})
+            assert (await client.answer()).status == 499
+        assert await in_store(proxy) == []
+        await proxy.app.engine.settle_all()
+        found = await in_store(proxy)
+    assert [each.status for each in found] == [MessageStatus.CANCELLED]
+
+
+@pytest.mark.parametrize("path", ["/completion-messages", "/chat-messages"])
+async def test_start_that_fails_behind_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """When the START fails after the message went in, message and new conversation are taken back."""
+    async with dify.served(hang(), tmp_path) as (proxy, up):
+        ledger = type(proxy.app.engine.ledger)
+        real = ledger.begin
+
+        def begin(self: Any, fresh: Any) -> "asyncio.Future[None]":
+            real(self, fresh)
+            loop = asyncio.get_running_loop()
+            failing: asyncio.Future[None] = loop.create_future()
+            loop.call_later(0.2, failing.set_exception, LedgerUnavailableError("late"))
+            return failing
+
+        monkeypatch.setattr(ledger, "begin", begin)
+        async with RawClient(proxy.port) as client:
+            await dify.begin(client, path, dify.body(), "t-1")
+            await up.conn()
+            await dify.send(proxy, "POST", f"{path}/t-1/stop", {"user": "ann"})
+            assert (await client.answer()).status == 499
+        await settled(proxy)
+        await proxy.app.engine.settle_all()
+        store: Any = proxy.app.engine.conversations
+        assert len(store._texts) == 0
+        assert await store.threads(OWNER, Window()) == ([], False)
+
+
+async def test_first_words_of_a_blocking_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before the message is in is written with it: the store's text begins as the answer does."""
+
+    async def script(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        events = chat_events(6)[:-2]
+        for event in events[:4]:
+            await conn.chunk(event)
+        await conn.pause(0.5)
+        for event in events[4:]:
+            await conn.chunk(event)
+        await conn.sleep_until_closed()
+
+    async with dify.served(script, tmp_path, ledger={"flush": "20ms"}) as (proxy, _):
+        slow(monkeypatch, proxy, "add_thread", 0.3)
+        async with RawClient(proxy.port) as client:
+            await dify.begin(client, "/chat-messages", dify.body(response_mode="blocking"), "t-1")
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                found = await in_store(proxy)
+                if found and len(found[0].text) == len(text(6)):
+                    break
+    assert [(each.status, each.text) for each in found] == [(MessageStatus.IN_PROGRESS, text(6))]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.config_file.claims import find_claims
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.settings import Address, RouteSettings, Settings
@@ -24,6 +25,7 @@ def find_errors(raw: dict[str, Any], findings: Findings) -> None:
     """Errors between sections: names that don't exist, the same thing claimed twice."""
     _upstream_names(raw, findings)
     _same_paths(raw, findings)
+    find_claims(_items(raw, "routes"), findings)
     _same_ids(raw, findings)
     _templates(raw, findings)
     workers, bus = raw.get("workers"), raw.get("bus")

@@ -146,6 +146,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
             "5:10: upstreams.spare: no route uses this upstream",
         ),
         (
+            SMALLEST.replace("openai.com/v1", "openai.com/v1/chat/completions/"),
+            "4:15: upstreams.openai.base_url: request paths are added at its end, /chat/completions too: cut",
+        ),
+        (
             f"{WITH_KEY}keys: [{{id: a, hash: {DIGEST}}}]\n",
             "7:11: routes[0].path: every upstream path can be called with the upstream's api_key",
         ),

@@ -31,3 +31,9 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
     upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
     routes = [RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL}) for route in OTHER_APIS]
     return settings.model_copy(update={"upstreams": upstreams, "routes": (*settings.routes, *routes)})
+
+
+def demo_place(settings: Settings) -> Address:
+    """Where the demo upstream listens beside this proxy: it makes way for it."""
+    wanted = {settings.listen.port, settings.admin.listen.port}
+    return Address(DEMO.host, 0) if DEMO.port in wanted else DEMO

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from proxy.cli.by_hand import by_hand, listens
-from proxy.cli.demo_settings import DEMO, MODEL, demo_settings
+from proxy.cli.demo_settings import MODEL, demo_place, demo_settings
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
@@ -65,4 +65,4 @@ def demo(listen: Address, admin_listen: Address) -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
     settings = by_hand(demo_settings(os.environ), listen, admin_listen)
     set_up_log(LogSettings())
-    run(Job(settings, demo=DEMO, model=MODEL))
+    run(Job(settings, demo=demo_place(settings), model=MODEL))

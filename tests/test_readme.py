@@ -15,12 +15,14 @@ import pytest
 import yaml
 
 from proxy.cli import COMMANDS
+from proxy.cli.demo_settings import MODEL, demo_settings
 from proxy.cli.init import SMALLEST
 from proxy.config_file import load
+from proxy.core.settings import RouteSettings
 from proxy.demo.upstream import start_demo_upstream
 from proxy.engine.metrics import Metrics
 from support.chat import DONE
-from support.program import ROOT, Program, config_text, running_program
+from support.program import ROOT, Program, config_text, environment, running_program
 from support.wait import PATIENCE, within
 
 README = (ROOT / "README.md").read_text()
@@ -152,16 +154,36 @@ async def test_the_python_example_works_as_it_stands(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def a_page(title: str, folder: Path) -> AsyncIterator[tuple[Program, list[str]]]:
-    """The program with the route of a dialect's page, in front of a demo upstream; and the page's shell blocks."""
-    (shown,) = blocks("yaml", page(title))
-    given = yaml.safe_load(shown)
-    demo = await start_demo_upstream("127.0.0.1", 0)
-    route = {**given.pop("routes")[0], "upstream": "up", "model": "demo@tokens=2000"}
+    """What `make run` starts, on free ports; and the shell blocks of a dialect's page."""
+    anywhere = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    program = Program(["-m", "proxy", "demo", *anywhere], folder, environment())
     try:
-        async with running_program(config_text(demo.base_url, routes=[route], **given), folder) as program:
-            yield program, blocks("sh", page(title))
+        await program.ready()
+        yield program, blocks("sh", page(title))
     finally:
-        await demo.stop()
+        program.kill()
+
+
+def test_the_demo_serves_the_route_of_every_page() -> None:
+    """`make run` serves each page's route as its YAML has it, but with the demo's model, beside the first example's."""
+    served = {route.path: route for route in demo_settings({}).routes}
+    assert served.pop("/v1").dialects == ("openai",)
+    for title in ("Dify", "Async messages", "Aitronos"):
+        (shown,) = blocks("yaml", page(title))
+        (route,) = yaml.safe_load(shown)["routes"]
+        assert served.pop(route["path"]) == RouteSettings.model_validate({**route, "model": MODEL})
+    assert not served
+
+
+@pytest.mark.parametrize("title", ["Dify", "Async messages", "Aitronos"])
+def test_the_yaml_of_a_page_is_valid(title: str, tmp_path: Path) -> None:
+    """The settings of a page, put into the smallest config file, are taken."""
+    (shown,) = blocks("yaml", page(title))
+    file = tmp_path / "quell.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(SMALLEST), **yaml.safe_load(shown)}))
+    loaded = load(file, CONFIG)
+    assert loaded.problems == ()
+    assert loaded.settings is not None
 
 
 async def said_by(program: Program, command: str) -> bytes:

@@ -74,7 +74,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(job: Job) -> None:
-    demo = await _start_demo(job.demo)
+    demo = await start_demo(job.demo)
     try:
         app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread)
         await app.start()
@@ -94,7 +94,12 @@ def settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-async def _start_demo(address: Address | None) -> DemoUpstream | None:
+async def start_demo(address: Address | None) -> DemoUpstream | None:
+    """Start the demo upstream there, or at a free port when that one is taken; None: there shall be none.
+
+    Raises:
+        StartError: it can't listen at all.
+    """
     if address is None:
         return None
     try:

@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from proxy.cli.by_hand import by_hand, listens
+from proxy.cli.demo_settings import MODEL, demo_place, demo_settings
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
 from proxy.core.settings import Address, LogSettings, Settings
 from proxy.edge.admin_errors import ReloadError
-
-DEMO = Address("127.0.0.1", 8486)
 
 
 def _read(path: Path) -> Loaded:
@@ -64,9 +63,6 @@ def run_command(listen: Address, admin_listen: Address) -> None:
 @listens
 def demo(listen: Address, admin_listen: Address) -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
-    environ = {**os.environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"}
-    settings = load_env(environ)
-    upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
+    settings = by_hand(demo_settings(os.environ), listen, admin_listen)
     set_up_log(LogSettings())
-    settings = settings.model_copy(update={"upstreams": upstreams})
-    run(Job(by_hand(settings, listen, admin_listen), demo=DEMO, model="demo@tokens=2000"))
+    run(Job(settings, demo=demo_place(settings), model=MODEL))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.config_file.claims import find_claims
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.settings import Address, RouteSettings, Settings
@@ -17,6 +18,7 @@ from proxy.core.templates import VARIABLE, variables
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})
 """The dialects that pass every path on; of a translated one only its own calls go up."""
+_CALL = "/chat/completions"
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
 
@@ -24,6 +26,7 @@ def find_errors(raw: dict[str, Any], findings: Findings) -> None:
     """Errors between sections: names that don't exist, the same thing claimed twice."""
     _upstream_names(raw, findings)
     _same_paths(raw, findings)
+    find_claims(_items(raw, "routes"), findings)
     _same_ids(raw, findings)
     _templates(raw, findings)
     workers, bus = raw.get("workers"), raw.get("bus")
@@ -63,6 +66,9 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
         if upstream.on_stop == "close" and upstream.bills_after_close == "yes":
             message = "yes, with on_stop: close: a stop saves nothing here; on_stop: drain reads on for the usage"
             findings.warn((*loc, "bills_after_close"), message)
+        if upstream.base_url.endswith(_CALL):
+            message = f"request paths are added at its end, {_CALL} too: cut {_CALL} off, so that it ends like …/v1"
+            findings.warn((*loc, "base_url"), message)
         if name not in used:
             findings.warn(loc, "no route uses this upstream")
     for index, route in enumerate(settings.routes):

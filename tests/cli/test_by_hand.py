@@ -1,6 +1,5 @@
 """Starting without a config file: addresses as options, ports that are taken, and what a refusal says to do."""
 
-import contextlib
 import re
 import signal
 import socket
@@ -8,6 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import pytest
+
+from proxy.cli.by_hand import by_hand
+from proxy.cli.demo_settings import DEMO, demo_place, demo_settings
+from proxy.cli.running import start_demo
+from proxy.core.settings import Address
 from support.chat import DONE
 from support.client import RawClient
 from support.program import Program, environment
@@ -18,14 +23,10 @@ ANYWHERE = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 
 
 @contextmanager
-def taken(port: int = 0) -> Iterator[int]:
+def taken() -> Iterator[int]:
     """A port that something listens on."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):  # something else has it already: then it is taken all the same
-            held.bind(("127.0.0.1", port))
-            held.listen()
-        yield port or held.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        yield held.getsockname()[1]
 
 
 @asynccontextmanager
@@ -41,16 +42,30 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[Program]:
         program.kill()
 
 
-async def test_the_demo_runs_while_its_usual_ports_are_taken(tmp_path: Path) -> None:
-    """With other addresses and the demo upstream's port taken it starts, says where everything is, and answers."""
-    with taken(8486):
-        async with demo(tmp_path, *ANYWHERE) as program, RawClient(program.port) as client:
-            await client.post(CHAT, {"model": "demo@tokens=3", "stream": True, "messages": []})
-            answer = await client.answer()
-    upstream = re.search(r"demo upstream http://127\.0\.0\.1:(\d+)/v1", program.log())
-    assert upstream is not None
-    assert upstream[1] not in {"0", "8486"}
+async def test_the_demo_runs_where_it_is_told_to(tmp_path: Path) -> None:
+    """On other addresses the demo starts, says where everything is, and answers."""
+    async with demo(tmp_path, *ANYWHERE) as program, RawClient(program.port) as client:
+        await client.post(CHAT, {"model": "demo@tokens=3", "stream": True, "messages": []})
+        answer = await client.answer()
+    assert re.search(r"demo upstream http://127\.0\.0\.1:[1-9]\d*/v1", program.log())
     assert answer.events[-1] == DONE
+
+
+async def test_the_demo_upstream_takes_another_port_when_its_own_is_taken() -> None:
+    """A port that is taken is no reason to have no demo upstream: it listens at a free one."""
+    with taken() as port:
+        upstream = await start_demo(Address("127.0.0.1", port))
+        assert upstream is not None
+        await upstream.stop()
+    assert upstream.address.port not in {0, port}
+
+
+@pytest.mark.parametrize(("port", "place"), [(9484, DEMO), (DEMO.port, Address("127.0.0.1", 0))])
+def test_the_demo_upstream_makes_way(port: int, place: Address) -> None:
+    """Whoever wants the proxy where the demo upstream usually is gets it there."""
+    settings = demo_settings({})
+    assert demo_place(by_hand(settings, Address("127.0.0.1", port), settings.admin.listen)) == place
+    assert demo_place(by_hand(settings, settings.listen, Address("127.0.0.1", port))) == place
 
 
 def test_a_taken_port_names_the_option_that_moves_it(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config_file import load
 from proxy.config_file.json_schema import config_schema
+from proxy.core.settings import not_built_yet
 from support.config_files import SMALLEST
 from support.program import ROOT
 from support.quell import quell
@@ -134,6 +136,13 @@ def test_every_example_is_valid_and_shows_no_secret(tmp_path: Path, file: Path) 
     assert "canary" not in done.stdout
     if file.name != "full.yaml":
         assert "warning" not in done.stdout
+
+
+def test_the_full_example_is_served() -> None:
+    """Whoever starts from config/full.yaml can start with it: nothing in it is refused by serve."""
+    loaded = load(ROOT / "config" / "full.yaml", SECRETS)
+    assert loaded.settings is not None
+    assert not_built_yet(loaded.settings) == []
 
 
 def test_the_full_example_has_every_key() -> None:

@@ -2,12 +2,53 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config_file.claims import ENDPOINTS
+from proxy.core.errors import Refusal
+from proxy.dialects import DIALECTS
 from support.config_files import SMALLEST, load_text, problems, warnings
 
 DIGEST = "ab" * 32
 KEY = "    api_key: ${KEY}\n"
 WITH_KEY = SMALLEST.replace("routes:", f"{KEY}routes:")
 ENVIRON = {"KEY": "canary-key"}
+
+
+@pytest.mark.parametrize(
+    ("outer", "dialect", "inner", "taken"),
+    [
+        ("/v1", "async_messages", "/v1/messages", "/v1/messages/async"),
+        ("/v1", "[async_messages, openai]", "/v1/messages/async/x", "/v1/messages/async"),
+        ("/", "aitronos", "/threads", "/threads"),
+        ("/v1", "dify", "/v1/workflows", "/v1/workflows/run"),
+        ("/v1", "async_messages", "/v1/message", None),
+        ("/v1", "async_messages", "/v1x/messages", None),
+        ("/v1", "openai", "/v1/embeddings", None),
+    ],
+)
+def test_a_route_takes_no_endpoint_of_another(
+    tmp_path: Path, outer: str, dialect: str, inner: str, taken: str | None
+) -> None:
+    """A route that takes an endpoint of another one's dialect is an error; one that takes a path passed on is none."""
+    config = SMALLEST.replace("path: /v1", f"path: {outer}").replace("dialect: openai", f"dialect: {dialect}")
+    found = problems(load_text(tmp_path, f"{config}  - {{path: {inner}, dialect: openai, upstream: openai}}\n"))
+    assert [message.partition(" from ")[0] for message in found] == (
+        [f"9:12: routes[1].path: takes {taken}"] if taken else []
+    )
+
+
+@pytest.mark.parametrize(("dialect", "endpoint"), [(name, each) for name in ENDPOINTS for each in ENDPOINTS[name]])
+def test_endpoints_that_are_claimed_are_served(dialect: str, endpoint: str) -> None:
+    """Each path that is claimed for a dialect is one below which the dialect serves something."""
+    tries = [endpoint + behind for behind in ("", "/x", "/x/stop", "/x/status")]
+    assert any(served(dialect, method, path) for path in tries for method in ("GET", "POST"))
+
+
+def served(dialect: str, method: str, path: str) -> bool:
+    """Whether a dialect knows this request, and does not refuse it."""
+    try:
+        return DIALECTS[dialect].endpoint(method, path) is not None
+    except Refusal:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -103,6 +144,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
         (
             SMALLEST.replace("routes:", "  spare: {base_url: https://h/v1}\nroutes:"),
             "5:10: upstreams.spare: no route uses this upstream",
+        ),
+        (
+            SMALLEST.replace("openai.com/v1", "openai.com/v1/chat/completions/"),
+            "4:15: upstreams.openai.base_url: request paths are added at its end, /chat/completions too: cut",
         ),
         (
             f"{WITH_KEY}keys: [{{id: a, hash: {DIGEST}}}]\n",

@@ -1,0 +1,39 @@
+"""The settings of `quell demo`: a route for OpenAI's API, and one for each page of the README about another API."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from proxy.config_file import load_env
+from proxy.core.settings import Address, RouteSettings, Settings
+
+DEMO: Final = Address("127.0.0.1", 8486)
+"""Where the demo upstream listens, if nothing else does."""
+
+MODEL: Final = "demo@tokens=2000"
+"""Fifty seconds of text: time enough to type a stop."""
+
+OTHER_APIS: Final[tuple[Mapping[str, Any], ...]] = (
+    {
+        "path": "/dify/v1",
+        "dialect": "dify",
+        "system": "You translate to {{language}}.",
+        "prompt": "{{query}}",
+        "inputs": {"language": {"required": True}, "query": {}},
+    },
+    {"path": "/async/v1", "dialect": "async_messages"},
+    {"path": "/aitronos/v1", "dialect": "aitronos"},
+)
+
+
+def demo_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings; where the demo upstream really listens is put in when it does."""
+    settings = load_env({**environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"})
+    upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
+    routes = [RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL}) for route in OTHER_APIS]
+    return settings.model_copy(update={"upstreams": upstreams, "routes": (*settings.routes, *routes)})
+
+
+def demo_place(settings: Settings) -> Address:
+    """Where the demo upstream listens beside this proxy: it makes way for it."""
+    wanted = {settings.listen.port, settings.admin.listen.port}
+    return Address(DEMO.host, 0) if DEMO.port in wanted else DEMO

@@ -114,7 +114,7 @@ def masked(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-SERVED_DIALECTS: Final = frozenset({"openai", "dify", "async_messages", "aitronos"})
+SERVED_DIALECTS: Final = frozenset({"openai", "dify", "async_messages", "aitronos", "assistants"})
 """The dialects that this version serves; the composition root's list has the same ones."""
 
 

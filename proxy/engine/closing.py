@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import Refusal
+from proxy.core.errors import Refusal, Source
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.engine.head import Ending
@@ -17,6 +17,9 @@ def refusal_of(stop: Stop, *, begun: bool) -> Refusal:
     """What a client is told whose call was stopped before its header went out; `begun`: there is text of it."""
     if stop.cause is Cause.SHUTDOWN:
         return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
+    if stop.cause is Cause.DEADLINE:
+        message = "The call took longer than it may, and was stopped."
+        return Refusal(504, "deadline_exceeded", message, type="server_error", source=Source.OURS)
     return Refusal.cancelled(begun=begun)
 
 

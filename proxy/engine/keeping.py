@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.core.conversation import MessageStatus
+from proxy.core.conversation import Item, MessageStatus
 from proxy.core.errors import Refusal
 from proxy.engine.failures import log_failure
 from proxy.engine.relay import Relay
@@ -58,13 +58,36 @@ class Keeping:
             put.held.clear()
 
     async def _put(self, kept: Kept, uid: str, put: _Put) -> None:
+        """All of it; what is queued at one time is written in this order, and waits for the disk once."""
         store = self._conversations
-        if kept.thread is not None:
-            put.has_thread = await store.add_thread(kept.thread)
-        if kept.thread is None or put.has_thread:
-            put.has_messages = await store.add_messages(*kept.before, replace(kept.answer, generation=uid))
-        if not put.has_messages:
+        thread = () if kept.thread is None else (store.add_thread(kept.thread),)
+        messages = store.add_messages(*kept.before, replace(kept.answer, generation=uid))
+        items = (self._put_item(item) for item in kept.items)
+        done = await asyncio.gather(*thread, messages, *items, return_exceptions=True)
+        put.has_thread = bool(thread) and done[0] is True
+        put.has_messages = done[len(thread)] is True
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
+        if not all(done):
             raise Refusal.bad_request("id_in_use", "There is something else with one of these ids already.")
+
+    async def _put_item(self, item: Item) -> bool:
+        return await self._conversations.add_items(item) or await self._change_item(item)
+
+    async def _change_item(self, item: Item) -> bool:
+        return await self._conversations.update_item(
+            Owner(item.identity, item.dialect),
+            item.kind,
+            item.id,
+            item.body,
+            is_open=item.is_open,
+            expires_at=item.expires_at,
+        )
+
+    async def _end_item(self, item: Item) -> None:
+        if not await self._change_item(item):
+            await self._conversations.add_items(item)
 
     async def _take_back(self, kept: Kept, put: _Put) -> None:
         """Delete what is in the store: there is no generation that it is of."""
@@ -124,7 +147,7 @@ class Keeping:
         ended_at = relay.wall()
         if not await self._is_in(relay):
             return
-        await self._conversations.end_message(
+        ending = self._conversations.end_message(
             _owner(kept),
             kept.answer.id,
             stored.status,
@@ -133,6 +156,7 @@ class Keeping:
             content=stored.content,
             metadata=stored.metadata,
         )
+        await asyncio.gather(ending, *(self._end_item(item) for item in stored.items))
 
     def let_go(self, uid: str) -> None:
         """The generation is settled: no more text comes."""

@@ -29,7 +29,10 @@ are over: a stop of them finds nothing, and results of tools for one that waited
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What stays known of a run's generation when it is over. `stopped_at` is in monotonic seconds."""
+    """What stays known of a run's generation when it is over. `stopped_at` is in monotonic seconds.
+
+    `aliases` are what else it is called by.
+    """
 
     uid: str
     task_id: str
@@ -37,15 +40,18 @@ class Past:
     outcome: Outcome
     stop: Stop | None
     stopped_at: float | None
+    aliases: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
         """What it can be called by."""
-        return self.task_id, self.message_id
+        return self.task_id, self.message_id, *self.aliases
 
 
 class Run:
     """One run. `key` is what its dialect calls it by; `notes` is the dialect's own.
+
+    `waits_until`, in monotonic seconds, bounds its waiting for the results of tools; None: `WAITING_SECONDS` do.
 
     `on_left` is the dialect's too: awaited when the run ends although no generation of it ended so, because it was
     stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them (`ENDED`). It is
@@ -70,6 +76,7 @@ class Run:
         "stop",
         "stopped_at",
         "user",
+        "waits_until",
     )
 
     def __init__(
@@ -95,6 +102,7 @@ class Run:
         self.on_change = on_change
         self.is_written = True
         """Whether the stores have what its last end, if any, made of it."""
+        self.waits_until: float | None = None
         self.replaces: Run | None = None
         """What its key named before; that comes back when no generation comes of this one."""
 
@@ -114,6 +122,11 @@ class Run:
     def has(self, uid: str) -> bool:
         """Whether a generation, by its `uid`, was one of its own."""
         return any(past.uid == uid for past in self.past)
+
+    @property
+    def latest(self) -> float:
+        """Until when the results of tools may come, in monotonic seconds."""
+        return self.changed + WAITING_SECONDS if self.waits_until is None else self.waits_until
 
     def go(self, state: RunState, now: float) -> bool:
         """Go to a state if the table allows it; False: nothing changed."""
@@ -154,12 +167,12 @@ class Run:
 
         True: the run ends with this, stopped, although the generation was not: `on_left` is to be awaited.
         """
-        generation = None if self.relay is None else self.relay.generation
-        if generation is None:
+        relay, self.relay = self.relay, None
+        if relay is None:
             self.go(RunState.ENDED, now)
             return False
-        self.relay = None
-        self.past.append(_past(generation))
+        generation = relay.generation
+        self.past.append(_past(generation, relay.plan.aliases))
         stop = generation.stop
         if generation.outcome in (Outcome.CANCELLED, Outcome.CLIENT_GONE):
             self._note(stop, generation.stopped_at or now)
@@ -187,9 +200,9 @@ def _wants_tools(generation: Generation) -> bool:
     return generation.outcome is Outcome.COMPLETED and bool(generation.partial.tool_calls())
 
 
-def _past(generation: Generation) -> Past:
-    facts = generation.facts
-    return Past(facts.uid, facts.task_id, facts.message_id, generation.outcome, generation.stop, generation.stopped_at)
+def _past(generation: Generation, aliases: tuple[str, ...]) -> Past:
+    facts, stop, at = generation.facts, generation.stop, generation.stopped_at
+    return Past(facts.uid, facts.task_id, facts.message_id, generation.outcome, stop, at, aliases)
 
 
 class Runs:
@@ -285,8 +298,8 @@ class Runs:
                 self._past.put(name, any_id, run)
         if run.state is RunState.WORKING or not self._is_current(run):
             return
-        seconds = REMEMBERED_SECONDS if run.is_over else WAITING_SECONDS
-        self._remembered.put(run, run.changed + seconds)
+        until = run.changed + REMEMBERED_SECONDS if run.is_over else run.latest
+        self._remembered.put(run, until)
         while (gone := self._remembered.one_too_many(name)) is not None:
             self._let_go(gone)
             if gone.go(RunState.ENDED, run.changed):

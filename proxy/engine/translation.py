@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.core.deltas import Delta
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
@@ -54,7 +54,8 @@ class Over:
 class Stored:
     """What becomes of the answer in the conversation store.
 
-    `drops`: ids of messages that go away instead; then the text leaves the record and the tape too.
+    `drops`: ids of messages that go away instead; then the text leaves the record and the tape too. `items` are put
+    in, or changed where they are there already.
     """
 
     status: MessageStatus
@@ -62,6 +63,7 @@ class Stored:
     content: Any = None
     metadata: dict[str, Any] | None = None
     drops: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ class Kept:
     """What a call puts into the conversation store: on disk before its client's first byte.
 
     `answer` is the message that grows, in progress at first; `before` goes in ahead of it; `thread` is a new one.
+    `items` are put in, or changed where they are there already.
     """
 
     answer: Message
     before: tuple[Message, ...] = ()
     thread: Thread | None = None
+    items: tuple[Item, ...] = ()
 
 
 class Translation(Protocol):

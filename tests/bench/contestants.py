@@ -35,7 +35,7 @@ HOP: Final = "plain aiohttp"
 QUELL: Final = "Quell"
 QUELL_OFF: Final = "Quell, ledger off"
 
-TRANSLATED: Final = ("dify", "async_messages", "aitronos")
+TRANSLATED: Final = ("dify", "async_messages", "aitronos", "assistants")
 """The translated dialects, each at a route of its name."""
 
 _PDEATHSIG: Final = 1

@@ -11,7 +11,7 @@ from bench.contestants import QUELL, Contestant
 from bench.scene import Bench, until_all_began
 from bench.scene_stops import EVER, NEVER, SPACING, STOP, TOKENS_A_SECOND, delays, p99, shown
 from bench.script import Script
-from bench.speakers import PASSED, TRANSLATING, Speaker, begin
+from bench.speakers import PASSED, RUNS, TRANSLATING, Speaker, begin
 from bench.table import Row, Target
 
 STREAMS: Final = 100
@@ -22,20 +22,22 @@ MICRO: Final = 1e6
 COST: Final = Target(2.0, 1.5)
 """Times the pass-through's CPU per event."""
 ALL: Final = "/v1/generations/cancel"
-PHASES: Final = {
-    "waiting for the header": Script(hold="head"),
-    "mid-stream": Script(events=EVER, every=1 / TOKENS_A_SECOND),
-}
+MID_STREAM: Final = Script(events=EVER, every=1 / TOKENS_A_SECOND)
+PHASES: Final = {"waiting for the header": Script(hold="head"), "mid-stream": MID_STREAM}
+LIVE_RUNS: Final = 300
+"""A third of them is stopped."""
 
 
 async def run(bench: Bench) -> None:
-    """For each dialect a row of its cost, and one of its stops in each phase."""
+    """For each dialect a row of its cost, and one of its stops in each phase; then stops among many live runs."""
     with bench.arena.running(QUELL) as proxy:
         for speaker in TRANSLATING:
             await _cost(bench, proxy, speaker)
         for speaker in TRANSLATING:
             for phase, script in PHASES.items():
-                await _stops(bench, proxy, speaker, phase, script)
+                await _stops(bench, proxy, speaker, phase, script, number=bench.size(100, 30))
+        live = bench.size(LIVE_RUNS, 60)
+        await _stops(bench, proxy, RUNS, f"mid-stream, {live} live", MID_STREAM, number=live // 3, live=live)
 
 
 async def _cost(bench: Bench, proxy: Contestant, speaker: Speaker) -> None:
@@ -76,22 +78,24 @@ async def _paced(proxy: Contestant, speaker: Speaker, seconds: float) -> float:
     return used / relayed
 
 
-async def _stops(bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, script: Script) -> None:
-    """Seconds from sending the dialect's own stop to the upstream's close."""
-    upstream, number = bench.arena.upstream, bench.size(100, 30)
-    group = f"{speaker.name.replace('_', '')}{phase.replace(' ', '').replace('-', '')}"
+async def _stops(
+    bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, script: Script, *, number: int, live: int = 0
+) -> None:
+    """Seconds from sending the dialect's own stop to the upstream's close; of so many streams, or `live` ones."""
+    upstream = bench.arena.upstream
+    group = f"{speaker.name}{phase}".translate(str.maketrans("", "", "_-, "))
     opened: dict[str, Connection] = {}
     sent: dict[str, float] = {}
     try:
-        for index in range(number):
+        for index in range(live or number):
             asked = replace(script, ident=f"{group}-{index}")
             opened[asked.ident] = await begin(speaker, proxy.port, asked)
             await asyncio.sleep(SPACING / 2)
-        if not await reports.settled(upstream, group, "arrived", number):
+        if not await reports.settled(upstream, group, "arrived", live or number):
             raise RuntimeError(f"not all calls reached the upstream: {speaker.name}, {phase}")
         await asyncio.sleep(0.1)
         control = await client.connect(proxy.port, keep=True)
-        for ident, connection in opened.items():
+        for ident, connection in list(opened.items())[:number]:
             sent[ident] = control.send(speaker.stop(ident, connection))
             async with asyncio.timeout(client.PATIENCE):
                 await control.ended
@@ -103,6 +107,7 @@ async def _stops(bench: Bench, proxy: Contestant, speaker: Speaker, phase: str, 
     finally:
         for connection in opened.values():
             connection.close()
+    await client.fetch(proxy.port, ALL, "POST", b'{"all":true}')
     times = delays(await reports.report(upstream, group), sent)
     figure = f"stop by {speaker.name}'s own route to upstream closed, p50 / p99, {phase}"
     met = STOP.met(p99(times, number))

@@ -11,6 +11,7 @@ from bench.client import Connection
 from bench.script import Script
 
 RESPONSE: Final = re.compile(rb'"id":"(resp_[0-9a-f]+)"')
+RUN: Final = re.compile(rb'"id":"(run_[^"]+)".*?"thread_id":"([^"]+)"')
 THREAD: Final = re.compile(rb'"thread_id":"([^"]+)"')
 
 
@@ -86,10 +87,29 @@ def _responses_stop(ident: str, connection: Connection) -> bytes:
     return client.request(b"", f"/responses/responses/{found[1].decode() if found else ident}/cancel")
 
 
+ASSISTANTS: Final = "/assistants"
+
+
+async def _assistants(port: int, script: Script) -> bytes:
+    made = json.loads(await client.fetch(port, f"{ASSISTANTS}/assistants", "POST", b'{"model":"bench"}'))
+    thread = {"messages": [{"role": "user", "content": script.words()}]}
+    body = {"assistant_id": made["id"], "thread": thread, "stream": True}
+    return client.request(json.dumps(body).encode(), f"{ASSISTANTS}/threads/runs", headers=_task(script))
+
+
+def _assistants_stop(_ident: str, connection: Connection) -> bytes:
+    run = RUN.search(connection.body())
+    if run is None:
+        raise RuntimeError("the stream has not named its run")
+    return client.request(b"", f"{ASSISTANTS}/threads/{run[2].decode()}/runs/{run[1].decode()}/cancel")
+
+
 PASSED: Final = Speaker("openai", _passed, lambda ident, _: client.request(b"", f"/v1/generations/{ident}/cancel"))
+RUNS: Final = Speaker("assistants", _assistants, _assistants_stop)
 TRANSLATING: Final = (
     Speaker("dify", _dify, _dify_stop),
     Speaker("async_messages", _async_messages, _async_stop),
     Speaker("aitronos", _aitronos, _aitronos_stop),
     Speaker("responses", _responses, _responses_stop),
+    RUNS,
 )

@@ -22,8 +22,8 @@ TWO_ROUTES = f"""\
   - path: /v1/local
     dialect: openai
     upstream: openai
-  - path: /assistants
-    dialect: assistants
+  - path: /anthropic
+    dialect: anthropic
     upstream: openai
 """
 
@@ -76,7 +76,7 @@ def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "quell.yaml:15:9: warning: listen: others can reach this listener" in done.stdout
     assert (
-        "quell.yaml: warning: serve will refuse: routes[2].dialect: assistants is not served by this version yet"
+        "quell.yaml: warning: serve will refuse: routes[2].dialect: anthropic is not served by this version yet"
         in done.stdout
     )
 
@@ -99,7 +99,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
     write(tmp_path, TWO_ROUTES)
     answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
     assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
-    assert answer["serve_will_refuse"] == ["routes[2].dialect: assistants is not served by this version yet"]
+    assert answer["serve_will_refuse"] == ["routes[2].dialect: anthropic is not served by this version yet"]
 
 
 def test_a_request_is_explained(tmp_path: Path) -> None:

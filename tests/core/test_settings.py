@@ -250,7 +250,7 @@ def test_each_unserved_setting_is_named() -> None:
         routes=[
             {
                 "path": "/v1",
-                "dialect": ["openai", "assistants"],
+                "dialect": ["openai", "anthropic"],
                 "upstream": "openai",
                 "settlement": "void",
             }
@@ -268,7 +268,7 @@ def test_each_unserved_setting_is_named() -> None:
         "upstreams.openai.on_stop: drain",
         "upstreams.openai.usage: continuous",
         "upstreams.openai.encoding: v.tiktoken",
-        "routes[0].dialect: assistants",
+        "routes[0].dialect: anthropic",
         "routes[0].settlement: void",
         "budgets",
         "workers: 2",

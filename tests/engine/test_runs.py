@@ -29,7 +29,8 @@ def a_relay(task_id: str = "t-1", *, calls_tool: bool = False, started: float = 
     generation = Generation(facts, Partial())
     if calls_tool:
         generation.partial.add_tool_call(0, 0, ident="call_1", name="look_up")
-    return SimpleNamespace(generation=generation, stop=lambda stop: generation.request_stop(stop, 5.0))
+    plan = SimpleNamespace(aliases=(f"a-{task_id}",))
+    return SimpleNamespace(generation=generation, plan=plan, stop=lambda stop: generation.request_stop(stop, 5.0))
 
 
 def begun(runs: Runs, relay: Any = None) -> Run:
@@ -161,7 +162,7 @@ def test_which_runs_an_id_means() -> None:
     """A run is found by its key, and a waiting one behind the ids of its generation; others' only by the operator."""
     runs = Runs()
     run = waiting(runs)
-    for find, ids in ((runs.keyed, ["k"]), (runs.behind, ["t-1", "m-t-1"])):
+    for find, ids in ((runs.keyed, ["k"]), (runs.behind, ["t-1", "m-t-1", "a-t-1"])):
         for any_id in ids:
             assert find(ACME.name, any_id) == find(None, any_id) == [run]
             assert find(GLOBEX.name, any_id) == []
@@ -300,6 +301,16 @@ def test_what_is_forgotten_leaves_nothing_behind() -> None:
     assert list(runs) == runs.behind(None, "t-1") == []
     assert not runs._past.everything()
     assert not runs._remembered._places
+
+
+def test_a_bound_of_its_own() -> None:
+    """A run whose dialect says until when it may wait ends then, and not before."""
+    runs = Runs()
+    run = begun(runs)
+    run.waits_until = 10.0
+    run.go(RunState.WAITING, 2.0)
+    assert runs.expire(9.9) == []
+    assert runs.expire(10.1) == [run]
 
 
 def test_failed_generation() -> None:

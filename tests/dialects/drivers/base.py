@@ -34,6 +34,7 @@ class Driver:
     as JSON Schema. `stop`: path and body of the dialect's own stop, from the task id and what has come of the stream.
     `text`: the answer's text as a client puts it together. `passes`: the upstream's own words pass as they are.
     `records`: the dialect that its records have, where that is another name.
+    `refuses_again`: what its own stop is answered with the second time, where that is a refusal; else the first answer.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Driver:
     text: Callable[[list[Event]], str]
     passes: bool = False
     records: str = ""
+    refuses_again: int | None = None
 
 
 def read_events(body: bytes) -> list[Event]:

@@ -1,0 +1,31 @@
+"""What becomes of a run that ends while it waits for the results of tools: it was cancelled, or it has expired."""
+
+import time
+
+from proxy.core.lifecycle import RunState
+from proxy.dialects.assistants.ids import NAME
+from proxy.dialects.assistants.live import RUN_KIND, STEP_KIND, LiveRun, live_of
+from proxy.engine.runs import Run
+from proxy.stores.conversations import Owner
+
+
+async def left(run: Run) -> None:
+    """The run is over without a model call that says so."""
+    live = live_of(run)
+    if live is None or live.is_over:
+        return
+    live.end("cancelled" if run.state is RunState.STOPPED else "expired", time.time())
+    await keep(live)
+
+
+async def keep(live: LiveRun) -> None:
+    """Write the run and its steps as they are now.
+
+    Raises:
+        LedgerUnavailableError: they can't be written now.
+    """
+    owner = Owner(live.identity, NAME)
+    for step in live.steps:
+        is_open = step["status"] == "in_progress"
+        await live.conversations.update_item(owner, STEP_KIND, step["id"], step, is_open=is_open)
+    await live.conversations.update_item(owner, RUN_KIND, live.id, live.run, is_open=not live.is_over)

@@ -1,0 +1,63 @@
+"""Looking at runs: one that lives, or ended a short time ago, is in memory; every other one is as it is kept.
+
+What is kept as active and is not in memory has lost its process.
+"""
+
+from typing import Any
+
+from proxy.core.conversation import Item
+from proxy.core.lifecycle import ASKED_FOR
+from proxy.dialects.assistants.errors import not_found
+from proxy.dialects.assistants.ids import NAME
+from proxy.dialects.assistants.live import RUN_KIND, LiveRun, died, live_of
+from proxy.engine.desk import Desk
+from proxy.engine.runs import Run
+
+
+async def active_run(thread_id: str, desk: Desk) -> LiveRun | None:
+    """The run that holds a thread. One that is over a moment before its record is on disk holds it no longer."""
+    await desk.settle_run(thread_id)
+    run = desk.run(thread_id)
+    live = live_of(run)
+    return None if run is None or live is None or run.is_over or live.is_over else live
+
+
+def live_run(thread_id: str, run_id: str, desk: Desk) -> tuple[Run, LiveRun] | None:
+    """A run in memory, if it is this one."""
+    run = desk.run(thread_id)
+    live = live_of(run)
+    return None if run is None or live is None or live.id != run_id else (run, live)
+
+
+def is_stopping(run: Run) -> bool:
+    """Whether somebody asked for its stop; it may be over by now."""
+    stop = run.stop or (run.relay.generation.stop if run.relay is not None else None)
+    return stop is not None and stop.cause in ASKED_FOR
+
+
+def shown(run: Run, live: LiveRun) -> dict[str, Any]:
+    """A run in memory, as the API shows it now."""
+    if is_stopping(run) and not live.is_over:
+        return {**live.run, "status": "cancelling", "required_action": None}
+    return live.run
+
+
+async def look(thread_id: str, run_id: str, desk: Desk) -> dict[str, Any]:
+    """The caller's run, as the API shows it now. What it says is over is on disk.
+
+    Raises:
+        Refusal: 404, there is none with this id in this thread.
+    """
+    found = live_run(thread_id, run_id, desk)
+    if found is not None and found[1].is_over:
+        await desk.settle_run(thread_id)
+    item = await desk.conversations.find_item(desk.owner(NAME), RUN_KIND, run_id)
+    if item is None or item.thread_id != thread_id:
+        raise not_found("run", run_id)
+    return shown(*found) if found is not None else died(item.body)
+
+
+def look_at(item: Item, desk: Desk) -> dict[str, Any]:
+    """The same of a kept run that is listed."""
+    found = live_run(item.thread_id or "", item.id, desk)
+    return shown(*found) if found is not None else died(item.body)

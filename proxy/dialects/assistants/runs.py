@@ -1,0 +1,70 @@
+"""The runs of a thread: listed, read, changed, cancelled. They are made in `create`, and go on in `submit`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from proxy.dialects.assistants import threads
+from proxy.dialects.assistants.errors import not_found, uncancellable
+from proxy.dialects.assistants.fields import read_fields
+from proxy.dialects.assistants.ids import NAME
+from proxy.dialects.assistants.lists import listed, part, read_page, reply
+from proxy.dialects.assistants.live import RUN_KIND, TERMINAL
+from proxy.dialects.assistants.look import is_stopping, live_run, look, look_at
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import PlainReply, PlainRequest
+
+POLL: Final = ("openai-poll-after-ms", "250")
+"""When a client's polling helper is to ask again, in milliseconds."""
+
+
+async def list_all(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
+    """`GET /threads/{id}/runs`."""
+    page, owner = read_page(request.query), desk.owner(NAME)
+    await threads.find(thread_id, desk)
+    found, more = await part(page, lambda window: desk.conversations.items(owner, RUN_KIND, thread_id, window))
+    return listed([look_at(item, desk) for item in found], more=more)
+
+
+async def read(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk) -> PlainReply:
+    """`GET /threads/{id}/runs/{id}`."""
+    return _told(await look(thread_id, run_id, desk))
+
+
+async def update(thread_id: str, run_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
+    """`POST /threads/{id}/runs/{id}`: only the metadata can change, whatever the status is."""
+    metadata = (await read_fields(request.body, desk)).metadata()
+    run = await look(thread_id, run_id, desk)
+    if metadata is None:
+        return _told(run)
+    if (found := live_run(thread_id, run_id, desk)) is not None:
+        found[1].run = body = {**found[1].run, "metadata": metadata}
+    else:
+        body = {**run, "metadata": metadata}
+    is_open = body["status"] not in TERMINAL
+    if not await desk.conversations.update_item(desk.owner(NAME), RUN_KIND, run_id, body, is_open=is_open):
+        raise not_found("run", run_id)
+    return _told({**run, "metadata": metadata})
+
+
+async def cancel(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk) -> PlainReply:
+    """`POST /threads/{id}/runs/{id}/cancel`: the upstream is closed, and the run is `cancelled` as soon as asked again.
+
+    Raises:
+        Refusal: 400, it is over, or was cancelled before; 404.
+    """
+    found = live_run(thread_id, run_id, desk)
+    if found is None:
+        raise uncancellable((await look(thread_id, run_id, desk))["status"])
+    run, live = found
+    if live.is_over or run.is_over or is_stopping(run):
+        raise uncancellable(live.status if live.is_over else "cancelling")
+    cancelling = {**live.run, "status": "cancelling", "required_action": None}
+    await desk.stop(thread_id, dialect=NAME)
+    if live.is_over and live.status != "cancelled":  # its end came first
+        raise uncancellable(live.status)
+    return _told({**cancelling, "metadata": live.run["metadata"]})
+
+
+def _told(run: Mapping[str, Any]) -> PlainReply:
+    answer = reply(run)
+    return PlainReply(answer.status, answer.body, (POLL,))

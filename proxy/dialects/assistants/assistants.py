@@ -38,8 +38,6 @@ async def create(request: PlainRequest, desk: Desk) -> PlainReply:
         "tool_resources": {},
         "metadata": found["metadata"] or {},
         "response_format": found["response_format"] or "auto",
-        "temperature": 1.0 if found["temperature"] is None else found["temperature"],
-        "top_p": 1.0 if found["top_p"] is None else found["top_p"],
     }
     await desk.conversations.add_items(Item(body["id"], desk.identity.name, NAME, KIND, now, body))
     return reply(_shown(body))
@@ -89,8 +87,9 @@ async def find(assistant_id: str, desk: Desk) -> Mapping[str, Any]:
 
 
 def _shown(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An assistant as the API shows it: the one field that it takes and does not show is left out."""
-    return {name: value for name, value in body.items() if name != "reasoning_effort"}
+    """An assistant as the API shows it: its defaults, and without the one field that it takes and does not show."""
+    found = {name: value for name, value in body.items() if name != "reasoning_effort"}
+    return {**found, **tools.shown_sampling(body)}
 
 
 def _read(fields: Fields) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.leaving import left
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import active_run
-from proxy.dialects.assistants.run_request import EXPIRES, Asked, new_run, read_run
+from proxy.dialects.assistants.run_request import EXPIRES, Asked, new_run, read_run, said_of
 from proxy.dialects.assistants.threads import MAX_MESSAGES
 from proxy.dialects.assistants.translation import RunTranslation
 from proxy.engine.desk import Desk
@@ -61,7 +61,7 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
         conversations=desk.conversations,
         run=new_run(asked, assistant, place.thread_id, desk.route, now),
         created_at=now,
-        effort=asked.found["reasoning_effort"] or assistant.get("reasoning_effort"),
+        model_options=said_of(asked, assistant),
     )
     run = _begin(live, request, desk)
     earlier = [] if place.thread is not None else await history.load(place.thread_id, live.run, desk)

@@ -55,7 +55,7 @@ def left_of(most: int | None, used: int | None) -> int | None:
 def body_of(live: LiveRun, chat: Chat, desk: Desk) -> bytes:
     """The upstream's request."""
     left = left_of(live.run["max_completion_tokens"], live.completion_tokens)
-    options = upstream_options(live.run, live.effort, left)
+    options = upstream_options(live.run, live.model_options, left)
     return chat_request(live.run["model"], chat, asks_usage=desk.asks_usage, **options)
 
 

@@ -33,8 +33,8 @@ class LiveRun:
     run: dict[str, Any]
     created_at: float
     """Seconds since the epoch, exactly."""
-    effort: str | None = None
-    """How much the model is to think; the API takes it and does not show it."""
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    """What was said of how the model is to answer, which the run does not show as it was said."""
     steps: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """What the model called, and what came back, in the upstream's words."""

@@ -90,8 +90,7 @@ def new_run(
         "tools": own.get("tools", assistant["tools"]),
         "metadata": own["metadata"],
         "usage": None,
-        "temperature": own.get("temperature", assistant["temperature"]),
-        "top_p": own.get("top_p", assistant["top_p"]),
+        **tools.shown_sampling(said_of(asked, assistant)),
         "max_prompt_tokens": own.get("max_prompt_tokens"),
         "max_completion_tokens": own.get("max_completion_tokens"),
         "truncation_strategy": own["truncation_strategy"],
@@ -101,14 +100,18 @@ def new_run(
     }
 
 
-def upstream_options(run: Mapping[str, Any], effort: str | None, completion_left: int | None) -> dict[str, Any]:
-    """More fields of the upstream's request; a value that is the API's own default is left out."""
+def said_of(asked: Asked, assistant: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of how the model is to answer, by the run or by its assistant; None where nothing was."""
+    names = ("temperature", "top_p", "reasoning_effort")
+    return {name: assistant[name] if asked.found[name] is None else asked.found[name] for name in names}
+
+
+def upstream_options(run: Mapping[str, Any], said: Mapping[str, Any], completion_left: int | None) -> dict[str, Any]:
+    """More fields of the upstream's request; what nobody has said is left out. `said`: see `said_of`."""
     options: dict[str, Any] = {
-        "temperature": None if run["temperature"] == 1 else run["temperature"],
-        "top_p": None if run["top_p"] == 1 else run["top_p"],
+        **said,
         "max_tokens": completion_left,
         "response_format": None if run["response_format"] == "auto" else run["response_format"],
-        "reasoning_effort": effort,
     }
     if run["tools"]:
         options["tools"] = run["tools"]

@@ -1,6 +1,7 @@
 """What an assistant and a run say in common of tools and of the answer's form. Source: OpenAI's API reference."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.dialects.assistants.fields import Fields
@@ -80,6 +81,11 @@ def read_format(fields: Fields) -> str | dict[str, Any] | None:
     if inner is not None:
         form["schema"] = dict(inner.found)
     return {"type": "json_schema", "json_schema": form}
+
+
+def shown_sampling(found: Mapping[str, Any]) -> dict[str, float]:
+    """The same as shown: what nobody has said is 1, and is left to the upstream."""
+    return {name: 1.0 if found[name] is None else found[name] for name in ("temperature", "top_p")}
 
 
 def read_sampling(fields: Fields) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from bench import client, reports
 from bench.client import Connection
 from bench.contestants import QUELL, Contestant
 from bench.scene import Bench, until_all_began
-from bench.scene_stops import EVER, NEVER, SPACING, STOP, TOKENS_A_SECOND, delays, p99, shown
+from bench.scene_stops import BACKGROUND_EVERY, EVER, NEVER, SPACING, STOP, TOKENS_A_SECOND, delays, p99, shown
 from bench.script import Script
 from bench.speakers import PASSED, RUNS, TRANSLATING, Speaker, begin
 from bench.table import Row, Target
@@ -37,7 +37,10 @@ async def run(bench: Bench) -> None:
             for phase, script in PHASES.items():
                 await _stops(bench, proxy, speaker, phase, script, number=bench.size(100, 30))
         live = bench.size(LIVE_RUNS, 60)
-        await _stops(bench, proxy, RUNS, f"mid-stream, {live} live", MID_STREAM, number=live // 3, live=live)
+        phase = f"mid-stream, {live} live at {1 / BACKGROUND_EVERY:.0f} tokens/s"
+        await _stops(
+            bench, proxy, RUNS, phase, Script(events=EVER, every=BACKGROUND_EVERY), number=live // 3, live=live
+        )
 
 
 async def _cost(bench: Bench, proxy: Contestant, speaker: Speaker) -> None:
@@ -83,7 +86,7 @@ async def _stops(
 ) -> None:
     """Seconds from sending the dialect's own stop to the upstream's close; of so many streams, or `live` ones."""
     upstream = bench.arena.upstream
-    group = f"{speaker.name}{phase}".translate(str.maketrans("", "", "_-, "))
+    group = f"{speaker.name}{phase}".translate(str.maketrans("", "", "_-,/ "))
     opened: dict[str, Connection] = {}
     sent: dict[str, float] = {}
     try:

@@ -167,7 +167,7 @@ async def a_page(title: str, folder: Path) -> AsyncIterator[tuple[Program, list[
 def test_the_demo_serves_the_route_of_every_page() -> None:
     """`make run` serves each page's route as its YAML has it, but with the demo's model, beside the first example's."""
     served = {route.path: route for route in demo_settings({}).routes}
-    assert served.pop("/v1").dialects == ("openai",)
+    assert served.pop("/v1").dialects == ("assistants", "openai")
     for title in ("Dify", "Async messages", "Aitronos"):
         (shown,) = blocks("yaml", page(title))
         (route,) = yaml.safe_load(shown)["routes"]
@@ -244,3 +244,47 @@ async def test_the_page_of_aitronos_works_as_typed(tmp_path: Path) -> None:
     assert told["cancel_mode"] == "quick_edit"
     assert b'"event":"response.cancelled"' in rest
     assert rest.endswith(DONE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_page_of_assistants_works_as_typed(tmp_path: Path) -> None:
+    """The page's calls make an assistant, stream a run of it and cancel that one, its ids put in."""
+    async with a_page("OpenAI Assistants", tmp_path) as (program, (block, cancel, _)):
+        make, run = re.split(r"(?<=})'\n", block, maxsplit=1)
+        assistant = json.loads(await said_by(program, make + "'"))["id"]
+        streaming = await start(program, "sh", "-c", re.sub(r"asst_\w+…", assistant, run))
+        assert streaming.stdout is not None
+        begun = await within(streaming.stdout.readuntil(b"thread.message.delta"), "the run streams")
+        ids = re.findall(r'"id":"((?:run|thread)_[^"]+)"', begun.decode())
+        thread, run_id = (next(each for each in ids if each.startswith(kind)) for kind in ("thread_", "run_"))
+        told = await said_by(program, re.sub(r"run_\w+…", run_id, re.sub(r"thread_\w+…", thread, cancel)))
+        rest, _ = await streaming.communicate()
+    assert json.loads(told)["status"] == "cancelling"
+    assert b"event: thread.run.cancelled\n" in rest
+    assert rest.endswith(b"event: done\ndata: [DONE]\n\n")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_page_of_responses_works_as_typed(tmp_path: Path) -> None:
+    """The page's calls start a response in the background, read it, read on from an event, cancel and delete it."""
+    async with a_page("OpenAI's Responses", tmp_path) as (program, (block,)):
+        base, *calls = re.sub(r"\\\n *", "", block).splitlines()
+        begin, get, again, cancel, items, delete = (f"{base}; {call}" for call in calls)
+        streaming = await start(program, "sh", "-c", begin)
+        assert streaming.stdout is not None
+        begun = await within(streaming.stdout.readuntil(b'"sequence_number":41'), "the stream begins")
+        found = re.search(rb'"id":"(resp_[^"]+)"', begun)
+        assert found
+        get, again, cancel, items, delete = (
+            re.sub(r"resp_\w+…", found[1].decode(), call) for call in (get, again, cancel, items, delete)
+        )
+        assert json.loads(await said_by(program, get))["status"] == "in_progress"
+        behind = await start(program, "sh", "-c", again)
+        assert behind.stdout is not None
+        first = await within(behind.stdout.readuntil(b"\n\n"), "the stream goes on")
+        assert b'"sequence_number":41' in first
+        assert json.loads(await said_by(program, cancel))["status"] == "cancelled"
+        endings = [(await each.communicate())[0] for each in (streaming, behind)]
+        assert json.loads(await said_by(program, items))["data"]
+        assert json.loads(await said_by(program, delete))["deleted"] is True
+    assert all(b"event: response.cancelled\n" in ending for ending in endings)

@@ -1,4 +1,4 @@
-"""The settings of `quell demo`: a route for OpenAI's API, and one for each page of the README about another API."""
+"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page of the README about another API."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,6 +8,8 @@ from proxy.core.settings import Address, RouteSettings, Settings
 
 DEMO: Final = Address("127.0.0.1", 8486)
 """Where the demo upstream listens, if nothing else does."""
+
+OPENAI_APIS: Final[Mapping[str, Any]] = {"path": "/v1", "dialect": ["assistants", "openai"], "responses": "emulate"}
 
 MODEL: Final = "demo@tokens=2000"
 """Fifty seconds of text: time enough to type a stop."""
@@ -29,8 +31,11 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
     """The settings; where the demo upstream really listens is put in when it does."""
     settings = load_env({**environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"})
     upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
-    routes = [RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL}) for route in OTHER_APIS]
-    return settings.model_copy(update={"upstreams": upstreams, "routes": (*settings.routes, *routes)})
+    routes = tuple(
+        RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL})
+        for route in (OPENAI_APIS, *OTHER_APIS)
+    )
+    return settings.model_copy(update={"upstreams": upstreams, "routes": routes})
 
 
 def demo_place(settings: Settings) -> Address:

@@ -161,5 +161,5 @@ class Desk:
             if run.relay is None and not run.past:
                 self._engine.runs.forget(run)
         for run, rounds in self._resumed:
-            if len(run.past) == rounds:
-                run.undo(self.now())
+            if len(run.past) == rounds and run.undo(self.now()):
+                self._engine.canceller.left.tell(run)

@@ -20,13 +20,17 @@ from proxy.stores.ports import LedgerUnavailableError
 
 @dataclass(slots=True, eq=False)
 class _Put:
-    """How far that is. `ready`: messages and START are on disk, or it failed. `held`: text that came meanwhile."""
+    """How far that is. `ready`: messages and START are on disk, or it failed. `held`: text that came meanwhile.
+
+    `added`: items that were not there before.
+    """
 
     ready: "asyncio.Future[None]"
     task: "asyncio.Task[None] | None" = None
     held: list[str] = field(default_factory=list)
     has_thread: bool = False
     has_messages: bool = False
+    added: list[Item] = field(default_factory=list)
 
 
 class Keeping:
@@ -62,7 +66,7 @@ class Keeping:
         store = self._conversations
         thread = () if kept.thread is None else (store.add_thread(kept.thread),)
         messages = store.add_messages(*kept.before, replace(kept.answer, generation=uid))
-        items = (self._put_item(item) for item in kept.items)
+        items = (self._put_item(item, put) for item in kept.items)
         done = await asyncio.gather(*thread, messages, *items, return_exceptions=True)
         put.has_thread = bool(thread) and done[0] is True
         put.has_messages = done[len(thread)] is True
@@ -72,8 +76,11 @@ class Keeping:
         if not all(done):
             raise Refusal.bad_request("id_in_use", "There is something else with one of these ids already.")
 
-    async def _put_item(self, item: Item) -> bool:
-        return await self._conversations.add_items(item) or await self._change_item(item)
+    async def _put_item(self, item: Item, put: _Put) -> bool:
+        if not await self._conversations.add_items(item):
+            return await self._change_item(item)
+        put.added.append(item)
+        return True
 
     async def _change_item(self, item: Item) -> bool:
         return await self._conversations.update_item(
@@ -97,6 +104,8 @@ class Keeping:
                 await self._conversations.delete_thread(owner, kept.thread.id)
             elif put.has_messages:
                 await self._conversations.delete_messages(owner, *_ids(kept))
+            for item in put.added:
+                await self._conversations.delete_items(owner, item.kind, item.id)
         except LedgerUnavailableError as error:
             log_failure("conversation.not_taken_back", error)
             if put.has_messages:

@@ -186,10 +186,15 @@ class Run:
         self.go(RunState.WAITING if self.stop is None else RunState.STOPPED, now)
         return self.stop is not None
 
-    def undo(self, now: float) -> None:
-        """A request that resumed the run came to no generation: it waits as before, or a stop came meanwhile."""
-        if self.state is RunState.WORKING and self.relay is None:
-            self.go(RunState.WAITING if self.stop is None else RunState.STOPPED, now)
+    def undo(self, now: float) -> bool:
+        """A request that resumed the run came to no generation: it waits as before.
+
+        True: a stop came meanwhile, and the run ends with this: `on_left` is to be awaited.
+        """
+        if self.state is not RunState.WORKING or self.relay is not None:
+            return False
+        self.go(RunState.WAITING if self.stop is None else RunState.STOPPED, now)
+        return self.stop is not None
 
     def _note(self, stop: Stop | None, now: float) -> None:
         if self.stop is None and stop is not None:

@@ -1,8 +1,14 @@
 """Tool rounds of runs: the action that is required, the results, and how the run goes on."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from proxy.core.errors import Refusal
+from proxy.dialects.assistants import submit
+from proxy.stores.conversations import Owner
 from support.assistants import (
     TOOL,
     a_run,
@@ -226,3 +232,42 @@ async def test_a_bound_that_tools_use_up(tmp_path: Path) -> None:
             assert steps["data"][0]["step_details"]["tool_calls"][0]["function"]["output"] == "wet"
             assert free.status == 200
     assert len(up.requests) == 2
+
+
+async def test_a_cancel_during_a_refused_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cancelled while its results are refused is cancelled in the store too, for any later reader."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def refused(*_: Any) -> None:
+        begun.set()
+        await go.wait()
+        raise Refusal.bad_request("unfit", "It can't be said to this model.")
+
+    async with served(sse_stream(tool_events(*TWO)), tmp_path) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        run = (await a_run(proxy, thread, assistant))["id"]
+        await settled(proxy)
+        at = f"/threads/{thread}/runs/{run}"
+        monkeypatch.setattr(submit, "worked_out", _second_refused(refused))
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(told(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": OUTPUTS}))
+            await begun.wait()
+            await ask(proxy, "POST", f"{at}/cancel")
+            go.set()
+        error_of(answer.result(), 400)
+        await proxy.app.engine.canceller.left.finish()
+        store = proxy.app.engine.conversations
+        item = await store.find_item(Owner("anonymous", "assistants"), "run", run)
+    assert item is not None
+    assert (item.body["status"], item.is_open) == ("cancelled", False)
+
+
+def _second_refused(refused: Any) -> Any:
+    """Only the making of the body fails: what is worked out before it is."""
+    calls = []
+
+    async def worked(size: int, work: Any) -> Any:
+        calls.append(size)
+        return await refused() if len(calls) == 2 else work()
+
+    return worked

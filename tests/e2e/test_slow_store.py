@@ -17,20 +17,21 @@ from support.proxy import RunningProxy
 from support.scripts import SSE, hang
 from support.stops import settled
 from support.upstream import Conn
+from support.wait import PATIENCE
 
-OWNER = Owner("anonymous", "dify")
+OWNER = Owner("anonymous", "dify /v1")
 
 
-def slow(patch: pytest.MonkeyPatch, proxy: RunningProxy, name: str, seconds: float) -> None:
-    """Let one method of the store take its time before it begins."""
+def held(patch: pytest.MonkeyPatch, proxy: RunningProxy, name: str, let_in: asyncio.Event) -> None:
+    """Let one method of the store begin when it may."""
     store = type(proxy.app.engine.conversations)
     real = getattr(store, name)
 
-    async def slowly(self: Any, *args: Any, **values: Any) -> Any:
-        await asyncio.sleep(seconds)
+    async def later(self: Any, *args: Any, **values: Any) -> Any:
+        await let_in.wait()
         return await real(self, *args, **values)
 
-    patch.setattr(store, name, slowly)
+    patch.setattr(store, name, later)
 
 
 async def in_store(proxy: RunningProxy) -> list[Message]:
@@ -43,14 +44,16 @@ async def in_store(proxy: RunningProxy) -> list[Message]:
 async def test_stop_before_the_message_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop's answer does not wait for a slow store for ever, and its message is ended as soon as it is in."""
     monkeypatch.setattr(translated, "KEEP_SECONDS", 0.1)
+    let_in = asyncio.Event()
     async with dify.served(hang(), tmp_path) as (proxy, up):
-        slow(monkeypatch, proxy, "add_messages", 0.5)
+        held(monkeypatch, proxy, "add_messages", let_in)
         async with RawClient(proxy.port) as client:
             await dify.begin(client, "/chat-messages", dify.body(), "t-1")
             await up.conn()
             await dify.send(proxy, "POST", "/chat-messages/t-1/stop", {"user": "ann"})
             assert (await client.answer()).status == 499
         assert await in_store(proxy) == []
+        let_in.set()
         await proxy.app.engine.settle_all()
         found = await in_store(proxy)
     assert [each.status for each in found] == [MessageStatus.CANCELLED]
@@ -74,35 +77,40 @@ async def test_start_that_fails_behind_its_message(tmp_path: Path, monkeypatch: 
         async with RawClient(proxy.port) as client:
             await dify.begin(client, path, dify.body(), "t-1")
             await up.conn()
+            store: Any = proxy.app.engine.conversations
+            async with asyncio.timeout(PATIENCE):
+                while len(store._texts) == 0:  # noqa: ASYNC110 the store announces nothing
+                    await asyncio.sleep(0.01)
             await dify.send(proxy, "POST", f"{path}/t-1/stop", {"user": "ann"})
             assert (await client.answer()).status == 499
         await settled(proxy)
         await proxy.app.engine.settle_all()
-        store: Any = proxy.app.engine.conversations
         assert len(store._texts) == 0
         assert await store.threads(OWNER, Window()) == ([], False)
 
 
 async def test_first_words_of_a_blocking_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes before the message is in is written with it: the store's text begins as the answer does."""
+    let_in = asyncio.Event()
 
     async def script(conn: Conn) -> None:
         await conn.head(200, SSE)
         events = chat_events(6)[:-2]
         for event in events[:4]:
             await conn.chunk(event)
-        await conn.pause(0.5)
+        await conn.pause(0.2)  # these are to come before the message is let in, else this shows nothing
+        let_in.set()
         for event in events[4:]:
             await conn.chunk(event)
         await conn.sleep_until_closed()
 
     async with dify.served(script, tmp_path, ledger={"flush": "20ms"}) as (proxy, _):
-        slow(monkeypatch, proxy, "add_thread", 0.3)
+        held(monkeypatch, proxy, "add_messages", let_in)
         async with RawClient(proxy.port) as client:
             await dify.begin(client, "/chat-messages", dify.body(response_mode="blocking"), "t-1")
-            for _ in range(100):
-                await asyncio.sleep(0.05)
-                found = await in_store(proxy)
-                if found and len(found[0].text) == len(text(6)):
-                    break
+            async with asyncio.timeout(PATIENCE):
+                found: list[Message] = []
+                while not found or found[0].text != text(6):
+                    await asyncio.sleep(0.05)
+                    found = await in_store(proxy)
     assert [(each.status, each.text) for each in found] == [(MessageStatus.IN_PROGRESS, text(6))]

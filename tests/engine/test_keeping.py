@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.core.errors import Refusal
 from proxy.engine.keeping import Keeping
 from proxy.engine.tasks import Tasks
@@ -98,6 +98,20 @@ async def test_failed_start_takes_all_back(has_thread: bool) -> None:
         await ready
     assert await store.find_message(OWNER, "m-1") is None
     assert await store.threads(OWNER, Window()) == ([], False)
+
+
+async def test_failed_start_takes_new_items_back() -> None:
+    """An item that came with the call goes when the START failed; one that was there before stays."""
+    store, tasks = SlowStore(), Tasks()
+    store.go.set()
+    before, new = (Item(name, "key:acme", "any", "run", 1.0, {}, is_open=True) for name in ("r-1", "r-2"))
+    await store.add_items(before)
+    ready = Keeping(store, tasks).put_in(
+        Kept(an_answer(), items=(before, new)), "u-1", started(LedgerUnavailableError("late"))
+    )
+    await tasks.finish()
+    assert ready.exception() is not None
+    assert [await store.find_item(OWNER, "run", name) for name in ("r-1", "r-2")] == [before, None]
 
 
 async def test_what_can_not_be_taken_back_is_ended() -> None:

@@ -183,15 +183,16 @@ def test_id_of_a_newer_generation() -> None:
 
 
 def test_resumed_without_a_generation() -> None:
-    """A resumed run whose request came to nothing waits again; with a stop meanwhile it is stopped."""
+    """A resumed run whose request came to nothing waits again; with a stop meanwhile it ends, which is to be told."""
     runs = Runs()
     run = waiting(runs)
     runs.resume(ACME, "k", 4.0)
-    run.undo(5.0)
+    assert not run.undo(5.0)
     assert runs.resume(ACME, "k", 6.0) is run
     run.request_stop(STOP, 7.0)
-    run.undo(8.0)
+    assert run.undo(8.0)
     assert run.state is RunState.STOPPED
+    assert not run.undo(9.0)
 
 
 def test_begun_without_a_generation() -> None:

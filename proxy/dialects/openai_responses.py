@@ -49,17 +49,29 @@ async def cancel_response(any_id: str, request: PlainRequest, desk: Desk) -> Pla
     if isinstance(found, Relay):
         if not isinstance(found.plan.wire, OpenAIResponses):
             raise Refusal.not_found()
-        if found.generation.facts.message_id.startswith(_BACKGROUND):
-            return PassThrough()
+        generation = found.generation
+        if generation.facts.message_id.startswith(_BACKGROUND):
+            return _passed(any_id, generation.partial.upstream_id)
     record = await desk.stop(any_id, dialect="openai")
     if record is None or not (isinstance(found, Relay) or _is_response(record)):
         raise Refusal.not_found()
     if record.message_id.startswith(_BACKGROUND):
-        return PassThrough()
+        return _passed(any_id, record.upstream_id)
     ident = record.upstream_id or _PREFIX + record.message_id.replace("-", "")
     if record.outcome is Outcome.RUNNING or was_asked_for(record):
         return PlainReply(200, json.dumps(response_of_record(record, ident)).encode())
     raise Refusal.bad_request("cannot_cancel", "Cannot cancel a synchronous response.")
+
+
+def _passed(any_id: str, upstream_id: str | None) -> PassThrough:
+    """The caller's path goes up as it is: an id that the caller chose could be that of somebody else's response.
+
+    Raises:
+        Refusal: 404, it is not the id that the upstream gave.
+    """
+    if any_id != upstream_id:
+        raise Refusal.not_found()
+    return PassThrough()
 
 
 def _is_response(record: Record) -> bool:

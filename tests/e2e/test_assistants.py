@@ -1,10 +1,12 @@
 """Assistants end to end by plain calls: objects, streams in their documented order, lists, and refusals."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.dialects.assistants import history
 from support.assistants import (
     TOOL,
     a_run,
@@ -19,6 +21,7 @@ from support.assistants import (
     told,
 )
 from support.chat import chat_events, sse, text
+from support.client import RawClient
 from support.proxy import RunningProxy
 from support.scripts import json_answer, sse_stream
 from support.stops import Ask, call, settled
@@ -335,6 +338,61 @@ async def test_wrong_fields(tmp_path: Path, path: str, body: dict[str, Any], par
         error = error_of(await told(proxy, "POST", path, needed.get(path, {}) | body), 400)
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, None)
     assert error["message"].startswith(f"Invalid '{param}': expected ")
+
+
+async def test_a_thread_of_images(tmp_path: Path) -> None:
+    """Of a thread that is larger than what a run reads the newest goes up, images counted as large as they are."""
+    images = [f"data:image/png;base64,{each}{'A' * 700_000}" for each in "123"]
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, up):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy)
+        for url in images:
+            content = [{"type": "image_url", "image_url": {"url": url}}]
+            await ask(proxy, "POST", f"/threads/{thread}/messages", {"role": "user", "content": content})
+        await ask(proxy, "POST", f"/threads/{thread}/messages", {"role": "user", "content": "What are they?"})
+        await a_run(proxy, thread, assistant)
+        await settled(proxy)
+        chat = sent(up)["messages"][1:]
+    assert [each["content"][0]["image_url"]["url"][:23] for each in chat[:-1]] == [url[:23] for url in images[1:]]
+    assert chat[-1]["content"] == "What are they?"
+
+
+async def test_last_messages_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages a run wants to read, it reads as many as any run may."""
+    monkeypatch.setattr(history, "MOST_MESSAGES", 2)
+    async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, up):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "1", "2", "3")
+        await a_run(proxy, thread, assistant, truncation_strategy={"type": "last_messages", "last_messages": 2**40})
+        await settled(proxy)
+        chat = sent(up)["messages"][1:]
+    assert [each["content"] for each in chat] == ["2", "3"]
+
+
+async def test_a_run_behind_one_that_is_still_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread whose last run is over, but not yet on a slow disk, is busy: 503 that may be tried again."""
+    go = asyncio.Event()
+    config = {"cancellation": {"confirm_timeout": "100ms"}}
+    async with served(sse_stream(chat_events(1)), tmp_path, **config) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        store = type(proxy.app.engine.conversations)
+        real = store.end_message
+
+        async def late(*args: Any, **values: Any) -> Any:
+            await go.wait()
+            return await real(*args, **values)
+
+        monkeypatch.setattr(store, "end_message", late)
+        body = {"assistant_id": assistant}
+        async with RawClient(proxy.port) as client:
+            await client.post(f"/v1/threads/{thread}/runs", {**body, "stream": True})
+            await client.until(b"thread.message.delta")
+            answer = await told(proxy, "POST", f"/threads/{thread}/runs", body)
+            while answer.status == 400:  # its last words are still to come
+                answer = await told(proxy, "POST", f"/threads/{thread}/runs", body)
+            go.set()
+        await settled(proxy)
+        again = await told(proxy, "POST", f"/threads/{thread}/runs", body)
+    assert (answer.status, answer.header("Retry-After")) == (503, "1")
+    assert again.status == 200
 
 
 async def test_wrong_queries(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.dialects.assistants import run_request
+from proxy.stores.conversations import Owner
+from proxy.stores.ports import LedgerUnavailableError
 from support.assistants import (
     a_run,
     a_thread,
@@ -110,6 +112,30 @@ async def test_while_an_action_is_required(tmp_path: Path) -> None:
     assert again["message"] == "Cannot cancel run with status 'cancelled'."
     assert late["message"] == 'Runs in status "cancelled" do not accept tool outputs.'
     assert free.status == 200
+
+
+async def test_a_cancel_that_the_disk_refuses_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel of a waiting run that could not be written: no GET says that it is over before it is on disk."""
+    async with served(sse_stream(tool_events(CALL)), tmp_path) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        run = (await a_run(proxy, thread, assistant))["id"]
+        await settled(proxy)
+        store = proxy.app.engine.conversations
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "update_item", _refused)
+            first = await cancel(proxy, thread, run)
+            look = await told(proxy, "GET", f"/threads/{thread}/runs/{run}")
+        again = await told(proxy, "GET", f"/threads/{thread}/runs/{run}")
+        item = await store.find_item(Owner("anonymous", "assistants"), "run", run)
+        steps = await ask(proxy, "GET", f"/threads/{thread}/runs/{run}/steps")
+    assert (first.status, look.status, again.json()["status"]) == (200, 503, "cancelled")
+    assert item is not None
+    assert (item.body["status"], item.is_open) == ("cancelled", False)
+    assert [each["status"] for each in steps["data"]] == ["cancelled"]
+
+
+async def _refused(*_: Any, **__: Any) -> bool:
+    raise LedgerUnavailableError("the disk is full")
 
 
 async def test_a_run_that_is_over(tmp_path: Path) -> None:

@@ -233,6 +233,22 @@ async def test_a_background_response_is_cancelled_by_its_upstream(tmp_path: Path
     assert (own.status, own.json()) == (later.status, later.json()) == (200, CANCELLED)
 
 
+async def test_a_background_response_named_by_somebody_elses_id(tmp_path: Path) -> None:
+    """A chosen task id that is the id of another caller's response reaches no cancel of that; nothing goes upstream."""
+    body = {"model": "m", "input": "x", "background": True}
+    async with served(by_path(BACKGROUND), tmp_path) as (proxy, up):
+        await call(proxy, "POST", ROOT, body, OTHER, X_Task_Id="resp_victim")
+        await settled(proxy)
+        ended = await cancel(proxy, "resp_victim", OTHER)
+        assert len(up.requests) == 1
+    async with served(events_then_hang(SAID), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+        await client.post(ROOT, {**STREAM, "background": True}, OTHER.headers(X_Task_Id="resp_victim2"))
+        await client.until(b"fell")
+        live = await cancel(proxy, "resp_victim2", OTHER)
+        assert len(up.requests) == 1
+    assert (ended.status, live.status) == (404, 404)
+
+
 async def test_a_background_stream(tmp_path: Path) -> None:
     """Its reader may leave; a cancel meanwhile is passed on, and the upstream's own end is what the stream shows."""
     script = in_turn(events_then_hang(SAID), json_answer(CANCELLED))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.core.conversation import Message, Thread
+from proxy.core.errors import Refusal
 from proxy.dialects.assistants import assistants, frames, history, threads
 from proxy.dialects.assistants.content import read_message
 from proxy.dialects.assistants.errors import busy_for_run
@@ -81,8 +82,8 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
 
 def _begin(live: LiveRun, request: PlainRequest, desk: Desk) -> Run:
     run = desk.begin_run(live.run["thread_id"], request.user_header)
-    if run is None:
-        raise RuntimeError("a thread without an active run is taken")
+    if run is None:  # the one before it is over for its client, but not on a slow disk
+        raise Refusal.overloaded(1, "busy", "The thread's last run is still being written; try again.")
     run.notes[NAME] = live
     run.on_left = left
     run.waits_until = desk.now() + EXPIRES

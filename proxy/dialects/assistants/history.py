@@ -16,7 +16,7 @@ from proxy.stores.conversations import Window
 PAGE: Final = 200
 MOST_MESSAGES: Final = 1000
 MOST_CHARACTERS: Final = 1 << 20
-"""So much of a thread goes upstream at the most, the newest of it."""
+"""So much of a thread is read and goes upstream, the newest of it; the message that goes beyond it is the last."""
 PER_MESSAGE: Final = 4
 CHARACTERS_A_TOKEN: Final = 4
 
@@ -26,21 +26,23 @@ Chat = list[dict[str, Any]]
 async def load(thread_id: str, run: Mapping[str, Any], desk: Desk) -> list[Message]:
     """The messages of a thread that a run may read, newest first, without what it has said itself."""
     owner = desk.owner(NAME)
-    most = run["truncation_strategy"]["last_messages"] or MOST_MESSAGES
+    most = min(run["truncation_strategy"]["last_messages"] or MOST_MESSAGES, MOST_MESSAGES)
     found: list[Message] = []
     characters, more, after = 0, True, None
-    while more and len(found) < most and characters <= MOST_CHARACTERS:
-        part, more = await desk.conversations.messages(owner, thread_id, Window(PAGE, "newest", after))
+    while more and len(found) < most and characters < MOST_CHARACTERS:
+        window = Window(PAGE, "newest", after, most_bytes=MOST_CHARACTERS - characters)
+        part, more = await desk.conversations.messages(owner, thread_id, window)
         after = part[-1].id if part else None
         found += [message for message in part if details(message).get("run_id") != run["id"]]
-        characters += sum(len(message.text) for message in part)
+        characters += size_of(part)
         more = more and bool(part)
     return found[:most]
 
 
 def size_of(messages: Sequence[Message]) -> int:
-    """About how many characters these messages are."""
-    return sum(len(message.text) + len(json.dumps(message.content)) for message in messages)
+    """About how many characters these messages are, addresses of images included: those may hold the whole image."""
+    images = (part for message in messages for part in details(message).get("parts") or () if "image_url" in part)
+    return sum(len(message.text) for message in messages) + sum(len(each["image_url"]["url"]) for each in images)
 
 
 def fitting(run: Mapping[str, Any], newest_first: Sequence[Message], rounds: Chat, room: int | None) -> Chat | None:

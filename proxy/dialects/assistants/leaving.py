@@ -1,5 +1,6 @@
 """What becomes of a run that ends while it waits for the results of tools: it was cancelled, or it has expired."""
 
+import asyncio
 import time
 
 from proxy.core.lifecycle import RunState
@@ -12,9 +13,10 @@ from proxy.stores.conversations import Owner
 async def left(run: Run) -> None:
     """The run is over without a model call that says so."""
     live = live_of(run)
-    if live is None or live.is_over:
+    if live is None:
         return
-    live.end("cancelled" if run.state is RunState.STOPPED else "expired", time.time())
+    if not live.is_over:  # it is, where the writing failed and is tried again
+        live.end("cancelled" if run.state is RunState.STOPPED else "expired", time.time())
     await keep(live)
 
 
@@ -24,8 +26,8 @@ async def keep(live: LiveRun) -> None:
     Raises:
         LedgerUnavailableError: they can't be written now.
     """
-    owner = Owner(live.identity, NAME)
-    for step in live.steps:
-        is_open = step["status"] == "in_progress"
-        await live.conversations.update_item(owner, STEP_KIND, step["id"], step, is_open=is_open)
-    await live.conversations.update_item(owner, RUN_KIND, live.id, live.run, is_open=not live.is_over)
+    owner, update = Owner(live.identity, NAME), live.conversations.update_item
+    await asyncio.gather(  # all are queued: one that fails takes no other along
+        update(owner, RUN_KIND, live.id, live.run, is_open=not live.is_over),
+        *(update(owner, STEP_KIND, step["id"], step, is_open=step["status"] == "in_progress") for step in live.steps),
+    )

@@ -35,6 +35,16 @@ def is_stopping(run: Run) -> bool:
     return stop is not None and stop.cause in ASKED_FOR
 
 
+async def have_written(run: Run, desk: Desk) -> None:
+    """Have the end of a run written that the store did not take when it came.
+
+    Raises:
+        LedgerUnavailableError: it does not take it now either.
+    """
+    if run.is_over and not run.is_written:
+        await desk.leave_run(run)
+
+
 def shown(run: Run, live: LiveRun) -> dict[str, Any]:
     """A run in memory, as the API shows it now."""
     if is_stopping(run) and not live.is_over:
@@ -51,6 +61,7 @@ async def look(thread_id: str, run_id: str, desk: Desk) -> dict[str, Any]:
     found = live_run(thread_id, run_id, desk)
     if found is not None and found[1].is_over:
         await desk.settle_run(thread_id)
+        await have_written(found[0], desk)
     item = await desk.conversations.find_item(desk.owner(NAME), RUN_KIND, run_id)
     if item is None or item.thread_id != thread_id:
         raise not_found("run", run_id)

@@ -9,7 +9,7 @@ from proxy.dialects.assistants.fields import read_fields
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import listed, part, read_page, reply
 from proxy.dialects.assistants.live import RUN_KIND, TERMINAL
-from proxy.dialects.assistants.look import is_stopping, live_run, look, look_at
+from proxy.dialects.assistants.look import have_written, is_stopping, live_run, look, look_at
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
 
@@ -57,6 +57,7 @@ async def cancel(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk
         raise uncancellable((await look(thread_id, run_id, desk))["status"])
     run, live = found
     if live.is_over or run.is_over or is_stopping(run):
+        await have_written(run, desk)
         raise uncancellable(live.status if live.is_over else "cancelling")
     cancelling = {**live.run, "status": "cancelling", "required_action": None}
     await desk.stop(thread_id, dialect=NAME)

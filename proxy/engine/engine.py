@@ -176,6 +176,20 @@ class Engine:
         await self.canceller.cancel_all(live, stop, dialect=owner.dialect.partition(" ")[0], confirm=confirm)
         return True
 
+    async def delete_messages(self, owner: Owner, *message_ids: str) -> None:
+        """Delete messages that are over, and let their texts be nowhere.
+
+        It is done to its end although whoever asked for it leaves.
+
+        Raises:
+            LedgerUnavailableError: the store can't be written now.
+        """
+        await asyncio.shield(self._relays.start(self._delete_messages(owner, message_ids), "delete messages"))
+
+    async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> None:
+        for uid in await self.conversations.delete_messages(owner, *message_ids):
+            self.registry.wipe(uid)
+
     # Admission.
 
     def admit(self, asked: Admission, reader: Reader | None) -> Relay:

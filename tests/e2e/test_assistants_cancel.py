@@ -24,11 +24,11 @@ from support.assistants import (
     tool_events,
 )
 from support.chat import chat_events, text
-from support.client import RawClient
+from support.client import RawClient, request_bytes
 from support.proxy import RunningProxy
 from support.scripts import events_then_hang, hang, in_turn, sse_stream
 from support.stops import Ask, call, record, settled, stop
-from support.wait import eventually
+from support.wait import eventually, within
 
 SAID = chat_events(3, finish=None, done=False)
 CANCELLED = ["run.cancelling", "message.incomplete", "run.step.cancelled", "run.cancelled"]
@@ -284,6 +284,41 @@ async def test_a_deleted_thread(tmp_path: Path) -> None:
         error_of(await told(proxy, "GET", f"/threads/{thread}/runs/{run}"), 404)
     assert gone["message"] == f"No thread found with id '{thread}'."
     assert (kept["outcome"], kept["text"]) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("what", ["thread", "messages"])
+async def test_a_deletion_is_carried_out_though_its_client_leaves(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that asks for the deletion of a thread, or message, and leaves keeps no text from going."""
+    async with served(sse_stream(chat_events(3)), tmp_path, ledger={"text": "all"}) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        run = (await a_run(proxy, thread, assistant))["id"]
+        await settled(proxy)
+        message = (await ask(proxy, "GET", f"/threads/{thread}/messages"))["data"][0]["id"]
+        path = f"/threads/{thread}" if what == "thread" else f"/threads/{thread}/messages/{message}"
+        store, name = type(proxy.app.engine.conversations), f"delete_{what}"
+        delete, begun, go = getattr(store, name), asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: Any, *given: Any) -> Any:
+            deleted = await delete(self, *given)
+            begun.set()
+            await go.wait()
+            return deleted
+
+        monkeypatch.setattr(store, name, slowly)
+        async with RawClient(proxy.port) as client:
+            await client.send(request_bytes("DELETE", f"/v1{path}"))
+            await within(begun.wait(), "the deletion begins")
+            client.reset()
+        await record(proxy, run)  # the reset has come before this call
+        go.set()
+
+        async def gone() -> bool:
+            events = await call(proxy, "GET", f"/v1/generations/{run}/events")
+            return (await record(proxy, run))["text"] is None and events.status == 410
+
+        await eventually(gone)
 
 
 async def test_the_end_of_the_server(tmp_path: Path) -> None:

@@ -61,8 +61,7 @@ async def delete(thread_id: str, message_id: str, _request: PlainRequest, desk: 
     message = await _find(thread_id, message_id, desk)
     if message.status is MessageStatus.IN_PROGRESS:
         raise refused_state(f"Can't delete {message_id} while its run is active.")
-    for uid in await desk.conversations.delete_messages(desk.owner(NAME), message_id):
-        await desk.wipe(uid)
+    await desk.delete_messages(desk.owner(NAME), message_id)
     return deleted(message_id, "thread.message")
 
 

@@ -49,11 +49,8 @@ async def delete(thread_id: str, _request: PlainRequest, desk: Desk) -> PlainRep
     run = desk.run(thread_id)
     if run is not None and not run.is_over:
         await desk.stop(thread_id, dialect=NAME, reason="thread deleted")
-    generations = await desk.conversations.delete_thread(desk.owner(NAME), thread_id)
-    if generations is None:
+    if not await desk.delete_thread(desk.owner(NAME), thread_id):
         raise not_found("thread", thread_id)
-    for uid in generations:
-        await desk.wipe(uid)
     return deleted(thread_id, "thread")
 
 

@@ -101,7 +101,9 @@ class Draft:
     def _part(self, delta: Delta) -> tuple[Part | None, bytes]:
         """The part that a delta belongs to, and what is said because it begins."""
         if delta.kind is DeltaKind.TOOL_CALL and delta.place in self._calls:
-            return self._calls[delta.place], b""
+            part = self._calls[delta.place]
+            part.item.name = part.item.name or delta.name  # some upstreams name a call behind its beginning
+            return part, b""
         current = self._current
         if current is not None and current.kind is delta.kind and delta.kind is not DeltaKind.TOOL_CALL:
             return current, b""
@@ -115,7 +117,8 @@ class Draft:
         said = b""
         if item is None or item.kind != kind or item.status or kind == "function_call":
             said += self._close_current()
-            item = Item(self._item_id(kind), kind, len(self._items), call_id=delta.id, name=delta.name)
+            ident = self._item_id(kind)
+            item = Item(ident, kind, len(self._items), call_id=delta.id or ident, name=delta.name)
             self._items.append(item)
             said += self._event("response.output_item.added", output_index=item.index, item=item.shown())
         elif current is not None:

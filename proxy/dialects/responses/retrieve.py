@@ -71,9 +71,6 @@ async def delete(response_id: str, request: PlainRequest, desk: Desk) -> PlainRe
     _, source = await find(response_id, desk)
     if isinstance(source, Relay):
         await desk.stop(response_id, dialect=NAME)
-    generations = await desk.conversations.delete_thread(desk.owner(NAME), response_id)
-    if generations is None:
+    if not await desk.delete_thread(desk.owner(NAME), response_id):
         raise Refusal.not_found()
-    for uid in generations:
-        await desk.wipe(uid)
     return PlainReply(200, json.dumps({"id": response_id, "object": "response", "deleted": True}).encode())

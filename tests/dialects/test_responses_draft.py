@@ -79,6 +79,19 @@ def test_calls_that_are_interleaved() -> None:
     assert [event["arguments"] for event in done] == ["{}", '{"x":1}']
 
 
+def test_calls_that_are_named_late_or_not_at_all() -> None:
+    """A call has one id from its beginning, ours where the upstream gives none then, and the name that comes later."""
+    call = DeltaKind.TOOL_CALL
+    events = told(
+        say(a_draft(), [Delta(call, "", 0), Delta(call, "{}", 0, "call_1", "f"), Delta(call, "{}", 1, "", "g")])
+    )
+    begun = [event["item"]["call_id"] for event in events if event["type"] == "response.output_item.added"]
+    output = events[-1]["response"]["output"]
+    assert all(begun)
+    assert len(set(begun)) == 2
+    assert [(each["call_id"], each["name"]) for each in output] == [(begun[0], "f"), (begun[1], "g")]
+
+
 @pytest.mark.parametrize(
     ("status", "end"),
     [("cancelled", {}), ("failed", {"error": {"code": "server_error", "message": "Oh."}})],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects.responses import history
 from support.chat import chat_events, text
 from support.client import RawClient
 from support.edge import send
@@ -114,6 +115,21 @@ async def test_the_chain(tmp_path: Path) -> None:
     assert third["previous_response_id"] == second["id"]
     for answer in (foreign, lost):
         assert (answer.status, answer.json()["error"]["code"]) == (400, "previous_response_not_found")
+
+
+async def test_a_chain_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation larger than what a request may bring is refused by name, wherever in it the most was said."""
+    monkeypatch.setattr(history, "MOST_CHARACTERS", 3000)
+    async with served(sse_stream(chat_events(2)), tmp_path) as (proxy, up):
+        first = await create(proxy, input="x" * 1500)
+        second = await create(proxy, input="Two?", previous_response_id=first["id"])
+        third = await create(proxy, input="y" * 1500, previous_response_id=second["id"])
+        refused = await send(proxy, "POST", ROOT, {"input": "z", "previous_response_id": third["id"]})
+        assert len(up.requests) == 3
+    assert refused.status == 400
+    assert refused.json()["error"]["message"] == (
+        "Invalid 'previous_response_id': the conversation has more than 3000 characters."
+    )
 
 
 async def test_a_round_of_tools(tmp_path: Path) -> None:

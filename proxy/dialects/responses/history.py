@@ -12,18 +12,21 @@ from proxy.wire.responses_shapes import message_item, text_part
 PAGE: Final = 500
 MOST: Final = 1000
 """Responses that one conversation may have."""
+MOST_CHARACTERS: Final = 20 * 2**20
+"""Of what they say, images included: about as much as one request may bring."""
 
 
 async def load(previous: str, desk: Desk) -> list[dict[str, Any]]:
     """The items, oldest first. Instructions are no part of it: each response has its own.
 
     Raises:
-        Refusal: 400, one of the responses is not there (any more), or is still being made.
+        Refusal: 400, one of the responses is not there (any more), or is still being made; they are too many or large.
     """
     turns: list[list[dict[str, Any]]] = []
     at: str | None = previous
+    room = MOST_CHARACTERS
     while at is not None:
-        messages = await _messages(at, desk)
+        messages = await _messages(at, desk, room)
         answer = messages[-1] if messages else None
         if answer is None or answer.id != at:
             raise _lost(first=not turns)
@@ -32,17 +35,32 @@ async def load(previous: str, desk: Desk) -> list[dict[str, Any]]:
         turns.append([*(message.content for message in messages[:-1]), *_output(answer)])
         if len(turns) > MOST:
             raise _refused(f"the conversation has more than {MOST} responses")
+        room -= size_of(turns[-1])
         at = answer.metadata["previous"]
     return [item for turn in reversed(turns) for item in turn]
 
 
-async def _messages(response_id: str, desk: Desk) -> list[Message]:
+def size_of(value: Any) -> int:
+    """About how many characters items are: those of all texts in them."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(size_of, value.values()))
+    return sum(map(size_of, value)) if isinstance(value, list) else 0
+
+
+async def _messages(response_id: str, desk: Desk, room: int) -> list[Message]:
+    """All of a response's messages, if they fit: no page is larger than what is left."""
     found: list[Message] = []
     more = True
     while more:
         after = found[-1].id if found else None
-        page, more = await desk.conversations.messages(desk.owner(NAME), response_id, Window(PAGE, "oldest", after))
+        window = Window(PAGE, "oldest", after, most_bytes=max(room, 1))
+        page, more = await desk.conversations.messages(desk.owner(NAME), response_id, window)
         found += page
+        room -= sum(size_of(message.content) for message in page)
+        if room < 0:
+            raise _refused(f"the conversation has more than {MOST_CHARACTERS} characters")
     return found
 
 

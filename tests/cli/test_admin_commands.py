@@ -80,9 +80,10 @@ async def run(command: click.Command, *arguments: str, url: str, **env: str | No
 
 
 def started(command: str, *arguments: str, url: str, stdin: int, folder: Path) -> subprocess.Popen[str]:
-    """A command as a process of its own."""
+    """A command as a process of its own, as a terminal starts it: a runner in the background may ignore SIGINT."""
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", f"from proxy.cli.{command} import {command}; {command}()", *arguments],
+        [sys.executable, "-c", f"{heeds}; from proxy.cli.{command} import {command}; {command}()", *arguments],
         cwd=folder,
         env=environment(QUELL_ADMIN=url, QUELL_ADMIN_TOKEN=ADMIN_TOKEN),
         stdin=stdin,

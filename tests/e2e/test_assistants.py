@@ -25,6 +25,7 @@ from support.client import RawClient
 from support.proxy import RunningProxy
 from support.scripts import json_answer, sse_stream
 from support.stops import Ask, call, settled
+from support.wait import PATIENCE
 
 COMPLETE = [
     *("run.created", "run.queued", "run.in_progress", "run.step.created", "run.step.in_progress"),
@@ -386,8 +387,9 @@ async def test_a_run_behind_one_that_is_still_written(tmp_path: Path, monkeypatc
             await client.post(f"/v1/threads/{thread}/runs", {**body, "stream": True})
             await client.until(b"thread.message.delta")
             answer = await told(proxy, "POST", f"/threads/{thread}/runs", body)
-            while answer.status == 400:  # its last words are still to come
-                answer = await told(proxy, "POST", f"/threads/{thread}/runs", body)
+            async with asyncio.timeout(PATIENCE):
+                while answer.status == 400:  # its last words are still to come
+                    answer = await told(proxy, "POST", f"/threads/{thread}/runs", body)
             go.set()
         await settled(proxy)
         again = await told(proxy, "POST", f"/threads/{thread}/runs", body)

@@ -15,7 +15,7 @@ from proxy.core.partial import safe_text
 from proxy.core.request_body import BodyError
 from proxy.dialects.responses.chat import chat_messages
 from proxy.dialects.responses.draft import Draft
-from proxy.dialects.responses.history import load, size_of
+from proxy.dialects.responses.history import load
 from proxy.dialects.responses.inputs import Item, check_calls
 from proxy.dialects.responses.names import NAME, RESPONSE, fresh
 from proxy.dialects.responses.request import Asked, read_request
@@ -65,9 +65,9 @@ async def create(request: PlainRequest, desk: Desk) -> Plan | Launch:
     is_large = len(request.body) >= LARGE_BODY  # images: what is made of it would hold everybody up
     model = desk.route.model
     asked = await asyncio.to_thread(read_request, body, model) if is_large else read_request(body, model)
-    earlier = [] if asked.previous is None else await load(asked.previous, desk)
+    earlier, size = ([], 0) if asked.previous is None else await load(asked.previous, desk)
     items = [*earlier, *(item.shown for item in asked.items)]
-    is_large = is_large or size_of(earlier) >= LARGE_BODY
+    is_large = is_large or size >= LARGE_BODY
     check_calls(items, len(asked.items))
     made = _Made(fresh(RESPONSE), asked, int(desk.wall()), request.user_header or asked.user)
     asks_usage = desk.asks_usage

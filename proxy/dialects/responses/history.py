@@ -16,8 +16,10 @@ MOST_CHARACTERS: Final = 20 * 2**20
 """Of what they say, images included: about as much as one request may bring."""
 
 
-async def load(previous: str, desk: Desk) -> list[dict[str, Any]]:
-    """The items, oldest first. Instructions are no part of it: each response has its own.
+async def load(previous: str, desk: Desk) -> tuple[list[dict[str, Any]], int]:
+    """The items, oldest first, and about how many characters they are.
+
+    Instructions are no part of it: each response has its own.
 
     Raises:
         Refusal: 400, one of the responses is not there (any more), or is still being made; they are too many or large.
@@ -35,18 +37,18 @@ async def load(previous: str, desk: Desk) -> list[dict[str, Any]]:
         turns.append([*(message.content for message in messages[:-1]), *_output(answer)])
         if len(turns) > MOST:
             raise _refused(f"the conversation has more than {MOST} responses")
-        room -= size_of(turns[-1])
+        room -= _size_of(turns[-1])
         at = answer.metadata["previous"]
-    return [item for turn in reversed(turns) for item in turn]
+    return [item for turn in reversed(turns) for item in turn], MOST_CHARACTERS - room
 
 
-def size_of(value: Any) -> int:
+def _size_of(value: Any) -> int:
     """About how many characters items are: those of all texts in them."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(map(size_of, value.values()))
-    return sum(map(size_of, value)) if isinstance(value, list) else 0
+        return sum(map(_size_of, value.values()))
+    return sum(map(_size_of, value)) if isinstance(value, list) else 0
 
 
 async def _messages(response_id: str, desk: Desk, room: int) -> list[Message]:
@@ -58,7 +60,7 @@ async def _messages(response_id: str, desk: Desk, room: int) -> list[Message]:
         window = Window(PAGE, "oldest", after, most_bytes=max(room, 1))
         page, more = await desk.conversations.messages(desk.owner(NAME), response_id, window)
         found += page
-        room -= sum(size_of(message.content) for message in page)
+        room -= sum(_size_of(message.content) for message in page)
         if room < 0:
             raise _refused(f"the conversation has more than {MOST_CHARACTERS} characters")
     return found

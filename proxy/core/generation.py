@@ -4,10 +4,11 @@ Pure: the caller passes the time in. `now` is monotonic seconds, `wall` seconds 
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from proxy.core.lifecycle import ASKED_FOR, OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
 from proxy.core.partial import Partial
-from proxy.core.record import Record, TextPolicy, UsageSource
+from proxy.core.record import Record, Settlement, TextPolicy, UsageSource
 from proxy.core.usage import Usage
 
 REFUSED = 400
@@ -39,6 +40,8 @@ class Facts:
     replica: str
     started_wall: float
     started: float
+    settlement: Settlement = Settlement.PRODUCED
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,25 @@ class Counted:
 
     usage: Usage = field(default_factory=Usage)
     source: UsageSource = UsageSource.NONE
+    encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What an ended generation costs; `price` as in the record."""
+
+    cost: Decimal | None = None
+    currency: str | None = None
+    price: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """What a stop spared and what it did not, in completion tokens; see the record's fields."""
+
+    late: int | None = None
+    most: int | None = None
+    typical: int | None = None
 
 
 class Generation:
@@ -72,6 +94,8 @@ class Generation:
         "outcome",
         "partial",
         "phase",
+        "priced",
+        "spared",
         "status",
         "stop",
         "stop_phase",
@@ -96,6 +120,8 @@ class Generation:
         self.status: int | None = None
         """The HTTP status of the upstream's answer, once it came."""
         self.counted = Counted()
+        self.priced = Priced()
+        self.spared = Spared()
 
     def advance(self, phase: Phase) -> None:
         """Go on to `phase` where the table allows it; otherwise nothing happens (the end stays the end)."""
@@ -186,6 +212,8 @@ class Generation:
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             usage_source=self.counted.source,
+            cost=self.priced.cost,
+            currency=self.priced.currency,
             characters=partial.characters,
             text=partial.display_text() if self._shows_text() else None,
             text_clipped=partial.clipped,
@@ -193,6 +221,13 @@ class Generation:
             phase=self.stop_phase if stop and self.stop_phase else self.phase,
             elapsed_seconds=round(elapsed, 3),
             upstream_closed_ms=self.closed_ms if stop else None,
+            settlement=facts.settlement,
+            price=self.priced.price,
+            encoding=self.counted.encoding,
+            max_tokens=facts.max_tokens,
+            late_tokens=self.spared.late,
+            saved_most=self.spared.most,
+            saved_typical=self.spared.typical,
         )
 
     def _shows_text(self) -> bool:

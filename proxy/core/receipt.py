@@ -1,10 +1,12 @@
 """What is shown of a record: the record itself, and the receipt of a cancel (`contract.md`, sections 4 and 5)."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from proxy.core.generation import was_asked_for
 from proxy.core.lifecycle import CancelResult, Outcome, Phase
+from proxy.core.money import cost_text
 from proxy.core.record import Record
 
 TIMES = ("started_at", "first_token_at", "ended_at")
@@ -32,7 +34,8 @@ def shown(record: Record, *, text: bool = True, most: int | None = None) -> dict
         del fields["text"]
     elif record.text is not None and most is not None and len(record.text) > most:
         fields |= {"text": record.text[:most], "text_clipped": True}
-    fields["cost"] = None if record.cost is None else str(record.cost)
+    fields["cost"] = None if record.cost is None else cost_text(record.cost)
+    fields["price"] = None if record.price is None else json.loads(record.price)
     return {"object": "generation", **fields}
 
 

@@ -18,6 +18,17 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
+class Settlement(StrEnum):
+    """What a stopped generation is billed for."""
+
+    PRODUCED = "produced"
+    """The prompt, and what was produced until the stop."""
+    DRAINED = "drained"
+    """The prompt, and all that the upstream made, also behind the stop."""
+    VOID = "void"
+    """Nothing: it is recorded, and costs 0."""
+
+
 TextPolicy = Literal["none", "partial", "all"]
 """Whose answer text a record has: nobody's, that of answers that did not complete, or everybody's."""
 
@@ -28,7 +39,7 @@ class Record:
 
     `uid` is the record's own key: task ids may be used again after their generation ended, and two callers may use
     the same one. `identity` is the full name of the owner (`key_id` is what people are shown of it).
-    Times are seconds since the epoch, UTC.
+    Times are seconds since the epoch, UTC. What was saved or made late never counts in a bill.
     """
 
     uid: str
@@ -66,3 +77,16 @@ class Record:
     phase: Phase = Phase.QUEUED
     elapsed_seconds: float | None = None
     upstream_closed_ms: float | None = None
+    settlement: Settlement = Settlement.PRODUCED
+    price: str | None = None
+    """The unit prices that the cost was made with, as a JSON object, with the version of their list."""
+    encoding: str | None = None
+    """The tokenizer's encoding, where the counts come from one."""
+    max_tokens: int | None = None
+    """The most completion tokens that the request allowed."""
+    late_tokens: int | None = None
+    """Completion tokens that the upstream made behind the stop, as far as known."""
+    saved_most: int | None = None
+    """Tokens not made thanks to the stop: at most so many."""
+    saved_typical: int | None = None
+    """The same, against the median answer of that model and route."""

@@ -6,6 +6,7 @@ from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import TextPolicy
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN
+from proxy.stores.ledger_statements import SETTLED
 from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text
 
 
@@ -32,6 +33,7 @@ def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -
                 characters=len(joined) if pieces or text != "none" else None,
             )
         )
+        connection.exec_driver_sql(SETTLED, (uid,))
     connection.execute(delete(generation_text))
     return [(route, upstream) for _, route, upstream in found]
 

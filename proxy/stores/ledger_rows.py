@@ -6,11 +6,11 @@ file: no lone surrogate, no number wider than 64 bits.
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
-from proxy.core.record import Record, UsageSource
+from proxy.core.money import cost_of, cost_units
+from proxy.core.record import Record, Settlement, UsageSource
 
 Row: TypeAlias = tuple[str | int | float | None, ...]
 """The values of one row of `tables.generation`, in the order of its columns."""
@@ -62,7 +62,7 @@ def row_of(record: Record, text: str | None) -> Row:
         _count(record.cached_tokens),
         _count(record.reasoning_tokens),
         record.usage_source.value,
-        None if record.cost is None else str(record.cost),
+        None if record.cost is None else cost_units(record.cost),
         _clean(record.currency),
         _count(record.characters),
         int(record.text_clipped),
@@ -70,6 +70,13 @@ def row_of(record: Record, text: str | None) -> Row:
         record.phase.value,
         record.elapsed_seconds,
         record.upstream_closed_ms,
+        record.settlement.value,
+        record.price,
+        _clean(record.encoding),
+        _count(record.max_tokens),
+        _count(record.late_tokens),
+        _count(record.saved_most),
+        _count(record.saved_typical),
         text,
     )
 
@@ -103,7 +110,7 @@ def record_of(row: Sequence[Any]) -> Record:
         cached_tokens=row[23],
         reasoning_tokens=row[24],
         usage_source=UsageSource(row[25]),
-        cost=None if row[26] is None else Decimal(row[26]),
+        cost=None if row[26] is None else cost_of(row[26]),
         currency=row[27],
         characters=row[28],
         text_clipped=bool(row[29]),
@@ -111,7 +118,14 @@ def record_of(row: Sequence[Any]) -> Record:
         phase=Phase(row[31]),
         elapsed_seconds=row[32],
         upstream_closed_ms=row[33],
-        text=row[34],
+        settlement=Settlement(row[34]),
+        price=row[35],
+        encoding=row[36],
+        max_tokens=row[37],
+        late_tokens=row[38],
+        saved_most=row[39],
+        saved_typical=row[40],
+        text=row[41],
     )
 
 

@@ -40,6 +40,7 @@ _PURGED_AT_ONCE: Final = 200
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",  # what belongs to a record goes with it
     "PRAGMA secure_delete = ON",  # a wiped text leaves the file, also the pages that it alone had taken up
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",

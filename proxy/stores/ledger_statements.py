@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
-from proxy.stores.tables import generation, generation_text
+from proxy.stores.tables import generation, generation_text, settled
 
 _RUNNING = generation.c.outcome == literal_column("'running'")
 _UID: BindParameter[str] = bindparam("uid")
@@ -69,6 +69,16 @@ PIECE: Final = _piece()
 END: Final = _end()
 """Values: a row. Changes a running record only; one whose START was given up is put in as it ended. Without a text
 of its own it takes the pieces, joined."""
+
+SETTLED: Final = _sql(
+    insert(settled)
+    .from_select(
+        ["uid", "revision"],
+        select(generation.c.uid, literal_column("1")).where(generation.c.uid == _UID, ~_RUNNING),
+    )
+    .on_conflict_do_nothing()
+)
+"""Values: uid. Notes the end of a record that has ended, once."""
 
 DROP_PIECES: Final = _sql(delete(generation_text).where(generation_text.c.uid == _UID))
 """Values: uid."""

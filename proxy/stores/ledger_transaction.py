@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import aiosqlite
 
 from proxy.stores.ledger_gather import End, Gathered, Start
-from proxy.stores.ledger_statements import DROP_PIECES, END, PIECE, START, WITHDRAW
+from proxy.stores.ledger_statements import DROP_PIECES, END, PIECE, SETTLED, START, WITHDRAW
 
 _BEGIN = "BEGIN IMMEDIATE"
 """What can't be locked fails before anything is written."""
@@ -77,6 +77,7 @@ def _write_ends(db: sqlite3.Connection, ends: dict[str, End]) -> None:
     if unwanted := [uid for uid, end in ends.items() if end.pieces and not end.joins]:
         db.executemany(DROP_PIECES, _uids(unwanted))
     db.executemany(END, [end.row for end in ends.values()])
+    db.executemany(SETTLED, _uids(ends))
     if joined := [uid for uid, end in ends.items() if end.pieces and end.joins]:
         db.executemany(DROP_PIECES, _uids(joined))
 

@@ -1,14 +1,14 @@
 """The tables of ledger and conversations. What an existing file has is made by `migrations/`; a test compares them.
 
-Times are seconds since the epoch; costs are decimal strings, which no float rounds; tags, metadata and bodies are JSON
-objects, contents JSON values.
+Times are seconds since the epoch; costs are whole numbers of the last digit that a cost has (`core.money`); tags,
+prices, metadata and bodies are JSON objects, contents JSON values.
 """
 
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA: Final = "0003"
+SCHEMA: Final = "0004"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -46,7 +46,7 @@ generation = Table(
     Column("cached_tokens", Integer),
     Column("reasoning_tokens", Integer),
     Column("usage_source", Text, nullable=False),
-    Column("cost", Text),
+    Column("cost", Integer),
     Column("currency", Text),
     Column("characters", Integer),
     Column("text_clipped", Integer, nullable=False),
@@ -54,6 +54,13 @@ generation = Table(
     Column("phase", Text, nullable=False),
     Column("elapsed_seconds", Float),
     Column("upstream_closed_ms", Float),
+    Column("settlement", Text, nullable=False),
+    Column("price", Text),
+    Column("encoding", Text),
+    Column("max_tokens", Integer),
+    Column("late_tokens", Integer),
+    Column("saved_most", Integer),
+    Column("saved_typical", Integer),
     Column("text", Text),
 )
 
@@ -78,6 +85,43 @@ generation_text = Table(
     Column("uid", Text, primary_key=True),
     Column("offset", Integer, primary_key=True),
     Column("piece", Text, nullable=False),
+)
+
+# One row for each version of a record that is for ever: its end, written with it, and each later truth. Numbers are
+# never used again, so that whoever has read up to one has missed nothing.
+settled = Table(
+    "settled",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, ForeignKey("generation.uid", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+Index("settled_once", settled.c.uid, settled.c.revision, unique=True)
+
+# What others say later of a generation; its own numbers stay as they are.
+truth = Table(
+    "truth",
+    metadata,
+    Column("uid", Text, ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("cached_tokens", Integer),
+    Column("reasoning_tokens", Integer),
+    Column("cost", Integer),
+    Column("currency", Text),
+)
+
+# How far each consumer of `settled` has been served.
+consumer = Table(
+    "consumer",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
 )
 
 # `number` counts up with each insertion; `uid` says whose insertion a row is: a second one with the same uid is the

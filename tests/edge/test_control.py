@@ -56,6 +56,13 @@ FIELDS = {
     "elapsed_seconds",
     "upstream_closed_ms",
     "upstream_model",
+    "settlement",
+    "price",
+    "encoding",
+    "max_tokens",
+    "late_tokens",
+    "saved_most",
+    "saved_typical",
 }
 """The record's fields, as users read of them."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
-from proxy.core.record import Record, UsageSource
+from proxy.core.record import Record, Settlement, UsageSource
 from proxy.stores.ports import Ledger, RecordFilter
 from support.ledgers import a_ledger
 from support.records import a_record
@@ -59,7 +59,7 @@ def everything() -> Record:
         cached_tokens=4,
         reasoning_tokens=5,
         usage_source=UsageSource.TOKENIZER,
-        cost=Decimal("0.1234567890123456789012345678"),
+        cost=Decimal("0.123456789012"),
         currency="USD",
         characters=5,
         text="hello",
@@ -68,6 +68,13 @@ def everything() -> Record:
         phase=Phase.FINISHED,
         elapsed_seconds=1.25,
         upstream_closed_ms=1.8,
+        settlement=Settlement.DRAINED,
+        price='{"input": "2.50"}',
+        encoding="o200k_base",
+        max_tokens=1000,
+        late_tokens=7,
+        saved_most=787,
+        saved_typical=100,
     )
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
+from proxy.core.record import Settlement
 from support.conversations import ALL, OWNER, a_message, a_thread, an_item, begun, in_thread, listed
 from support.ledgers import a_ledger, rows
+from support.records import a_record
 
 DUMPS = Path(__file__).parent
 CONVERSATIONS = {"thread", "message", "message_text", "deletion"}
+ITEMS = {"item"}
 
 
 def restored(path: Path, schema: str) -> Path:
@@ -21,7 +24,7 @@ def restored(path: Path, schema: str) -> Path:
 
     In 0001: one record over, one complete, one running with two pieces of text. In 0002: that running one, a thread
     with a message that is over and one in progress with two pieces, one in progress without a thread, and the note of
-    a deletion.
+    a deletion. In 0003: all of that, a record that is complete, and an open item.
     """
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript((DUMPS / f"ledger_{schema}.sql").read_text())
@@ -71,7 +74,37 @@ async def test_a_file_of_the_second_schema_is_migrated(tmp_path: Path) -> None:
     assert rows(old) == {"message": 1}
 
 
-@pytest.mark.parametrize(("schema", "more"), [("0001", set()), ("0002", CONVERSATIONS)])
+async def test_a_file_of_the_third_schema_is_migrated(tmp_path: Path) -> None:
+    """Its records stay, and each that has ended, now or by the recovery, is settled once, in order of its end."""
+    old = restored(tmp_path / "q.db", "0003")
+    for _ in range(2):
+        async with a_ledger(old, now=7000.0) as ledger:
+            over = await ledger.find("acme", "task-over")
+            assert over is not None
+            assert (over.text, over.tags, over.prompt_tokens, over.completion_tokens) == ("kept", {"team": "ä"}, 7, 9)
+            assert (over.settlement, over.cost, over.price, over.max_tokens) == (Settlement.PRODUCED, None, None, None)
+            assert await listed(ledger.conversations) == ["r1"]
+    with closing(sqlite3.connect(old)) as connection:
+        settled = connection.execute("SELECT number, uid, revision FROM settled ORDER BY number").fetchall()
+        assert settled == [(1, "over", 1), (2, "ran", 1)]
+
+
+async def test_what_is_deleted_is_no_longer_settled(tmp_path: Path) -> None:
+    """A record that its retention deletes takes its rows in the other tables along; their numbers don't come back."""
+    async with a_ledger(tmp_path / "q.db", keep=10.0) as ledger:
+        for uid, ended in (("u1", 1001.0), ("u2", 2001.0)):
+            await ledger.begin(a_record(uid))
+            await ledger.end(a_record(uid, outcome=Outcome.COMPLETED, ended_at=ended))
+        await ledger.purge(3000.0)
+        await ledger.begin(a_record("u3"))
+        await ledger.end(a_record("u3", outcome=Outcome.COMPLETED, ended_at=3001.0))
+    with closing(sqlite3.connect(tmp_path / "q.db")) as connection:
+        assert connection.execute("SELECT number, uid FROM settled").fetchall() == [(3, "u3")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "more"), [("0001", set()), ("0002", CONVERSATIONS), ("0003", CONVERSATIONS | ITEMS)]
+)
 async def test_a_migration_is_done_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: str, more: set[str]
 ) -> None:
@@ -92,4 +125,4 @@ async def test_a_migration_is_done_as_a_whole(
         assert names == {"alembic_version", "generation", "generation_text"} | more
         assert connection.execute("SELECT count(*) FROM generation_text").fetchone() == (2,)
     async with a_ledger(old) as ledger:
-        assert await ledger.conversations.add_items(an_item())
+        assert await ledger.conversations.add_items(an_item("new"))

@@ -13,7 +13,7 @@ from proxy.core.settings import CancellationSettings, RouteSettings
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations, Owner
 from proxy.stores.ports import LedgerUnavailableError
 

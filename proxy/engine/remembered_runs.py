@@ -5,7 +5,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.engine.runs import Run
+    from proxy.engine.run import Run
 
 STALE_MOST = 1000
 """So many entries of the heap may be of runs that changed since, before it is made anew."""

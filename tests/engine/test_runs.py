@@ -14,7 +14,8 @@ from proxy.engine.canceller import Canceller
 from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
-from proxy.engine.runs import REMEMBERED_SECONDS, WAITING_SECONDS, Run, Runs
+from proxy.engine.run import WAITING_SECONDS, Run
+from proxy.engine.runs import REMEMBERED_SECONDS, Runs
 from proxy.engine.tasks import Tasks
 from proxy.stores.ledger_null import NullLedger
 

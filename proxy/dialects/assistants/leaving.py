@@ -6,7 +6,7 @@ import time
 from proxy.core.lifecycle import RunState
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import RUN_KIND, STEP_KIND, LiveRun, live_of
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Owner
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from proxy.core.conversation import Item
 from proxy.core.usage import Usage
 from proxy.dialects.assistants.ids import NAME, STEP, fresh
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations
 
 RUN_KIND: Final = "run"

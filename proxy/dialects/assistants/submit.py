@@ -23,7 +23,7 @@ from proxy.dialects.assistants.translation import RunTranslation
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import Launch, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept
 
 MAX_OUTPUTS: Final = 512

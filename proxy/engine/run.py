@@ -53,6 +53,7 @@ class Run:
 
     __slots__ = (
         "changed",
+        "held",
         "identity",
         "is_written",
         "key",
@@ -89,6 +90,8 @@ class Run:
         """The generation that lives; kept no longer, because of all that hangs on it."""
         self.past: list[Past] = []
         self.notes: dict[str, Any] = {}
+        self.held = 0
+        """Characters that it keeps in memory, see `Runs.hold`."""
         self.on_left: Callable[[Run], Awaitable[None]] | None = None
         self.on_change = on_change
         self.is_written = True

@@ -5,7 +5,7 @@ from typing import Final
 
 from proxy.core.generation import Identity
 from proxy.core.lifecycle import RunState
-from proxy.engine.remembered_runs import Names, Remembered
+from proxy.engine.remembered_runs import Held, Names, Remembered
 from proxy.engine.run import Run
 
 REMEMBERED_SECONDS: Final = 60.0
@@ -16,14 +16,25 @@ MOST_OF_ONE: Final = 5_000
 """Runs that don't work and are known all the same, in all and of one caller. Beyond it some go early, those first that
 are over: a stop of them finds nothing, and results of tools for one that waited begin a new run."""
 
+MOST_HELD: Final = 256 * 2**20
+MOST_HELD_OF_ONE: Final = 128 * 2**20
+"""Characters that runs hold in memory, in all and of one caller. Beyond it new ones are refused, and old ones stay."""
+
 
 class Runs:
     """The runs of this replica: the newest of each key of each caller."""
 
-    def __init__(self, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
+    def __init__(
+        self,
+        most: int = MOST,
+        most_of_one: int = MOST_OF_ONE,
+        most_held: int = MOST_HELD,
+        most_held_of_one: int = MOST_HELD_OF_ONE,
+    ) -> None:
         self._runs = Names()
         self._past = Names()  # by the ids of their generations: those that wait, and some that did
         self._remembered = Remembered(most, most_of_one)
+        self._held = Held(most_held, most_held_of_one)
         self._left: list[Run] = []
 
     def __iter__(self) -> Iterator[Run]:
@@ -65,6 +76,7 @@ class Runs:
         self._runs.put(identity.name, key, run)
         if found is not None:
             self._remembered.drop(found)
+            self._held.drop(found)
         return run
 
     def resume(self, identity: Identity, key: str, now: float) -> Run | None:
@@ -75,6 +87,25 @@ class Runs:
         run.go(RunState.WORKING, now)
         return run
 
+    def hold(self, run: Run, characters: int) -> bool:
+        """Let a run hold so many characters in memory, all in all; False: they are too many, and it holds what it did.
+
+        Where that is enough, runs of its caller's that are over make room.
+        """
+        if (lacking := self._held.lacking(run, characters)) > 0:
+            over = self._remembered.over(run.identity.name)
+            if lacking > sum(each.held for each in over):
+                return False
+            for each in over:
+                self._let_go(each)
+                lacking -= each.held
+                if lacking <= 0:
+                    break
+        self._held.drop(run)
+        run.held = characters
+        self._held.put(run)
+        return True
+
     def forget(self, run: Run) -> None:
         """A run that never came to a generation: its key names again what it did before. A stop of it holds there."""
         if not self._is_current(run):
@@ -82,6 +113,7 @@ class Runs:
         self._let_go(run)
         if (before := run.replaces) is not None:
             self._runs.put(before.identity.name, before.key, before)
+            self._held.put(before)
             self._changed(before)
             if run.stop is not None and run.stopped_at is not None:
                 before.request_stop(run.stop, run.stopped_at)
@@ -119,6 +151,7 @@ class Runs:
 
     def _let_go(self, run: Run) -> None:
         self._remembered.drop(run)
+        self._held.drop(run)
         self._forget_past(run)
         self._runs.drop(run.identity.name, run.key, run)
 

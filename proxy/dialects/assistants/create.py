@@ -1,5 +1,6 @@
 """`POST /threads/{id}/runs` and `POST /threads/runs`: from a request to the run and its first generation."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,8 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
         model_options=said_of(asked, assistant),
     )
     run = _begin(live, request, desk)
+    live.size = await worked_out(len(request.body), lambda: len(json.dumps(live.run)))
+    desk.hold(run, live.size)
     earlier = [] if place.thread is not None else await history.load(place.thread_id, live.run, desk)
     newest_first = [*reversed(place.brought), *earlier]
     size = history.size_of(newest_first)

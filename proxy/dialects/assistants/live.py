@@ -40,6 +40,8 @@ class LiveRun:
     """What the model called, and what came back, in the upstream's words."""
     said: str = ""
     """What it said beside the calls that wait for their results."""
+    size: int = 0
+    """Characters of the run, as it began."""
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
 

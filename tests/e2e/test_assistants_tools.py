@@ -9,6 +9,7 @@ import pytest
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import submit
 from proxy.stores.conversations import Owner
+from proxy.stores.ports import LedgerUnavailableError
 from support.assistants import (
     TOOL,
     a_run,
@@ -307,6 +308,31 @@ async def test_a_cancel_during_a_refused_submit(tmp_path: Path, monkeypatch: pyt
         item = await store.find_item(Owner("anonymous", "assistants"), "run", run)
     assert item is not None
     assert (item.body["status"], item.is_open) == ("cancelled", False)
+
+
+async def test_a_start_that_fails_behind_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the START of the next generation fails, the run says the same on disk as to its client: it failed."""
+
+    def begin(*_: Any) -> "asyncio.Future[None]":
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(LedgerUnavailableError("late"))
+        return failed
+
+    async with served(sse_stream(tool_events(TWO[0])), tmp_path) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        run = (await a_run(proxy, thread, assistant))["id"]
+        await settled(proxy)
+        at = f"/threads/{thread}/runs/{run}"
+        with monkeypatch.context() as patch:
+            patch.setattr(type(proxy.app.engine.ledger), "begin", begin)
+            error_of(await told(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": OUTPUTS[1:]}), 503)
+            await settled(proxy)
+        shown = [await ask(proxy, "GET", at), *(await ask(proxy, "GET", f"{at}/steps"))["data"]]
+        store, owner = proxy.app.engine.conversations, Owner("anonymous", "assistants")
+        kinds = ("run", "step")
+        items = [await store.find_item(owner, kind, each["id"]) for kind, each in zip(kinds, shown, strict=True)]
+    assert [each["status"] for each in shown] == ["failed", "completed"]
+    assert [(item.body, item.is_open) for item in items if item is not None] == [(each, False) for each in shown]
 
 
 async def test_a_refused_submit_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

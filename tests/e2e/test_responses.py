@@ -213,9 +213,11 @@ async def test_delete(tmp_path: Path) -> None:
     assert [answer.status for answer in gone] == [404] * 5
 
 
-async def test_what_is_not_stored(tmp_path: Path) -> None:
-    """With `store: false` nothing can be read later; it can be stopped while it lives, and again afterwards."""
-    async with served(events_then_hang(SAID), tmp_path) as (proxy, _), RawClient(proxy.port) as client:
+@pytest.mark.parametrize(("kept", "shown"), [("partial", text(8)), ("none", "")])
+async def test_what_is_not_stored(tmp_path: Path, kept: str, shown: str) -> None:
+    """With `store: false` nothing can be read later; it can be stopped, and again, with what is kept of its text."""
+    serving = served(events_then_hang(SAID), tmp_path, ledger={"text": kept})
+    async with serving as (proxy, _), RawClient(proxy.port) as client:
         response_id = await begin(client, store=False)
         await client.until(b"output_text.delta", 16)
         assert (await send(proxy, "GET", f"{ROOT}/{response_id}")).status == 404
@@ -223,7 +225,7 @@ async def test_what_is_not_stored(tmp_path: Path) -> None:
         await settled(proxy)
         second = await cancel(proxy, response_id)
         stream = await client.answer()
-    assert (first.status, first.json()["status"], text_of(first.json())) == (200, "cancelled", text(8))
+    assert (first.status, first.json()["status"], text_of(first.json())) == (200, "cancelled", shown)
     assert second.body == first.body
     assert types(told(stream.body))[-1] == "cancelled"
 

@@ -32,6 +32,8 @@ from support.stops import call, settled
 
 TWO = (("call_a", "look_up", '{"q": "rain"}'), ("call_b", "look_up", '{"q": "snow"}'))
 OUTPUTS = [{"tool_call_id": "call_b", "output": "white"}, {"tool_call_id": "call_a", "output": "wet"}]
+HALF = "half"
+"""Stands for an id that is half a surrogate pair, which only JSON's escapes can say."""
 
 
 async def stream(proxy: RunningProxy, path: str, body: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -129,6 +131,35 @@ async def test_deltas_of_calls(tmp_path: Path) -> None:
         {"name": "see", "arguments": '{"a":1}'},
     ]
     assert [each["id"] for each in required] == [each["id"] for each in deltas if "id" in each]
+
+
+@pytest.mark.parametrize("ids", [("x" * 257, "x" * 256), ("call_a", "call_a"), (HALF, "call_a")])
+async def test_ids_that_no_client_can_send_back(tmp_path: Path, ids: tuple[str, str]) -> None:
+    """A call whose id is too long, used before or no text gets one of ours: in stream, run, step, and upstream."""
+    called = tool_events(*((ident, "look_up", "{}") for ident in ids))
+    called = [each.replace(HALF.encode(), rb"\ud800") for each in called]
+    script = in_turn(sse_stream(called), sse_stream(chat_events(1)))
+    async with served(script, tmp_path) as (proxy, up):
+        assistant, thread = await an_assistant(proxy, tools=[TOOL]), await a_thread(proxy, "Hello")
+        events = await stream(proxy, f"/threads/{thread}/runs", {"assistant_id": assistant})
+        run = events[-1][1]
+        shown = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
+        outputs = [{"tool_call_id": ident, "output": str(number)} for number, ident in enumerate(shown)]
+        at = f"/threads/{thread}/runs/{run['id']}"
+        await ask(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": outputs})
+        await settled(proxy)
+        step = (await ask(proxy, "GET", f"{at}/steps?order=asc"))["data"][0]["step_details"]
+        asked, *came = sent(up)["messages"][-3:]
+    deltas = [value["delta"]["step_details"]["tool_calls"][0] for name, value in events if name.endswith("step.delta")]
+    fit = [ident for ident in ("x" * 256, "call_a") if ident in ids]
+    assert [ident for ident in shown if ident in ids] == fit
+    assert len({ident for ident in shown if ident not in ids and ident.startswith("call_")}) == 1
+    assert [each["id"] for each in deltas if "id" in each] == shown
+    assert [(call["id"], call["function"]["output"]) for call in step["tool_calls"]] == [
+        (shown[0], "0"),
+        (shown[1], "1"),
+    ]
+    assert [call["id"] for call in asked["tool_calls"]] == [each["tool_call_id"] for each in came] == shown
 
 
 async def test_results_that_are_none(tmp_path: Path) -> None:

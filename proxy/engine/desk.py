@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
@@ -17,6 +17,8 @@ from proxy.engine.relay import Relay
 from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations, Owner
 from proxy.stores.ports import LedgerUnavailableError
+
+T = TypeVar("T")
 
 LARGE_BODY: Final = 256 * 1024
 """A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
@@ -109,6 +111,10 @@ class Desk:
     async def wipe(self, uid: str) -> None:
         """Delete the text of a generation from record and tape, see `Engine.wipe`."""
         await self._engine.wipe(uid)
+
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Do something to its end although this request's client leaves; `name` is for the log."""
+        return await self._engine.carry_out(work, name)
 
     async def delete_thread(self, owner: Owner, thread_id: str) -> bool:
         """Delete a thread with all that is in it, see `Engine.delete_thread`."""

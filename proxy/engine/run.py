@@ -45,8 +45,8 @@ class Run:
     `waits_until`, in monotonic seconds, bounds its waiting for the results of tools; None: `WAITING_SECONDS` do.
 
     `on_left` is the dialect's too: awaited when the run ends although no generation of it ended so, because it was
-    stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them (`ENDED`). It is
-    awaited again when somebody asks for an end that could not be written, see `LeftRuns`.
+    stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them, or the dialect ended
+    it then (`ENDED`). It is awaited again when somebody asks for an end that could not be written, see `LeftRuns`.
 
     `on_change` is told of each new state.
     """

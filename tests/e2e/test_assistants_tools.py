@@ -188,53 +188,6 @@ async def test_results_that_are_none(tmp_path: Path) -> None:
     assert unknown["message"] == "No run found with id 'run_x'."
 
 
-async def test_outputs_of_all_rounds_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The outputs of all rounds of a run together have a bound: beyond it they are refused, and the run waits on."""
-    monkeypatch.setattr(submit, "MAX_CHARACTERS", 10)
-    script = in_turn(sse_stream(tool_events(TWO[0])), sse_stream(tool_events(TWO[1])), sse_stream(chat_events(1)))
-    async with served(script, tmp_path) as (proxy, _):
-        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
-        run = (await a_run(proxy, thread, assistant))["id"]
-        at, path = f"/threads/{thread}/runs/{run}", f"/threads/{thread}/runs/{run}/submit_tool_outputs"
-        await settled(proxy)
-        await ask(proxy, "POST", path, {"tool_outputs": [{"tool_call_id": "call_a", "output": "1234567"}]})
-        await settled(proxy)
-        large = {"tool_outputs": [{"tool_call_id": "call_b", "output": "1234"}]}
-        error = error_of(await told(proxy, "POST", path, large), 400)
-        waiting = await ask(proxy, "GET", at)
-        await ask(proxy, "POST", path, {"tool_outputs": [{"tool_call_id": "call_b", "output": "123"}]})
-        await settled(proxy)
-        over = await ask(proxy, "GET", at)
-    assert error["param"] == "tool_outputs"
-    assert "at most 10 characters in all outputs of the run; with these there are 11" in error["message"]
-    assert (waiting["status"], over["status"]) == ("requires_action", "completed")
-
-
-async def test_runs_hold_as_much_as_they_may(tmp_path: Path) -> None:
-    """Where runs hold too much, outputs and new runs get 503, and the run that waits goes on when there is room."""
-    script = in_turn(sse_stream(tool_events(TWO[0])), sse_stream(chat_events(1)))
-    async with served(script, tmp_path) as (proxy, up):
-        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
-        run = (await a_run(proxy, thread, assistant))["id"]
-        await settled(proxy)
-        at, path = f"/threads/{thread}/runs/{run}", f"/threads/{thread}/runs/{run}/submit_tool_outputs"
-        proxy.app.engine.runs._held._most = proxy.app.engine.runs._held._all
-        fresh = {"assistant_id": assistant, "thread": {"messages": []}}
-        refused = [
-            await told(proxy, "POST", path, {"tool_outputs": OUTPUTS[1:]}),
-            await told(proxy, "POST", "/threads/runs", fresh),
-        ]
-        waiting = await ask(proxy, "GET", at)
-        proxy.app.engine.runs._held._most = 10_000
-        await ask(proxy, "POST", path, {"tool_outputs": OUTPUTS[1:]})
-        await settled(proxy)
-        over = await ask(proxy, "GET", at)
-    for answer in refused:
-        assert error_of(answer, 503)["code"] == "overloaded"
-        assert answer.header("retry-after") == "5"
-    assert (waiting["status"], over["status"], len(up.requests)) == ("requires_action", "completed", 2)
-
-
 async def test_results_for_a_run_that_wants_none(tmp_path: Path) -> None:
     """A run that does not wait for results takes none."""
     async with served(sse_stream(chat_events(1)), tmp_path) as (proxy, _):
@@ -292,27 +245,6 @@ async def test_calls_that_were_cut(tmp_path: Path) -> None:
     assert names(again)[-1] == "run.incomplete"
 
 
-async def test_a_bound_that_tools_use_up(tmp_path: Path) -> None:
-    """A run whose prompt tokens are used up by its rounds ends incomplete, with the results on their step."""
-    usage = sse({"choices": [], "usage": {"prompt_tokens": 250, "completion_tokens": 300, "total_tokens": 550}})
-    events = [*tool_events(TWO[0])[:-1], usage, b"data: [DONE]\n\n"]
-    bounds: list[dict[str, int]] = [{"max_prompt_tokens": 256}, {"max_completion_tokens": 256}]
-    async with served(sse_stream(events), tmp_path) as (proxy, up):
-        for bound in bounds:
-            assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
-            run = (await a_run(proxy, thread, assistant, **bound))["id"]
-            await settled(proxy)
-            at = f"/threads/{thread}/runs/{run}"
-            over = await ask(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": OUTPUTS[1:]})
-            steps = await ask(proxy, "GET", f"{at}/steps")
-            free = await told(proxy, "POST", f"/threads/{thread}/messages", {"role": "user", "content": "x"})
-            assert (over["status"], over["incomplete_details"]) == ("incomplete", {"reason": next(iter(bound))})
-            assert over["usage"]["total_tokens"] == 550
-            assert steps["data"][0]["step_details"]["tool_calls"][0]["function"]["output"] == "wet"
-            assert free.status == 200
-    assert len(up.requests) == 2
-
-
 async def test_a_cancel_during_a_refused_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is cancelled while its results are refused is cancelled in the store too, for any later reader."""
     begun, go = asyncio.Event(), asyncio.Event()
@@ -364,25 +296,6 @@ async def test_a_start_that_fails_behind_the_outputs(tmp_path: Path, monkeypatch
         items = [await store.find_item(owner, kind, each["id"]) for kind, each in zip(kinds, shown, strict=True)]
     assert [each["status"] for each in shown] == ["failed", "completed"]
     assert [(item.body, item.is_open) for item in items if item is not None] == [(each, False) for each in shown]
-
-
-async def test_a_refused_submit_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outputs of which no generation came are not held: the run waits as before."""
-
-    async def refused(*_: Any) -> None:
-        raise Refusal.bad_request("unfit", "It can't be said to this model.")
-
-    async with served(sse_stream(tool_events(*TWO)), tmp_path) as (proxy, _):
-        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
-        run = (await a_run(proxy, thread, assistant))["id"]
-        await settled(proxy)
-        waiting = proxy.app.engine.runs.find("anonymous", thread)
-        assert waiting is not None
-        before = waiting.state, waiting.held
-        monkeypatch.setattr(submit, "worked_out", _second_refused(refused))
-        path = f"/threads/{thread}/runs/{run}/submit_tool_outputs"
-        error_of(await told(proxy, "POST", path, {"tool_outputs": OUTPUTS}), 400)
-        assert (waiting.state, waiting.held) == before
 
 
 def _second_refused(refused: Any) -> Any:

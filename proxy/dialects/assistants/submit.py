@@ -16,7 +16,6 @@ from proxy.dialects.assistants.generation import (
     started,
     worked_out,
 )
-from proxy.dialects.assistants.leaving import keep
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
@@ -58,7 +57,7 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
         raise takes_no_outputs((await look(thread_id, run_id, desk))["status"])
     if chat is None or (completion is not None and completion < 1):
         said = _end(run, live, results, "max_prompt_tokens" if chat is None else "max_completion_tokens", desk)
-        await keep(live)
+        await desk.leave_run(run)
         return said.reply(live, streams=streams)
     desk.resume_run(thread_id)
     desk.hold(run, live.size + history.characters(rounds))

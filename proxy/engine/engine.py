@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 
@@ -36,6 +37,8 @@ from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,10 @@ class Engine:
         self.registry.wipe(uid)
         await self.ledger.wipe_text(uid)
 
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Do something to its end although whoever asked for it leaves; the end of the process waits for it too."""
+        return await asyncio.shield(self._relays.start(work, name))
+
     async def delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
         """Delete a thread, stop what runs in it, and let its texts be nowhere; False when there is none.
 
@@ -161,8 +168,7 @@ class Engine:
         Raises:
             LedgerUnavailableError: the store can't be written now.
         """
-        deleting = self._relays.start(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
-        return bool(await asyncio.shield(deleting))
+        return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
 
     async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
         uids = await self.conversations.delete_thread(owner, thread_id)
@@ -184,7 +190,7 @@ class Engine:
         Raises:
             LedgerUnavailableError: the store can't be written now.
         """
-        await asyncio.shield(self._relays.start(self._delete_messages(owner, message_ids), "delete messages"))
+        await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
 
     async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> None:
         for uid in await self.conversations.delete_messages(owner, *message_ids):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept, Translation
 from proxy.wire.base import Wire
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.config_file.claims import find_claims
+from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.settings import Address, RouteSettings, Settings
@@ -50,6 +51,7 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
     for name, upstream in settings.upstreams.items():
         if _calls_itself(upstream.base_url, settings.listen):
             findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
+    find_misfits(settings, findings)
 
 
 def find_warnings(settings: Settings, findings: Findings) -> None:

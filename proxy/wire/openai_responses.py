@@ -75,6 +75,10 @@ class OpenAIResponses:
         """See `Wire`."""
         return body
 
+    def countable(self, body: bytes) -> bytes:
+        """See `Wire`."""
+        return body
+
     def is_extra_usage(self, data: bytes) -> bool:
         """See `Wire`."""
         return False

@@ -17,7 +17,6 @@ _MAX_MESSAGE: Final = 1000
 _DECODER: Final = msgspec.json.Decoder()
 _BETWEEN: Final = " \t\r\n,["
 """What stands between the answers of a stream that came as one array."""
-_ARRAY_END: Final = "]"
 
 
 def read(data: bytes) -> dict[str, Any] | None:
@@ -75,7 +74,7 @@ def _answers(body: bytes) -> tuple[list[dict[str, Any]], bool]:
             break
         if isinstance(value, dict):
             found.append(value)
-    return found, text[at:].strip() in (_ARRAY_END if text.lstrip().startswith("[") else "")
+    return found, text[at:].strip() == ("]" if text.lstrip().startswith("[") else "")
 
 
 def fold(found: dict[str, Any], partial: Partial) -> None:

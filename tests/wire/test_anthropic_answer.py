@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from proxy.core.sse import Framer
-from proxy.wire.anthropic_answer import AnthropicAnswerFold
 from proxy.wire.answer import AnswerTooLargeError
+from proxy.wire.anthropic_answer import AnthropicAnswerFold
 from support.messages import block, end, event, message, message_events, start, text_block, whole
 from support.recordings import recorded
 

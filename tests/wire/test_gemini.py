@@ -217,7 +217,7 @@ ARRAY = json.dumps(answers(4), indent=1).encode()
     ],
 )
 def test_whole_answers(body: bytes, said: str, complete: bool) -> None:
-    """A whole answer gives its text, also as the array of a stream that was not asked for as events, as far as it came."""
+    """A whole answer gives its text; the array of a stream that is not sent as events does so as far as it came."""
     partial = Partial()
     WIRE.fold_answer(body, partial)
     assert (partial.text(), partial.complete(eof_clean=True)) == (said, complete)

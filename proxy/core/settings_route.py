@@ -79,7 +79,7 @@ class RouteSettings(Section):
         """The names of what serves requests, in order, given the upstream's `format`.
 
         An emulation goes before the dialect that would pass its requests on. On an upstream of Gemini's format,
-        `openai` stands for passing that API through.
+        `openai` stands for passing that API through as well.
         """
         return tuple(name for dialect in self.dialects for name in self._servants(dialect, wire_format))
 
@@ -87,7 +87,7 @@ class RouteSettings(Section):
         if dialect != "openai":
             return (dialect,)
         if wire_format == GEMINI:
-            return (GEMINI,)
+            return (GEMINI, dialect)
         return (dialect,) if self.responses == "pass" else (EMULATION, dialect)
 
     @model_validator(mode="after")

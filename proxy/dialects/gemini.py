@@ -1,4 +1,4 @@
-"""Gemini's API, passed through: what serves an `openai` route whose upstream has `format: gemini`.
+"""Gemini's API, passed through: what serves an `openai` route first whose upstream has `format: gemini`.
 
 Source: Google's API reference. Its two calls that generate are understood, the rest goes by. A generation is stopped by
 the native routes, under the `responseId` that its first answer names too.

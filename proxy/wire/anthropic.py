@@ -13,8 +13,9 @@ from typing import Any, Final
 from proxy.core import sse
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
-from proxy.wire.anthropic_fold import blocks_of, fold_event, fold_whole, read
+from proxy.wire.anthropic_fold import blocks_of, fold_event, fold_whole
 from proxy.wire.anthropic_shapes import PREFIX, error_type, event, message_start, stop_reason
+from proxy.wire.chunks import read_quickly
 from proxy.wire.openai_fold import DONE, usable_id
 
 _STATUS_OF: Final = {"upstream_idle_timeout": 504, "upstream_total_timeout": 504}
@@ -81,7 +82,7 @@ class AnthropicMessages:
 
     def countable(self, body: bytes) -> bytes:
         """See `Wire`. The system prompt stands beside the messages here."""
-        request = read(body) or {}
+        request = read_quickly(body) or {}
         messages = request.get("messages")
         system: list[Any] = [{"role": "system", "content": request["system"]}] if request.get("system") else []
         return json.dumps({"messages": system + (messages if isinstance(messages, list) else [])}).encode()
@@ -89,7 +90,7 @@ class AnthropicMessages:
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""
         for each in sse.events(block, at_start=True):
-            message = (read(each.data) or {}).get("message")
+            message = (read_quickly(each.data) or {}).get("message")
             ident = message.get("id") if isinstance(message, dict) else None
             if isinstance(ident, str) and (usable := usable_id(ident)):
                 return usable

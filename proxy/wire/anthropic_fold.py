@@ -6,18 +6,16 @@ All text is the partial's choice 0; blocks of text follow each other without any
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from proxy.core.partial import Partial, StreamError, safe_text
-from proxy.core.usage import Usage, read_usage
-from proxy.wire.chunks import read_object
+from proxy.core.usage import Usage, count_in, read_usage
+from proxy.wire.chunks import compact_json, read_quickly
 from proxy.wire.openai_fold import DONE, MAX_ID, usable_id
 
 MOST_BLOCKS: Final = 512
 """Open blocks that are told apart; the API opens one at a time."""
 
+_COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _MAX_MESSAGE: Final = 1000
-_DECODER: Final = msgspec.json.Decoder()
 
 
 @dataclass(slots=True)
@@ -36,22 +34,13 @@ def blocks_of(partial: Partial) -> Blocks:
     return found
 
 
-def read(data: bytes) -> dict[str, Any] | None:
-    """A JSON object; None when it is none."""
-    try:
-        found = _DECODER.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return read_object(data)
-    return found if isinstance(found, dict) else None
-
-
 def fold_event(data: bytes, partial: Partial) -> None:
     """Fold the data of one event. Kinds that are not known here are passed over, as the API asks of its clients."""
     if partial.done:
         partial.trailing = True
     elif data.strip() == DONE:  # no part of the API, but some servers end every stream so
         partial.done = True
-    elif (event := read(data)) is None:
+    elif (event := read_quickly(data)) is None:
         partial.bad_events += bool(data.strip())
     else:
         _fold(event, partial)
@@ -59,7 +48,7 @@ def fold_event(data: bytes, partial: Partial) -> None:
 
 def fold_whole(body: bytes, partial: Partial) -> None:
     """Fold a whole message, or an error in its place."""
-    found = read(body)
+    found = read_quickly(body)
     if found is None:
         partial.bad_events += 1
         return
@@ -131,7 +120,11 @@ def _fold_block(block: dict[str, Any], index: int, partial: Partial) -> None:
     elif kind.endswith("tool_use"):
         given = block.get("input")
         partial.add_tool_call(
-            0, index, ident=_text(block, "id"), name=_text(block, "name"), arguments=_written(given) if given else ""
+            0,
+            index,
+            ident=_text(block, "id"),
+            name=_text(block, "name"),
+            arguments=compact_json(given) if given else "",
         )
 
 
@@ -174,31 +167,14 @@ def _usage(found: object) -> Usage | None:
     """
     if not isinstance(found, dict):
         return read_usage(found)
-    taken = found.get("cache_read_input_tokens")
     details = found.get("output_tokens_details")
-    usage = read_usage(
-        {
-            "prompt_tokens": found.get("input_tokens"),
-            "completion_tokens": found.get("output_tokens"),
-            "prompt_tokens_details": {"cached_tokens": taken},
-            "completion_tokens_details": {
-                "reasoning_tokens": details.get("thinking_tokens") if isinstance(details, dict) else None
-            },
-        }
-    )
-    written = read_usage({"prompt_tokens": found.get("cache_creation_input_tokens")})
-    if usage is None or written is None:
-        return usage
-    prompt = usage.prompt_tokens
+    values = [found.get(name) for name in _COUNTS]
+    values.append(details.get("thinking_tokens") if isinstance(details, dict) else None)
+    prompt, output, taken, written, thought = map(count_in, values)
     if prompt is not None:
-        prompt += (usage.cached_tokens or 0) + (written.prompt_tokens or 0)
-    return Usage(
-        prompt,
-        usage.completion_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        usage.invalid or written.invalid,
-    )
+        prompt += (taken or 0) + (written or 0)
+    invalid = any(value is not None and count_in(value) is None for value in values)
+    return Usage(prompt, output, taken, thought, invalid)
 
 
 def _note_error(error: object, partial: Partial) -> None:
@@ -214,13 +190,6 @@ def _index(event: dict[str, Any], partial: Partial) -> int:
     """The block that an event is about; of a server that does not say it, the one that was opened last."""
     index = event.get("index")
     return index if type(index) is int else next(reversed(blocks_of(partial).open), 0)
-
-
-def _written(value: object) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return ""
 
 
 def _object(found: dict[str, Any], key: str) -> dict[str, Any]:

@@ -31,10 +31,15 @@ class Gemini:
         if not block:
             return
         at_start, partial.at_start = partial.at_start, False
+        data = sse.plain_data(block.replace(b"\r\n", b"\n"))  # the API ends lines so; within JSON there is no such byte
+        if data is not None:
+            for each in data:
+                fold_event(each, partial)
+            return
         for number, (raw, counts) in enumerate(sse.slices(block, at_start=at_start)):
             if counts:
-                for each in sse.events(raw, at_start=at_start and not number):
-                    fold_event(each.data, partial)
+                for event in sse.events(raw, at_start=at_start and not number):
+                    fold_event(event.data, partial)
             else:
                 fold_bare(raw, partial)
 

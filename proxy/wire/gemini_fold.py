@@ -9,12 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from proxy.core.partial import Partial, StreamError, safe_text
-from proxy.core.usage import Usage, read_usage
-from proxy.wire.chunks import read_object
+from proxy.core.usage import Usage, count_in, read_usage
+from proxy.wire.chunks import compact_json, read_object
 from proxy.wire.openai_fold import DONE, MAX_ID, usable_id
 
 _MAX_MESSAGE: Final = 1000
 _DECODER: Final = msgspec.json.Decoder()
+_COUNTS: Final = (
+    *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+    "cachedContentTokenCount",
+)
 _BETWEEN: Final = " \t\r\n,["
 """What stands between the answers of a stream that came as one array."""
 
@@ -116,7 +120,7 @@ def _fold_part(part: dict[str, Any], index: int, partial: Partial) -> None:
             partial.add_content(index, text)
     call, code = part.get("functionCall"), part.get("executableCode")
     if isinstance(call, dict):
-        _add_call(index, partial, call, _written(call.get("args") or {}))
+        _add_call(index, partial, call, compact_json(call.get("args") or {}))
     if isinstance(code, dict):  # what the model has run while it answers; the result is not its own words
         _add_call(index, partial, {"name": "executableCode"}, _text(code, "code"))
 
@@ -145,16 +149,14 @@ def _usage(found: object) -> Usage | None:
     """
     if not isinstance(found, dict):
         return read_usage(found)
-    names = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    read_each = [read_usage({"prompt_tokens": found.get(name)}) or Usage() for name in names]
-    cached = read_usage({"prompt_tokens": found.get("cachedContentTokenCount")}) or Usage()
-    prompt, tools, said, thought = (each.prompt_tokens for each in read_each)
+    values = [found.get(name) for name in _COUNTS]
+    prompt, tools, said, thought, cached = map(count_in, values)
     return Usage(
         None if prompt is None else prompt + (tools or 0),
         None if said is None and thought is None else (said or 0) + (thought or 0),
-        cached.prompt_tokens,
+        cached,
         thought,
-        any(each.invalid for each in (*read_each, cached)),
+        any(value is not None and count_in(value) is None for value in values),
     )
 
 
@@ -168,13 +170,6 @@ def note_error(error: object, partial: Partial) -> None:
             type=safe_text(_text(found, "status")[:MAX_ID]),
             code=safe_text(str(code)[:MAX_ID]) if isinstance(code, int | str) else "",
         )
-
-
-def _written(value: object) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return ""
 
 
 def _text(found: dict[str, Any], key: str) -> str:

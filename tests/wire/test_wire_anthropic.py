@@ -234,7 +234,7 @@ def test_whole_answers(body: bytes, said: str, usage: Usage | None, complete: bo
 
 def test_whole_tools() -> None:
     """The calls of a whole message have their input as arguments."""
-    content = [
+    content: list[dict[str, Any]] = [
         {"type": "thinking", "thinking": "Hm", "signature": "x"},
         {"type": "tool_use", "id": "t", "name": "look", "input": {"x": 1}},
     ]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.config_file.claims import find_claims
+from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.settings import Address, RouteSettings, Settings
@@ -18,7 +19,7 @@ from proxy.core.templates import VARIABLE, variables
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})
 """The dialects that pass every path on; of a translated one only its own calls go up."""
-_CALL = "/chat/completions"
+_CALLS = ("/chat/completions", "/messages")
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
 
@@ -50,6 +51,7 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
     for name, upstream in settings.upstreams.items():
         if _calls_itself(upstream.base_url, settings.listen):
             findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
+    find_misfits(settings, findings)
 
 
 def find_warnings(settings: Settings, findings: Findings) -> None:
@@ -66,8 +68,8 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
         if upstream.on_stop == "close" and upstream.bills_after_close == "yes":
             message = "yes, with on_stop: close: a stop saves nothing here; on_stop: drain reads on for the usage"
             findings.warn((*loc, "bills_after_close"), message)
-        if upstream.base_url.endswith(_CALL):
-            message = f"request paths are added at its end, {_CALL} too: cut {_CALL} off, so that it ends like …/v1"
+        for call in (call for call in _CALLS if upstream.base_url.endswith(call)):
+            message = f"request paths are added at its end, {call} too: cut {call} off, so that it ends like …/v1"
             findings.warn((*loc, "base_url"), message)
         if name not in used:
             findings.warn(loc, "no route uses this upstream")

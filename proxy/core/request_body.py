@@ -67,9 +67,9 @@ def parse_model_call(raw: bytes) -> ModelCall:
     options = body.get("stream_options")
     n = body.get("n")
     return ModelCall(
-        model=_name(body, "model", MAX_MODEL),
+        model=name_in(body, "model", MAX_MODEL),
         stream=bool(stream),
-        user=_name(body, "user", MAX_USER),
+        user=name_in(body, "user", MAX_USER),
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         n=n if type(n) is int and n > 0 else 1,
         body=body,
@@ -170,7 +170,12 @@ def _too_deep() -> BodyError:
     return BodyError("invalid_json", f"The body is nested too deeply; {MAX_DEPTH} levels are allowed.")
 
 
-def _name(body: dict[str, Any], key: str, most: int) -> str | None:
+def name_in(body: dict[str, Any], key: str, most: int) -> str | None:
+    """A field that names something, if it is there: a text of at most so many characters that can be shown.
+
+    Raises:
+        BodyError: `invalid_type` or `invalid_value`.
+    """
     value = body.get(key)
     if value is None:
         return None

@@ -5,7 +5,7 @@ reads. Everything of the settings is imported from here.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -114,10 +114,6 @@ def masked(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-SERVED_DIALECTS: Final = frozenset({"openai", "dify", "async_messages", "aitronos", "assistants"})
-"""The dialects that this version serves; the composition root's list has the same ones."""
-
-
 def not_built_yet(settings: Settings) -> list[str]:
     """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
     return [
@@ -129,8 +125,6 @@ def not_built_yet(settings: Settings) -> list[str]:
 def _unserved_upstreams(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         at = f"upstreams.{name}"
-        if upstream.format != "openai":
-            yield f"{at}.format: {upstream.format}"
         if upstream.on_stop != "close":
             yield f"{at}.on_stop: {upstream.on_stop}"
         if upstream.usage == "continuous":
@@ -142,7 +136,6 @@ def _unserved_upstreams(settings: Settings) -> Iterator[str]:
 def _unserved_routes(settings: Settings) -> Iterator[str]:
     for index, route in enumerate(settings.routes):
         at = f"routes[{index}]"
-        yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect not in SERVED_DIALECTS)
         if route.settlement != "produced":
             yield f"{at}.settlement: {route.settlement}"
 

@@ -12,7 +12,7 @@ from proxy.core.headers import HeaderPair, credential_headers, identity_of
 from proxy.core.routing import RouteTable
 from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
-from proxy.engine.dialect import Dialect, Endpoint, Refuse
+from proxy.engine.dialect import Dialect, Endpoint, who_serves
 from proxy.engine.plan import Rules
 from proxy.engine.upstream import Upstream
 
@@ -33,15 +33,8 @@ class Served:
     """What replaces the caller's credential; None: the caller's own goes up."""
 
     def endpoint(self, method: str, rest: str) -> tuple[Dialect, Endpoint]:
-        """Which dialect serves a request, and as what: the first one that knows it, be it to refuse it."""
-        for dialect in self.dialects:
-            try:
-                found = dialect.endpoint(method, rest)
-            except Refusal as refusal:
-                found = Refuse(refusal)
-            if found is not None:
-                return dialect, found
-        return self.dialects[0], Refuse(Refusal.not_found())
+        """Which dialect serves a request, and as what; see `who_serves`."""
+        return who_serves(self.dialects, method, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ class Runtime:
             )
         else:  # our own keys mean nothing to the provider, so they stay here
             credentials = () if settings.keys else None
-        served = tuple(dialects[name] for name in route.serving)
+        served = tuple(dialects[name] for name in route.serving(upstream.settings.format))
         host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
         return Served(route, served, upstream, rules, host, credentials)
 

@@ -1,6 +1,8 @@
 """The settler: counts an ended generation, writes its record once, and lets it go."""
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -12,6 +14,7 @@ from proxy.engine.counting import Counter, encoding_for
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.metrics import Metrics
+from proxy.engine.plan import Plan
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
 from proxy.stores.ports import Ledger, LedgerUnavailableError
@@ -19,6 +22,8 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 log = structlog.get_logger()
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
+LARGE_BODY = 256 * 1024
+"""A request from here on is taken apart in a thread: it would hold everybody up for milliseconds."""
 NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
 NOT_BILLED = frozenset(
     {
@@ -58,7 +63,11 @@ class Settler:
         self._now = now
 
     async def count(self, relay: Relay) -> None:
-        """Write the token counts into the ended generation: the upstream's own, else counted from the texts."""
+        """Write the token counts into the ended generation: the upstream's own, else counted from the texts.
+
+        Of a stream that broke off an upstream may have counted the prompt alone; then the answer's text is counted
+        here, and the source says so.
+        """
         try:
             relay.generation.counted = await self._counted(relay)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
@@ -75,15 +84,23 @@ class Settler:
         if not plan.counts or _not_billed(generation) or _never_sent(relay):
             return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
-        prompt, _ = await self._counter.count_prompt(plan.body, encoding)
+        known = partial.usage or Usage()
+        if known.prompt_tokens is None:
+            known = replace(known, prompt_tokens=await self._prompt(plan, encoding))
         if _made_unseen(relay):
-            return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
+            return Counted(known, UsageSource.TOKENIZER)
         async with self._counter.turn(partial.counted_characters):
             text = partial.counted_text()
             completion, source = await self._counter.count(text, encoding)
         if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
             completion, source = round(completion * partial.counted_characters / len(text)), UsageSource.ESTIMATE
-        return Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)
+        return Counted(replace(known, completion_tokens=completion), source)
+
+    async def _prompt(self, plan: Plan, encoding: str) -> int | None:
+        body, countable = plan.body, plan.wire.countable
+        body = countable(body) if len(body) < LARGE_BODY else await asyncio.to_thread(countable, body)
+        prompt, _ = await self._counter.count_prompt(body, encoding)
+        return prompt
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""

@@ -150,6 +150,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
             "4:15: upstreams.openai.base_url: request paths are added at its end, /chat/completions too: cut",
         ),
         (
+            SMALLEST.replace("openai.com/v1", "anthropic.com/v1/messages"),
+            "4:15: upstreams.openai.base_url: request paths are added at its end, /messages too: cut",
+        ),
+        (
             f"{WITH_KEY}keys: [{{id: a, hash: {DIGEST}}}]\n",
             "7:11: routes[0].path: every upstream path can be called with the upstream's api_key",
         ),

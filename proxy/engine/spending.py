@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from proxy.core.budget import Account, Budget, Limit, Use
 from proxy.core.lifecycle import Outcome, Phase
@@ -17,6 +17,9 @@ Price: TypeAlias = Callable[[Usage], Decimal | None]
 """What so many tokens of one model cost, at the prices of the generation's start; None: too little is known."""
 
 _NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
+
+_FAR: Final = 2
+"""No two tokenizers differ so much: a total that is so far below what has come was told before it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Spending:
     __slots__ = (
         "_count",
         "_counted",
+        "_counted_then",
         "_counter",
         "_over",
         "_prompt",
@@ -60,7 +64,7 @@ class Spending:
         self._over = False
         self._counter = counter
         self._count = RunningCount(counter, self._encoding()) if self.counts and relay.plan.counts else None
-        self._counted = 0
+        self._counted = self._counted_then = 0
         self._seen = 0
         self._told: int | None = None
         self._prompt: int | None = None
@@ -121,15 +125,14 @@ class Spending:
         self.use = use
 
     async def _tokens(self, partial: Partial) -> int:
-        """The completion tokens so far: the upstream's own total when it has just sent one, else counted by us."""
+        """The completion tokens so far: the upstream's last total, and what has come behind it by our own count."""
         told = None if partial.usage is None else partial.usage.completion_tokens
-        if told is not None and told != self._told:
-            self._told = told
-            return told
         if self._count is not None and partial.counted_characters != self._seen:
             self._seen = partial.counted_characters
             self._counted = await self._count.update(partial)
-        return max(self._counted, told or 0)
+        if told is not None and told != self._told and told * _FAR >= self._counted:
+            self._told, self._counted_then = told, self._counted
+        return (self._told or 0) + max(self._counted - self._counted_then, 0)
 
     async def _cost(self, partial: Partial, completion: int) -> Decimal:
         price = self.terms.price

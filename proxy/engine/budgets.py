@@ -5,26 +5,26 @@ run at once can't use more of its budget than all of them make within one flush.
 """
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
 
 from proxy.core.budget import Account, Budget, Limit, Limits, Per, Subject, Tally, Use
-from proxy.core.errors import Refusal
-from proxy.core.generation import Identity, Stop
+from proxy.core.generation import Facts, Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.settings import BudgetSettings
+from proxy.engine.budget_refusals import exhausted, price_unknown
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
-from proxy.engine.plan import Plan
+from proxy.engine.plan import Plan, Rules
 from proxy.engine.relay import Relay
 from proxy.engine.spending import Price, Spending, Terms
 from proxy.engine.tasks import Tasks
+from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, UsedFilter
 
 log = structlog.get_logger()
@@ -34,12 +34,8 @@ TallyKey: TypeAlias = tuple[Per, float]
 LOOKED_AT_ONCE: Final = 100
 """So many generations are looked at before other work gets its turn."""
 
-SOON: Final = 60
-"""Seconds that SDKs wait when they are told to; they are told not to try again when more are left of a window."""
-
-
-Prices: TypeAlias = Callable[[str, str | None], Price | None]
-"""Upstream and model asked for, to what its tokens cost as of now; None: that is not known."""
+Prices: TypeAlias = Callable[[Generation, Rules, Upstream], Price | None]
+"""From a generation that begins to what its tokens cost; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +46,21 @@ class Prepared:
     tallies: dict[TallyKey, Tally]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a budget stands: when its window ends, in seconds since the epoch, and how many have used it up by now."""
+
+    budget: Budget
+    ends_at: float | None = None
+    used_up: int | None = None
+
+
 class Budgets:
     """One per process."""
 
     def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]) -> None:
         self.prices: Prices = _no_prices
-        """Where a generation's prices come from, for limits on its cost."""
+        """Where prices come from, for limits on the cost."""
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
@@ -110,7 +115,7 @@ class Budgets:
         spending = self._spending.get(facts.uid)
         if spending is None:
             spending = self._spending[facts.uid] = Spending(relay, Terms((), ()), self._counter)
-        spending.count_on(tally.account(tally.subject(facts.identity.name, facts.user), wall))
+        spending.count_on(tally.account(_subject(tally, facts), wall))
 
     def hold(self, prepared: Prepared) -> None:
         """Let these budgets hold for all that is admitted from now on."""
@@ -118,67 +123,66 @@ class Budgets:
         for budget in self._budgets:
             self._metrics.expect_budget(budget)
 
+    def standings(self, wall: float) -> list[Standing]:
+        """How each budget stands, in the order of the settings; `wall` is the time, in seconds since the epoch."""
+        return [self._standing(budget, wall) for budget in self._budgets]
+
+    def _standing(self, budget: Budget, wall: float) -> Standing:
+        if budget.window is None:
+            return Standing(budget)
+        tally = self._tallies[budget.per, budget.window]
+        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall))
+
     # Admission.
 
-    def admit(self, caller: Identity, plan: Plan, upstream: str, asked: Limits, wall: float) -> Terms | None:
-        """What holds for a new generation; None: nothing does.
-
-        Args:
-            caller: who begins it.
-            plan: what it is.
-            upstream: the upstream's name.
-            asked: the limits of the request's own headers.
-            wall: the time, in seconds since the epoch.
+    def admit(
+        self, generation: Generation, plan: Plan, rules: Rules, upstream: Upstream, asked: Limits
+    ) -> Terms | None:
+        """What holds for a new generation, with the limits of its request's own headers; None: nothing does.
 
         Raises:
             Refusal: 429, a budget is used up; 400, a cost is limited and the price is not known.
         """
         if not (self._tallies or self._budgets or asked.any):
             return None
-        self._check_left(caller, plan, wall)
-        accounts: dict[TallyKey, Account] = {
-            key: self._account(tally, tally.subject(caller.name, plan.user), wall)
-            for key, tally in self._tallies.items()
-        }
+        facts = generation.facts
+        self._check_left(facts)
+        accounts = {key: self._account(tally, facts) for key, tally in self._tallies.items()}
         held: list[tuple[Budget, Account | None]] = [
             (budget, None if budget.window is None else accounts[budget.per, budget.window]) for budget in self._budgets
         ]
         if asked.any:
             held.append((Budget("request", asked, asked=True), None))
-        return Terms(held, tuple(accounts.values()), self._price(plan, upstream, held))
+        limited = [budget for budget, _ in held if budget.limits.cost is not None]
+        price = self.prices(generation, rules, upstream) if limited and plan.counts else None
+        if limited and price is None:
+            raise price_unknown(limited[-1], counts=plan.counts)
+        return Terms(held, tuple(accounts.values()), price)
 
-    def _check_left(self, caller: Identity, plan: Plan, wall: float) -> None:
+    def _check_left(self, facts: Facts) -> None:
         """Of several budgets that are used up the caller is told of the one that it has to wait for longest."""
+        wall = facts.started_wall
         refused: tuple[float, Budget, Limit] | None = None
         for budget in self._budgets:
             if budget.window is None:
                 continue
             tally = self._tallies[budget.per, budget.window]
-            limit = budget.limits.reached(tally.use_of(tally.subject(caller.name, plan.user), wall))
+            limit = budget.limits.reached(tally.use_of(_subject(tally, facts), wall))
             if limit is not None and (refused is None or tally.ends_at(wall) > refused[0]):
                 refused = tally.ends_at(wall), budget, limit
         if refused is not None:
             ends, budget, limit = refused
-            log.info("budget.refused", key=caller.shown, per=budget.per, limit=limit, budget=budget.says(limit))
+            log.info("budget.refused", key=facts.identity.shown, per=budget.per, limit=limit, budget=budget.says(limit))
             self._metrics.budget_refusals.labels(budget.per, limit).inc()
-            raise _exhausted(budget, limit, ends - wall)
+            raise exhausted(budget, limit, ends - wall)
 
-    def _account(self, tally: Tally, subject: Subject, wall: float) -> Account:
+    def _account(self, tally: Tally, facts: Facts) -> Account:
         before = tally.forgotten
-        account = tally.account(subject, wall)
+        account = tally.account(_subject(tally, facts), facts.started_wall)
         if tally.forgotten != before:
             forgotten = tally.forgotten - before
             log.warning("budget.forgotten", per=tally.per, window=tally.window, accounts=forgotten)
         return account
-
-    def _price(self, plan: Plan, upstream: str, held: Sequence[tuple[Budget, Account | None]]) -> Price | None:
-        limited = [budget for budget, _ in held if budget.limits.cost is not None]
-        if not limited:
-            return None
-        price = self.prices(upstream, plan.model) if plan.counts else None
-        if price is None:
-            raise _price_unknown(limited[-1], counts=plan.counts)
-        return price
 
     def begin(self, relay: Relay, terms: Terms) -> None:
         """A generation was admitted on these terms."""
@@ -226,29 +230,14 @@ class Budgets:
         await self._looks.cancel()
 
 
-def _no_prices(_upstream: str, _model: str | None) -> Price | None:
+def _no_prices(_generation: Generation, _rules: Rules, _upstream: Upstream) -> Price | None:
     return None
+
+
+def _subject(tally: Tally, facts: Facts) -> Subject:
+    return tally.subject(facts.identity.name, facts.user)
 
 
 def _budget(settings: BudgetSettings) -> Budget:
     limits = Limits(settings.seconds, settings.completion_tokens, settings.cost)
     return Budget(settings.per, limits, settings.window)
-
-
-def _exhausted(budget: Budget, limit: Limit, left: float) -> Refusal:
-    """429, until the window ends in `left` seconds."""
-    seconds = max(math.ceil(left), 1)
-    headers = {"Retry-After": str(seconds)}
-    if seconds > SOON:
-        headers["x-should-retry"] = "false"
-    message = f"A budget is used up: {budget.says(limit)}. It begins anew in {seconds} seconds."
-    return Refusal(429, "budget_exhausted", message, type="rate_limit_error", headers=headers)
-
-
-def _price_unknown(budget: Budget, *, counts: bool) -> Refusal:
-    """400: the limit could not be kept."""
-    why = (
-        "the price of this model is not known here" if counts else "what this call costs can't be told from its answer"
-    )
-    message = f"The cost of this call is limited ({budget.says('cost')}), and {why}."
-    return Refusal.bad_request("price_unknown", message, "X-Max-Cost" if budget.asked else "model")

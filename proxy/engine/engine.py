@@ -224,9 +224,9 @@ class Engine:
             started_wall=time.time(),
             started=now,
         )
-        terms = self.budgets.admit(asker.identity, plan, asked.upstream.name, asker.limits, facts.started_wall)
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
+        terms = self.budgets.admit(generation, plan, asked.rules, asked.upstream, asker.limits)
         try:
             started = self.ledger.begin(generation.record(now))
         except LedgerUnavailableError as error:

@@ -105,8 +105,8 @@ class Spending:
         self._over = True
         generation = self.relay.generation
         usage, cost = generation.counted.usage, generation.priced.cost
-        if cost is None and self.terms.price is not None:
-            cost = self.terms.price(usage)
+        if cost is None:
+            cost = self._priced(usage)
         if usage.completion_tokens is None:  # unknown; what was seen of it is at least something
             usage = Usage(completion_tokens=self.use.completion_tokens)
             cost = cost if cost is not None or not usage.completion_tokens else self.use.cost
@@ -134,13 +134,18 @@ class Spending:
             self._told, self._counted_then = told, self._counted
         return (self._told or 0) + max(self._counted - self._counted_then, 0)
 
+    def _priced(self, usage: Usage) -> Decimal | None:
+        try:
+            return None if self.terms.price is None else self.terms.price(usage)
+        except ValueError:  # counts that nobody could pay for
+            return None
+
     async def _cost(self, partial: Partial, completion: int) -> Decimal:
-        price = self.terms.price
-        if price is None or self.relay.generation.phase in _NOT_SENT:
+        if self.terms.price is None or self.relay.generation.phase in _NOT_SENT:
             return self.use.cost
         known = partial.usage or Usage()
         prompt = known.prompt_tokens if known.prompt_tokens is not None else await self._prompt_tokens()
-        cost = price(Usage(prompt, completion, known.cached_tokens, known.reasoning_tokens))
+        cost = self._priced(Usage(prompt, completion, known.cached_tokens, known.reasoning_tokens))
         return self.use.cost if cost is None else cost
 
     async def _prompt_tokens(self) -> int | None:

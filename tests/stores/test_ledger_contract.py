@@ -408,8 +408,8 @@ async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
     for uid, identity, user, at, tokens, cost in uses:
         record = a_record(uid, identity=identity, user=user, started_at=at)
         await ledger.begin(record)
-        facts = {"completion_tokens": tokens, "cost": None if cost is None else Decimal(cost), "elapsed_seconds": 1.5}
-        await ledger.end(ended(record, **facts))
+        paid = None if cost is None else Decimal(cost)
+        await ledger.end(ended(record, completion_tokens=tokens, cost=paid, elapsed_seconds=1.5))
     await ledger.begin(a_record("runs", started_at=1005.0))
     which = UsedFilter(1000.0, 1010.0, by_user=True, most=10, without=["left out", "unknown"])
     assert await ledger.used(which) == [

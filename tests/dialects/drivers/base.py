@@ -34,6 +34,7 @@ class Driver:
     as JSON Schema. `stop`: path and body of the dialect's own stop, from the task id and what has come of the stream.
     `text`: the answer's text as a client puts it together. `passes`: the upstream's own words pass as they are.
     `records`: the dialect that its records have, where that is another name.
+    `over_budget`: which of the endings a stream has that its budget stops.
     `refuses_again`: what its own stop is answered with the second time, where that is a refusal; else the first answer.
     """
 
@@ -50,6 +51,7 @@ class Driver:
     passes: bool = False
     records: str = ""
     refuses_again: int | None = None
+    over_budget: str = "cancelled"
 
 
 def read_events(body: bytes) -> list[Event]:

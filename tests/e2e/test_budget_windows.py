@@ -9,14 +9,15 @@ from proxy.edge.admin_errors import ReloadError
 from proxy.stores.ledger_null import NullLedger
 from proxy.stores.ports import LedgerUnavailableError, UsedFilter, UsedRow
 from support.budgets import LONG, Looks, budgeted, total_events
-from support.chat import UPSTREAM_ID, chat_object
+from support.chat import chat_object
 from support.client import Answer, RawClient
 from support.edge import refused
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy, settings_of
 from support.scripts import events_then_hang, in_turn, json_answer
-from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start
+from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
 from support.upstream import scripted_upstream
+from support.wait import eventually
 
 ACME, OTHER = Ask("sk-acme"), Ask("sk-other")
 TEN = {"per": "key", "window": LONG, "completion_tokens": 10}
@@ -143,21 +144,40 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         assert await statuses(proxy, (OTHER, "ann"), (OTHER, "ann"), (OTHER, "bob")) == [200, 429, 200]
 
 
-async def test_a_budget_that_comes_with_a_reload(tmp_path: Path) -> None:
-    """A budget that begins to hold while the proxy runs has what was used before, and of what runs every token once."""
-    script = in_turn(json_answer(chat_object(4)), events_then_hang(total_events(1, 3)), json_answer(chat_object(2)))
+async def test_a_budget_that_comes_with_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget that begins to hold while the proxy runs has every token once.
+
+    That is: those from before, those of what ends while the ledger is asked, of what comes meanwhile, and of what runs.
+    """
+    script = in_turn(
+        json_answer(chat_object(2)),
+        events_then_hang(total_events(1, 3)),
+        events_then_hang(total_events(1, 3)),
+        json_answer(chat_object(1)),
+    )
     async with scripted_upstream(script) as up:
         text = config_text(up.base_url, ledger={"flush": "20ms"})
-        async with running_proxy(text, tmp_path) as proxy, RawClient(proxy.port) as client:
+        async with running_proxy(text, tmp_path) as proxy, RawClient(proxy.port) as ends, RawClient(proxy.port) as runs:
+            ledger = proxy.app.engine.ledger
+            used = ledger.used
+
+            async def asked(which: UsedFilter) -> list[UsedRow]:
+                assert (await stop(proxy, "ends", ACME)).json()["result"] == "stopped"
+                await call(proxy, "POST", CHAT, PLAIN, ACME)
+                await eventually(lambda: len(proxy.app.engine.registry) == 1)
+                return await used(which)
+
+            monkeypatch.setattr(ledger, "used", asked)
             await plain(proxy)
-            await start(client, "t-1", ask=ACME)
-            await client.until(b"data: ", 3)
+            for task_id, client in (("ends", ends), ("runs", runs)):
+                await start(client, task_id, ask=ACME)
+                await client.until(b"data: ", 3)
             new = config_text(up.base_url, ledger={"flush": "20ms"}, budgets=[TEN])
             proxy.app._reread = lambda: settings_of(new, tmp_path)
             await proxy.app.reload()
-            assert (await call(proxy, "POST", f"/v1/generations/{UPSTREAM_ID}/cancel", ask=ACME)).status == 200
+            assert (await stop(proxy, "runs", ACME)).json()["result"] == "stopped"
             await settled(proxy)
-            assert await statuses(proxy, (ACME, None), (ACME, None), (ACME, None)) == [200, 200, 429]
+            assert await statuses(proxy, (ACME, None), (ACME, None)) == [200, 429]
 
 
 class Unreadable(NullLedger):

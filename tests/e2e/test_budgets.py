@@ -149,9 +149,13 @@ async def test_time_ends_a_call(tmp_path: Path, body: dict[str, Any]) -> None:
 async def test_time_ends_a_stream(tmp_path: Path) -> None:
     """A stream that takes longer than it may ends cleanly, whatever it says."""
     events = chat_events(4)[:5]
-    async with budgeted(events_then_hang(events), tmp_path, {"per": "request", "seconds": 0.05}) as (proxy, _):
+    async with budgeted(events_then_hang(events), tmp_path, {"per": "request", "seconds": 500}) as (proxy, _):
         async with RawClient(proxy.port) as client:
             await start(client, "t-1")
+            await client.until(b"data: ", len(events))
+            budgets = proxy.app.engine.budgets
+            now = budgets._now
+            budgets._now = lambda: now() + 501
             check_stopped_stream(await client.answer(), "t-1", "deadline", events)
 
 
@@ -323,3 +327,18 @@ async def test_streams_without_a_budget_are_left_alone(tmp_path: Path) -> None:
         await call(proxy, "POST", CHAT, STREAM, X_Max_Tokens="1000")
         await settled(proxy)
         assert not proxy.app.engine.budgets._spending
+
+
+async def test_a_translated_call_has_its_own_limit_too(tmp_path: Path) -> None:
+    """The headers mean the same on every route, and stay here."""
+    route = {"dialect": "dify", "model": "scripted"}
+    asks = {"inputs": {"query": "Tell me."}, "user": "ann", "response_mode": "streaming"}
+    async with budgeted(events_then_hang(total_events(1, 4)), tmp_path, route=route) as (proxy, up):
+        answer = await call(proxy, "POST", "/v1/completion-messages", asks, X_Task_Id="t-1", X_Max_Tokens="4")
+        assert answer.status == 200
+        assert b'"event": "message_end"' in answer.body or b'"event":"message_end"' in answer.body
+        assert not [name for name, _ in up.requests[0].headers if name.lower().startswith("x-max")]
+        await settled(proxy)
+        assert (await record(proxy, "t-1"))["reason"] == "budget: X-Max-Tokens: 4"
+        refusal = await call(proxy, "POST", "/v1/completion-messages", asks, X_Max_Tokens="none")
+        assert (refusal.status, refusal.json()["params"]) == (400, "X-Max-Tokens")

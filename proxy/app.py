@@ -20,13 +20,14 @@ from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
+from proxy.engine.budgets import Prepared
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
 from proxy.engine.metrics import Metrics
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ledger_sqlite import open_ledger
-from proxy.stores.ports import Ledger
+from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
@@ -109,10 +110,12 @@ class App:
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         try:
+            budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
         except ReloadError as error:
             raise StartError(str(error)) from error
         self._stack.push_async_callback(self._close_upstreams)
+        engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(), "warm the tokenizer")
@@ -160,6 +163,17 @@ class App:
         self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
         return Runtime(settings, upstreams, DIALECTS)
 
+    async def _budgets(self, settings: Settings) -> Prepared:
+        """The budgets, with what was used of them so far.
+
+        Raises:
+            ReloadError: the ledger, which has that, can't be read.
+        """
+        try:
+            return await self.engine.budgets.prepare(settings.budgets, lambda: self.engine.registry)
+        except LedgerUnavailableError as error:
+            raise ReloadError([f"budgets: what was used of them so far is not known: {error}"]) from error
+
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():
             await upstream.close()
@@ -182,11 +196,13 @@ class App:
         old = self.gateway.runtime
         try:
             settings = self._read_again()
+            budgets = await self._budgets(settings)
             self.gateway.runtime = await self._runtime(settings, old.upstreams)
         except ReloadError as error:
             metrics.reload_success.set(0)
             log.warning("config.rejected", problems=error.problems)
             raise
+        self.engine.budgets.hold(budgets)
         kept = set(self.gateway.runtime.upstreams.values())
         for upstream in set(old.upstreams.values()) - kept:
             self.tasks.start(self._retire(upstream), f"retire {upstream.name}")

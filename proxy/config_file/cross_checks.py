@@ -52,6 +52,11 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
         if _calls_itself(upstream.base_url, settings.listen):
             findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
     find_misfits(settings, findings)
+    has_prices = settings.prices.file is not None or settings.prices.fallback != "none"
+    for index, budget in enumerate(settings.budgets):
+        if budget.cost is not None and not has_prices:
+            message = "nothing is known to cost anything; set prices.file (or prices.fallback)"
+            findings.error(("budgets", index, "cost"), message)
 
 
 def find_warnings(settings: Settings, findings: Findings) -> None:
@@ -73,6 +78,10 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
             findings.warn((*loc, "base_url"), message)
         if name not in used:
             findings.warn(loc, "no route uses this upstream")
+    for index, budget in enumerate(settings.budgets):
+        if budget.window is not None and budget.window > settings.ledger.keep:
+            message = "longer than ledger.keep: after a restart only what the ledger still has is counted"
+            findings.warn(("budgets", index, "window"), message)
     for index, route in enumerate(settings.routes):
         for key, message in _route_warnings(settings, route):
             findings.warn(("routes", index, key), message)

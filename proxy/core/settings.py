@@ -141,8 +141,6 @@ def _unserved_routes(settings: Settings) -> Iterator[str]:
 
 
 def _unserved_rest(settings: Settings) -> Iterator[str]:
-    if settings.budgets:
-        yield "budgets"
     if settings.workers > 1:
         yield f"workers: {settings.workers}"
     if not settings.ledger.url.startswith("sqlite:"):

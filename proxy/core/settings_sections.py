@@ -107,10 +107,12 @@ class LimitsSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What a request, user or key may use, within a window."""
+    """What one request, user or key may use, a user or key within a window."""
 
     per: Literal["request", "user", "key"] = Field(description="Whose use is counted.")
-    window: Duration | None = Field(None, description="Over which time, for user and key.")
+    window: Duration | None = Field(
+        None, description="Over which time, for user and key; windows follow each other, 1d is a day of UTC."
+    )
     seconds: Decimal | None = Field(None, gt=0, description="Seconds of generation.")
     completion_tokens: Count | None = Field(None, description="Completion tokens.")
     cost: Decimal | None = Field(None, gt=0, description="Cost, in the currency of prices.")
@@ -120,7 +122,10 @@ class BudgetSettings(Section):
         if self.seconds is None and self.completion_tokens is None and self.cost is None:
             raise misplaced("per", "a budget needs at least one of seconds, completion_tokens, cost")
         if self.per != "request" and self.window is None:
-            raise misplaced("per", f"a budget per {self.per} needs a window, such as window: 1d")
+            each = "per: request limits each generation by itself"
+            raise misplaced("per", f"a budget per {self.per} needs a window, such as window: 1d; {each}")
+        if self.per == "request" and self.window is not None:
+            raise misplaced("window", "a request is counted by itself, without a window; did you mean per: key?")
         return self
 
 

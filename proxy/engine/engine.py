@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from proxy.core.budget import NO_LIMITS, Limits
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -15,6 +16,7 @@ from proxy.core.ids import new_id
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
 from proxy.core.record import TextPolicy
+from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
@@ -51,6 +53,8 @@ class Asker:
     """In all."""
     most_of_key: int | None
     """Of this caller; None: no bound of its own."""
+    limits: Limits = NO_LIMITS
+    """Of this one call, as the caller wants it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,12 @@ class Engine:
         self._relays = Tasks()
         self._spill = Spill()
         self.memory = FreeMemory()
+        self.budgets = Budgets(ledger, counter, metrics, self.now)
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.now)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
-        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, metrics, self.now)
+        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, self.budgets, metrics, self.now)
         metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
@@ -141,6 +146,7 @@ class Engine:
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
+        self.budgets.settle(relay)
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         run = relay.plan.run
@@ -202,7 +208,7 @@ class Engine:
         """Admit a model call and start its relay, with its client as the first reader (None: it needs none).
 
         Raises:
-            Refusal: the chosen id is in use, a limit is reached, or no new work is taken.
+            Refusal: the chosen id is in use, a limit or a budget is reached, or no new work is taken.
         """
         asker, plan = asked.asker, asked.plan
         name = asker.identity.name
@@ -226,6 +232,7 @@ class Engine:
         )
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
+        terms = self.budgets.admit(generation, plan, asked.rules, asked.upstream, asker.limits)
         try:
             started = self.ledger.begin(generation.record(now))
         except LedgerUnavailableError as error:
@@ -244,6 +251,8 @@ class Engine:
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
+        if terms is not None:
+            self.budgets.begin(relay, terms)
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
 

@@ -6,6 +6,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from proxy import __version__
+from proxy.core.budget import Budget
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 
@@ -62,6 +63,12 @@ class Metrics:
         self.upstream_errors = Counter(
             "quell_upstream_errors_total", "Failures of upstreams.", ("upstream", "kind"), registry=self.registry
         )
+        self.budget_stops = Counter(
+            "quell_budget_stops_total", "Generations stopped by a budget.", ("per", "limit"), registry=self.registry
+        )
+        self.budget_refusals = Counter(
+            "quell_budget_refusals_total", "Calls refused by a budget.", ("per", "limit"), registry=self.registry
+        )
         self.ledger_pending = Gauge("quell_ledger_pending", "Writes that wait for the disk.", registry=self.registry)
         self.ledger_writes = Counter(
             "quell_ledger_writes_total", "Transactions of the ledger.", ("result",), registry=self.registry
@@ -91,6 +98,12 @@ class Metrics:
             for outcome in Outcome:
                 if outcome is not Outcome.RUNNING:
                     self.generations.labels(route, upstream, outcome.value)
+
+    def expect_budget(self, budget: Budget) -> None:
+        """Start the series of a budget at 0."""
+        for limit in budget.limited:
+            self.budget_stops.labels(budget.per, limit)
+            self.budget_refusals.labels(budget.per, limit)
 
     def cancelled(self, dialect: str, cause: Cause, result: str) -> None:
         """A stop was answered."""

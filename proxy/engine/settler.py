@@ -8,6 +8,7 @@ import structlog
 
 from proxy.core.generation import Counted, Generation
 from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.partial import safe_text
 from proxy.core.record import Record, UsageSource
 from proxy.core.usage import Usage
 from proxy.engine.counting import Counter, encoding_for
@@ -90,10 +91,11 @@ class Settler:
         if _made_unseen(relay):
             return Counted(known, UsageSource.TOKENIZER)
         async with self._counter.turn(partial.counted_characters):
-            text = partial.counted_text()
-            completion, source = await self._counter.count(text, encoding)
-        if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
-            completion, source = round(completion * partial.counted_characters / len(text)), UsageSource.ESTIMATE
+            texts = [text for _, text in partial.counted_texts()]
+            completion, source = await self._counter.count_each((safe_text(each.value()) for each in texts), encoding)
+        kept = sum(text.size for text in texts)
+        if partial.clipped and kept:  # more came than was kept: as many tokens a character as in what was kept
+            completion, source = round(completion * partial.counted_characters / kept), UsageSource.ESTIMATE
         return Counted(replace(known, completion_tokens=completion), source)
 
     async def _prompt(self, plan: Plan, encoding: str) -> int | None:

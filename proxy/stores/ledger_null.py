@@ -5,7 +5,7 @@ from functools import cached_property
 
 from proxy.core.record import Record
 from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
 
 
 class NullLedger:
@@ -51,6 +51,10 @@ class NullLedger:
         return Page([], None)
 
     async def usage(self, _since: float, _by: UsageGroup) -> list[UsageRow]:
+        """Sum nothing."""
+        return []
+
+    async def used(self, _which: UsedFilter) -> list[UsedRow]:
         """Sum nothing."""
         return []
 

@@ -35,13 +35,19 @@ every_dialect = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS.
 
 
 @asynccontextmanager
-async def a_route(driver: Driver, script: Script, folder: Path) -> AsyncIterator[tuple[RunningProxy, ScriptedUpstream]]:
+async def a_route(
+    driver: Driver, script: Script, folder: Path, **config: Any
+) -> AsyncIterator[tuple[RunningProxy, ScriptedUpstream]]:
     """A proxy whose route `/v1` speaks the dialect."""
     async with scripted_upstream(script) as up:
         route = {"dialect": driver.name, **driver.route}
-        config = config_text(up.base_url, route=route, upstream=driver.upstream, ledger={"text": "all"})
-        async with running_proxy(config, folder) as proxy:
+        config_file = config_text(up.base_url, route=route, upstream=driver.upstream, ledger={"text": "all"}, **config)
+        async with running_proxy(config_file, folder) as proxy:
             yield proxy, up
+
+
+BUDGET = {"per": "key", "window": "5000w", "completion_tokens": 3}
+"""A window that begins and ends in no test."""
 
 
 async def a_stream(driver: Driver, proxy: RunningProxy, task_id: str) -> Answer:
@@ -141,6 +147,24 @@ async def test_a_stop_by_the_native_route(driver: Driver, tmp_path: Path) -> Non
         if answer.status != 499:
             check(driver, answer, "cancelled")
     assert receipt["result"] == "stopped"
+
+
+@every_dialect
+async def test_a_budget_stops_it_and_refuses_the_next(driver: Driver, tmp_path: Path) -> None:
+    """At its budget a stream ends in the dialect's way, and the next call is 429 in the dialect's shape, until when."""
+    async with a_route(driver, events_then_hang(driver.up_to("all ")), tmp_path, budgets=[BUDGET]) as (proxy, up):
+        answer = await a_stream(driver, proxy, "t-1")
+        await up.no_connections()
+        await settled(proxy)
+        check(driver, answer, driver.over_budget)
+        kept = await record(proxy, "t-1", OWNER)
+        assert (kept["outcome"], kept["cause"], kept["text"]) == ("cancelled", "budget", text(3))
+        refused = await a_stream(driver, proxy, "t-2")
+        assert (refused.status, refused.header("x-should-retry")) == (429, "false")
+        assert int(refused.header("Retry-After") or 0) > 1000
+        jsonschema.validate(refused.json(), driver.error)
+        assert b"completion_tokens 3 per key" in refused.body
+        assert len(up.requests) == 1
 
 
 @every_dialect

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.engine.metrics import OTHER_MODELS, Metrics
@@ -21,6 +22,8 @@ NAMES = {
     "tokens_total": ("counter", {"upstream", "model", "kind", "source"}),
     "cost_total": ("counter", {"upstream", "model", "currency"}),
     "upstream_errors_total": ("counter", {"upstream", "kind"}),
+    "budget_stops_total": ("counter", {"per", "limit"}),
+    "budget_refusals_total": ("counter", {"per", "limit"}),
     "ledger_pending": ("gauge", set()),
     "ledger_writes_total": ("counter", {"result"}),
     "bus_up": ("gauge", set()),
@@ -73,6 +76,7 @@ def test_labels_are_those_documented() -> None:
     metrics.settled(ended(outcome=Outcome.FAILED, error_kind="truncated"))
     metrics.cancelled("native", Cause.CLIENT, "stopped")
     metrics.cost.labels("openai", "m", "USD").inc()
+    metrics.expect_budget(Budget("key", Limits(completion_tokens=5), 60.0))
     seen = set()
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from proxy.core.partial import Partial
+from proxy.core.partial import Partial, safe_text
 from proxy.core.sse import Framer, events, slices
 from proxy.core.usage import Usage
 from proxy.wire.anthropic import AnthropicMessages
@@ -277,7 +277,8 @@ def test_no_event_makes_it_raise(found: list[Any]) -> None:
     last = WIRE.closing(partial, finish_reason="stop", usage=None, comment="c")
     assert last.endswith(b"\n\n") or partial.terminal or partial.error
     partial.display_text().encode()
-    partial.counted_text().encode()
+    for _, counted in partial.counted_texts():
+        safe_text(counted.value()).encode()
     for each in written:
         WIRE.fold_answer(each, Partial())
         WIRE.peek_id(b"data: %b\n\n" % each)

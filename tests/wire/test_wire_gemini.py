@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.partial import Partial
+from proxy.core.partial import Partial, safe_text
 from proxy.core.sse import Framer, events, slices
 from proxy.core.usage import Usage
 from proxy.wire.gemini import Gemini
@@ -252,7 +252,8 @@ def test_no_event_makes_it_raise(found: list[Any]) -> None:
     written = [json.dumps(each).encode() for each in found]
     partial = folded(b"".join(b"data: %b\n\n" % each for each in written))
     WIRE.closing(partial, finish_reason="stop", usage=partial.usage, comment="c")
-    partial.counted_text().encode()
+    for _, counted in partial.counted_texts():
+        safe_text(counted.value()).encode()
     for each in written:
         WIRE.fold_answer(each, Partial())
         WIRE.peek_id(b"data: %b\n\n" % each)

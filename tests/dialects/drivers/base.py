@@ -37,6 +37,7 @@ class Driver:
     as JSON Schema. `stop`: path and body of the dialect's own stop, from the task id and what has come of the stream.
     `text`: the answer's text as a client puts it together. `passes`: the upstream's own words pass as they are.
     `records`: the dialect that its records have, where that is another name.
+    `over_budget`: which of the endings a stream has that its budget stops.
     `refuses_again`: what its own stop is answered with the second time, where that is a refusal; else the first answer.
     `upstream`: what its upstream needs; `says`: that one's stream of so many words, `fails`: its error event.
     """
@@ -54,6 +55,7 @@ class Driver:
     passes: bool = False
     records: str = ""
     refuses_again: int | None = None
+    over_budget: str = "cancelled"
     upstream: dict[str, Any] = field(default_factory=dict)
     says: Callable[[int], list[bytes]] = chat_events
     fails: bytes = FAILURE

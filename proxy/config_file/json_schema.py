@@ -1,4 +1,4 @@
-"""The JSON Schemas of the config file and the price file, for editors: draft-07, made from the types that check them."""
+"""The JSON Schemas of config and price file, for editors: draft-07, made from the types that check the files."""
 
 from typing import Any
 

@@ -225,6 +225,18 @@ def test_the_currencies_must_agree(tmp_path: Path) -> None:
     ]
 
 
+def test_patterns_that_nobody_confuses_may_be_alike(tmp_path: Path) -> None:
+    """Two that are as specific are no error where no name matches both, or where their upstreams differ."""
+    alike = """\
+models:
+  - {model: m-?-a, input: "1", output: "1"}
+  - {model: m-?-b, input: "1", output: "1"}
+  - {model: m*-x, input: "1", output: "1"}
+  - {model: m-*x, input: "1", output: "1", upstream: openai}
+"""
+    assert len(table_of(load_prices(tmp_path, HEAD + alike)).entries) == 4
+
+
 def test_many_wildcards_are_compared_in_no_time(tmp_path: Path) -> None:
     """A list of thousands of patterns is checked as fast as it is read."""
     lines = "".join(f'  model-{number:05d}*: {{input: "1", output: "2"}}\n' for number in range(10_000))

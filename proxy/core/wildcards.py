@@ -15,8 +15,8 @@ ONE: Final = "?"
 class Pattern:
     """A name, or a whole family of names. The more specific pattern is the larger one.
 
-    More specific is the one with more characters that are no wildcards; of as many, a plain name, then the one with
-    more `?`, then the one with fewer `*`.
+    More specific is the one with more characters that are no wildcards; of as many, the one with more `?`, then the one
+    with fewer `*`. So a plain name goes before any pattern that matches it.
     """
 
     def __init__(self, text: str) -> None:
@@ -34,10 +34,10 @@ class Pattern:
         return self.text == ANY
 
     @cached_property
-    def rank(self) -> tuple[int, bool, int, int]:
+    def rank(self) -> tuple[int, int, int]:
         """How specific it is."""
         stars, ones = self.text.count(ANY), self.text.count(ONE)
-        return len(self.text) - stars - ones, self.is_plain, ones, -stars
+        return len(self.text) - stars - ones, ones, -stars
 
     @property
     def beginning(self) -> str:

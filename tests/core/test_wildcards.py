@@ -37,9 +37,17 @@ def test_a_hostile_name_takes_no_time() -> None:
     [("gpt-4o", "gpt-4o*"), ("gpt-4o*", "gpt-4*"), ("gpt-4?", "gpt-4*"), ("a*b", "a*"), ("a*b", "*a*b"), ("a", "*")],
 )
 def test_the_more_specific_pattern_is_larger(more: str, less: str) -> None:
-    """More characters count more, then a plain name, then `?` before `*`, then fewer stars."""
+    """More characters count more, then `?` before `*`, then fewer stars."""
     assert Pattern(more) > Pattern(less)
     assert not Pattern(more) < Pattern(less)
+
+
+@given(texts.filter(lambda text: set(text) & set("*?")), names.filter(bool))
+def test_a_plain_name_is_larger_than_any_pattern_of_it(text: str, name: str) -> None:
+    """Whoever names a model means it."""
+    pattern = Pattern(text)
+    if pattern.matches(name):
+        assert pattern < Pattern(name)
 
 
 def test_several_stars_are_one() -> None:

@@ -172,6 +172,11 @@ class Generation:
             return self.end(Outcome.COMPLETED, now)
         return self.end(outcome, now, error_kind)
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether a stop, by whoever it was, ended it."""
+        return self.stop is not None and self.outcome in OUTCOME_OF.values()
+
     def settle(self, record: Record) -> None:
         """The record is written: nothing but it is kept, the texts are let go."""
         self._settled = record
@@ -182,7 +187,7 @@ class Generation:
         if self._settled is not None:
             return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
-        stop = self.stop if self.outcome in (Outcome.RUNNING, *OUTCOME_OF.values()) else None
+        stop = self.stop if self.was_stopped or self.outcome is Outcome.RUNNING else None
         ended = self.ended
         elapsed = (now if ended is None else ended) - facts.started
         return Record(

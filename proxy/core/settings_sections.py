@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from proxy.core.price_list import PriceList
 from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
 from proxy.core.settings_urls import LedgerUrl, check_service_url
@@ -163,11 +164,29 @@ class BusSettings(Section):
 
 
 class PricesSettings(Section):
-    """What tokens cost."""
+    """What tokens cost. `table` is what the file says."""
 
     file: Path | None = Field(None, description="The price list.")
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field("USD", description="The currency, in three letters.")
     fallback: Literal["none", "genai-prices"] = Field("none", description="For models that are not in the file.")
+
+    _table: PriceList | None = PrivateAttr(None)
+
+    @property
+    def table(self) -> PriceList | None:
+        """The price list, once it was read; None without a file."""
+        return self._table
+
+    def with_table(self, table: PriceList) -> Self:
+        """Give it what its file says; whoever reads the files does so, once."""
+        self._table = table
+        return self
+
+    @model_validator(mode="after")
+    def _fallback_fits(self) -> Self:
+        if self.fallback == "genai-prices" and self.currency != "USD":
+            raise misplaced("fallback", f"genai-prices has prices in USD only, and currency is {self.currency}")
+        return self
 
 
 class SinkSettings(Section):

@@ -14,6 +14,7 @@ from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
 from proxy.engine.dialect import Dialect, Endpoint, who_serves
 from proxy.engine.plan import Rules
+from proxy.engine.pricing import Pricing
 from proxy.engine.upstream import Upstream
 
 KEPT_PATHS: Final = 256
@@ -48,9 +49,16 @@ class Caller:
 class Runtime:
     """One loaded config file at work."""
 
-    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], dialects: Mapping[str, Dialect]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        upstreams: Mapping[str, Upstream],
+        dialects: Mapping[str, Dialect],
+        pricing: Pricing,
+    ) -> None:
         """Put the parts together; `upstreams` has one for each in the settings."""
         self.settings = settings
+        self._pricing = pricing
         self.upstreams = dict(upstreams)
         self.addresses = ClientAddresses(settings.trusted_proxies)
         self._keys: dict[str, KeySettings] = {digest: key for key in settings.keys for digest in key.hashes}
@@ -68,6 +76,7 @@ class Runtime:
             strict=settings.ledger.durability == "strict",
             kept=limits.partial_text,
             answer=limits.tape,
+            pricing=self._pricing,
         )
         key = upstream.settings.api_key
         if key is not None:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from proxy.core.budget import Account, Budget, Limit, Limits, Per, Subject, Tally, Use
 from proxy.core.generation import Facts, Generation, Stop
 from proxy.core.lifecycle import Cause
+from proxy.core.prices import cost
 from proxy.core.settings import BudgetSettings
 from proxy.engine.budget_refusals import exhausted, price_unknown
 from proxy.engine.counting import Counter
@@ -33,9 +35,6 @@ TallyKey: TypeAlias = tuple[Per, float]
 
 LOOKED_AT_ONCE: Final = 100
 """So many generations are looked at before other work gets its turn."""
-
-Prices: TypeAlias = Callable[[Generation, Rules, Upstream], Price | None]
-"""From a generation that begins to what its tokens cost; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,6 @@ class Budgets:
     """One per process."""
 
     def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]) -> None:
-        self.prices: Prices = _no_prices
-        """Where prices come from, for limits on the cost."""
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
@@ -154,7 +151,7 @@ class Budgets:
         if asked.any:
             held.append((Budget("request", asked, asked=True), None))
         limited = [budget for budget, _ in held if budget.limits.cost is not None]
-        price = self.prices(generation, rules, upstream) if limited and plan.counts else None
+        price = _price(generation, rules, upstream) if limited and plan.counts else None
         if limited and price is None:
             raise price_unknown(limited[-1], counts=plan.counts)
         return Terms(held, tuple(accounts.values()), price)
@@ -230,8 +227,10 @@ class Budgets:
         await self._looks.cancel()
 
 
-def _no_prices(_generation: Generation, _rules: Rules, _upstream: Upstream) -> Price | None:
-    return None
+def _price(generation: Generation, rules: Rules, upstream: Upstream) -> Price | None:
+    """What the tokens of a generation that begins cost; None: that is not known."""
+    found = rules.pricing.find(generation, upstream.settings.base_url)
+    return None if found is None else partial(cost, found)
 
 
 def _subject(tally: Tally, facts: Facts) -> Subject:

@@ -82,6 +82,7 @@ class Metrics:
         self._generations_of = cache(self.generations.labels)
         self._first_token_of = cache(self.first_token.labels)
         self._tokens_of = cache(self.tokens.labels)
+        self._cost_of = cache(self.cost.labels)
         self.build.labels(__version__).set(1)
         self.bus_up.set(1)
         self.reload_success.set(1)
@@ -132,6 +133,9 @@ class Metrics:
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
         if record.usage_source is not UsageSource.NONE:
             self._count_tokens(record)
+        if record.cost:
+            # Prometheus knows floats only; what is billed is in the record, to the last digit.
+            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

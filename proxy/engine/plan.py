@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
+from proxy.engine.pricing import Pricing
 from proxy.engine.run import Run
 from proxy.engine.translation import Kept, Translation
 from proxy.wire.answer import AnswerFold
@@ -64,6 +65,7 @@ class Rules:
 
     `strict`: the START must be on disk before the upstream is called, not only before the client's first byte.
     `kept`: bytes kept of a non-streaming answer for the fold. `answer`: the longest answer folded from a stream.
+    `pricing`: what it will cost.
     """
 
     route: RouteSettings
@@ -71,3 +73,4 @@ class Rules:
     strict: bool
     kept: int
     answer: int
+    pricing: Pricing

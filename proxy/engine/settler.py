@@ -1,4 +1,4 @@
-"""The settler: counts an ended generation, writes its record once, and lets it go."""
+"""The settler: counts an ended generation and prices it, writes its record once, and lets it go."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import structlog
 
 from proxy.core.generation import Counted, Generation
 from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.money import cost_text
 from proxy.core.partial import safe_text
 from proxy.core.record import Record, UsageSource
 from proxy.core.usage import Usage
@@ -64,7 +65,7 @@ class Settler:
         self._now = now
 
     async def count(self, relay: Relay) -> None:
-        """Write the token counts into the ended generation: the upstream's own, else counted from the texts.
+        """Write the token counts into the ended generation (the upstream's own, else counted), and what it costs.
 
         Of a stream that broke off an upstream may have counted the prompt alone; then the answer's text is counted
         here, and the source says so.
@@ -73,6 +74,11 @@ class Settler:
             relay.generation.counted = await self._counted(relay)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
+        try:
+            pricing, address = relay.rules.pricing, relay.upstream.settings.base_url
+            relay.generation.priced = pricing.price(relay.generation, address)
+        except Exception as error:  # noqa: BLE001 nor must an unknown price
+            log_failure("price.failed", error, task_id=relay.generation.facts.task_id)
 
     async def _counted(self, relay: Relay) -> Counted:
         generation, plan = relay.generation, relay.plan
@@ -163,4 +169,6 @@ def _log_end(record: Record, status: int | None) -> None:
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         usage_source=record.usage_source.value,
+        cost=None if record.cost is None else cost_text(record.cost),
+        currency=record.currency,
     )

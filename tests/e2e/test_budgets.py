@@ -3,16 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.core.generation import Generation
-from proxy.core.usage import Usage
 from proxy.engine.counting import O200K, Counter
-from proxy.engine.spending import Price
 from support.budgets import LONG, Looks, budgeted, total_events
 from support.chat import DONE, chat_events, chat_object, text
 from support.client import Answer, RawClient
@@ -234,27 +230,29 @@ async def test_streams_of_one_key_share_its_budget(tmp_path: Path) -> None:
         assert (await record(proxy, "t-0", OTHER))["outcome"] == "running"
 
 
-def dear(usage: Usage) -> Decimal | None:
-    """A price: 0.01 for a prompt token, 0.1 for a completion token."""
-    if usage.prompt_tokens is None:
-        return None
-    return Decimal("0.01") * usage.prompt_tokens + Decimal("0.1") * (usage.completion_tokens or 0)
-
-
-def prices(generation: Generation, *_: object) -> Price | None:
-    """A list with one model."""
-    return dear if generation.facts.model == "scripted" else None
+DEAR = """\
+version: "1"
+currency: USD
+models:
+  scripted: {input: "10000", output: "100000"}
+"""
+"""A price list with one model: 0.01 for a prompt token, 0.1 for a completion token."""
+PRICES = {"file": "prices.yaml"}
 
 
 async def test_cost_ends_a_stream(tmp_path: Path) -> None:
     """A stream ends when its tokens, its prompt's included, cost as much as it may."""
     events = total_events(1, LIMIT)
-    async with budgeted(events_then_hang(events), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
-        proxy.app.engine.budgets.prices = prices
+    (tmp_path / "prices.yaml").write_text(DEAR)
+    async with (
+        budgeted(events_then_hang(events), tmp_path, prices=PRICES) as (proxy, up),
+        RawClient(proxy.port) as client,
+    ):
         await client.post(CHAT, STREAM, ACME.headers(X_Task_Id="t-1", X_Max_Cost="1.07"))
         check_stopped_stream(await client.answer(), "t-1", "budget", events)
         await up.no_connections()
-        assert (await record(proxy, "t-1", ACME))["reason"] == "budget: X-Max-Cost: 1.07"
+        kept = await record(proxy, "t-1", ACME)
+        assert (kept["reason"], kept["cost"], kept["currency"]) == ("budget: X-Max-Cost: 1.07", "1.07", "USD")
         await client.post(CHAT, STREAM, ACME.headers(X_Task_Id="t-2", X_Max_Cost="1.08"))
         await client.until(b"data: ", LIMIT)
         await Looks(proxy).two()
@@ -266,8 +264,8 @@ async def test_cost_ends_a_stream(tmp_path: Path) -> None:
 )
 async def test_a_cost_that_cant_be_known_is_refused(tmp_path: Path, path: str, model: str) -> None:
     """Where a cost is limited, a call whose cost nobody could tell is refused before it costs anything."""
-    async with budgeted(json_answer(chat_object(1)), tmp_path) as (proxy, up):
-        proxy.app.engine.budgets.prices = prices
+    (tmp_path / "prices.yaml").write_text(DEAR)
+    async with budgeted(json_answer(chat_object(1)), tmp_path, prices=PRICES) as (proxy, up):
         answer = await call(proxy, "POST", path, {**PLAIN, "model": model}, X_Max_Cost="5")
         assert refused(answer) == (400, "price_unknown")
         assert answer.json()["error"]["param"] == "X-Max-Cost"

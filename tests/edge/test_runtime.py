@@ -12,6 +12,7 @@ from proxy.dialects import DIALECTS
 from proxy.dialects.openai import OpenAI
 from proxy.edge.runtime import Runtime
 from proxy.engine.dialect import ModelCall, PassThrough, StopCall
+from proxy.engine.pricing import Pricing
 from proxy.engine.upstream import Upstream
 from support.program import config_text
 from support.proxy import settings_of
@@ -30,7 +31,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         settings = settings_of(config_text(base_url, **overrides), tmp_path)
         upstreams = {name: Upstream(name, upstream) for name, upstream in settings.upstreams.items()}
         opened.extend(upstreams.values())
-        return Runtime(settings, upstreams, DIALECTS)
+        return Runtime(settings, upstreams, DIALECTS, Pricing("USD"))
 
     yield runtime
     for upstream in opened:

@@ -1,5 +1,6 @@
 """The metrics: their names, their types, and that no caller can make series of its own."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -178,3 +179,15 @@ def test_the_ledger_is_counted_by_difference() -> None:
         metrics.ledger(pending, written, failed)
     found = [value(metrics, "ledger_writes_total", result=result) for result in ("ok", "error")]
     assert (value(metrics, "ledger_pending"), found) == (1, [9, 2])
+
+
+def test_costs_are_counted_by_model_and_currency() -> None:
+    """A cost is counted once its record is settled; one that is unknown or nothing makes no series."""
+    metrics = Metrics()
+    metrics.expect({}, {"m"})
+    for cost in (Decimal("0.25"), Decimal("0.5"), Decimal(0), None):
+        metrics.settled(ended(cost=cost, currency=None if cost is None else "USD"))
+    metrics.settled(ended("n", error_kind="truncated", cost=Decimal(1), currency="USD"))
+    assert value(metrics, "cost_total", upstream="openai", model="m", currency="USD") == 0.75
+    assert value(metrics, "cost_total", upstream="openai", model="other", currency="USD") == 1.0
+    assert len(next(iter(metrics.cost.collect())).samples) == 4  # each with the time of its beginning

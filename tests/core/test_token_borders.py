@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.core.token_borders import last_border, pieces
 
-WORDS = ["a", "Ab", "B", "é", "ß", "漢", "字", "क", "7", "12", "²", "½", "Ⅷ", "'s", "'S", "re", "ll", "😀", "👩\u200d🔬"]
+WORDS = ["a", "Ab", "B", "é", "ß", "漢", "字", "क", "7", "12", "²", "½", "Ⅷ", "'s", "re", "ll", "😀", "👩\u200d🔬"]
 MARKS = ["\u0627", "\u0650", "\u094d", "i\u0307", "\u0301", "\u200d"]
 SIGNS = ["'", "\u2019", "/", ".", ",", ")", "(", "。", "\uff0c", "_", "-", '"', "!", "?", ":"]
 BLANKS = [" ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\xa0", "\u3000", "\x1c", "x y"]

@@ -56,6 +56,8 @@ class Counted:
 
     usage: Usage = field(default_factory=Usage)
     source: UsageSource = UsageSource.NONE
+    encoding: str | None = None
+    """What they were counted with, where we counted any."""
 
 
 class Generation:

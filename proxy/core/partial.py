@@ -64,6 +64,8 @@ class Partial:
     usage: Usage | None = None
     usage_is_final: bool = False
     """False for a running total that came before the end."""
+    usage_runs: bool = False
+    """Whether running totals came, in chunks with choices."""
     usage_chunk: bool = False
     """Whether the extra chunk with usage and no choices came."""
     upstream_id: str | None = None
@@ -93,6 +95,10 @@ class Partial:
     """Unicode code points of content, of all choices, kept or not."""
     counted_characters: int = 0
     """The same of everything that counts as completion tokens: content, reasoning, refusals, tool calls."""
+    _total: Usage | None = None
+    _running: dict[int, Usage] | None = None
+    _usage_at: int = 0
+    """`counted_characters` when the upstream counted last."""
     _kept: int = 0
     _tool_calls: int = 0
 
@@ -147,10 +153,28 @@ class Partial:
         if self._choice(choice):
             self.finish_reasons[choice] = safe_text(reason[:_MAX_NAME])
 
-    def note_usage(self, usage: Usage, *, final: bool) -> None:
-        """Take the upstream's counts; of two the larger stands."""
-        self.usage = usage if self.usage is None else self.usage.larger(usage)
+    def note_usage(self, usage: Usage, *, final: bool, choice: int | None = None) -> None:
+        """Take the upstream's counts; of two of a kind the larger stands, and a total goes before running ones.
+
+        Args:
+            usage: what it counted.
+            final: whether that is all, as far as it knows.
+            choice: whose running total it is, where it came in a chunk of one choice: they add up.
+        """
+        if choice is None:
+            self._total = usage.larger(self._total)
+        else:
+            self._running = self._running or {}
+            self._running[choice] = usage.larger(self._running.get(choice))
+        self.usage = _sum(self._running) if self._total is None else self._total.filled(_sum(self._running))
         self.usage_is_final = self.usage_is_final or final
+        self.usage_runs = self.usage_runs or not final
+        self._usage_at = self.counted_characters
+
+    @property
+    def outgrew_usage(self) -> bool:
+        """Whether more came behind the upstream's last running total, so that it is too small."""
+        return not self.usage_is_final and self.counted_characters > self._usage_at
 
     def all_finished(self) -> bool:
         """Whether at least one choice came, and each that came has its finish reason."""
@@ -246,6 +270,14 @@ class Partial:
             text = text[:room]
         self._kept += len(text)
         return text
+
+
+def _sum(running: dict[int, Usage] | None) -> Usage | None:
+    """The running totals of several choices together: each has its own completion, the prompt is the same."""
+    whole: Usage | None = None
+    for usage in (running or {}).values():
+        whole = usage.beside(whole)
+    return whole
 
 
 def safe_text(text: str) -> str:

@@ -29,7 +29,6 @@ from proxy.core.settings_sections import (
 )
 from proxy.core.settings_types import NAME_PATTERN, Address, Count, Listen, Name, Section
 from proxy.core.settings_upstream import (
-    BUILT_IN_ENCODINGS,
     AbortSettings,
     QueueSettings,
     ReadOnSettings,
@@ -133,10 +132,6 @@ def _unserved_upstreams(settings: Settings) -> Iterator[str]:
             yield f"{at}.format: {upstream.format}"
         if upstream.on_stop != "close":
             yield f"{at}.on_stop: {upstream.on_stop}"
-        if upstream.usage == "continuous":
-            yield f"{at}.usage: continuous"
-        if upstream.encoding not in BUILT_IN_ENCODINGS:
-            yield f"{at}.encoding: {upstream.encoding}"
 
 
 def _unserved_routes(settings: Settings) -> Iterator[str]:

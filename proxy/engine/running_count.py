@@ -6,7 +6,7 @@ A budget looks at it once a flush. The count that is billed is made from the who
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.partial import Partial, Place, safe_text
+from proxy.core.partial import Partial, Place
 from proxy.core.record import UsageSource
 from proxy.core.token_borders import last_border
 from proxy.engine.counting import Counter, estimate
@@ -73,7 +73,7 @@ class RunningCount:
         """Count the text behind what is settled, and settle what stands before its last border."""
         end = last_border(new)
         if end:
-            stretch.tokens += await self._tokens(new[:end])
+            stretch.tokens += await self._tokens(new[:end]) - self._counter.seam(self._encoding)
         elif len(new) > _OPEN_MOST:
             end = len(new) - _SEAM
             stretch.tokens += await self._tokens(new[:end]) + await self._cost_of_cut(new, end)
@@ -87,6 +87,6 @@ class RunningCount:
         return whole - await self._tokens(before) - await self._tokens(after)
 
     async def _tokens(self, text: str) -> int:
-        tokens, source = await self._counter.count(safe_text(text), self._encoding)
+        tokens, source = await self._counter.count(text, self._encoding)
         self._estimates = self._estimates or source is UsageSource.ESTIMATE
         return tokens

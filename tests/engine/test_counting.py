@@ -9,8 +9,9 @@ from typing import Any
 import bpe_openai
 import pytest
 
+from proxy.core.encodings import CL100K, O200K
 from proxy.core.record import UsageSource
-from proxy.engine.counting import CL100K, O200K, Counter, encoding_for
+from proxy.engine.counting import Counter
 
 WORDS = "The quick brown fox jumps över the lazy dog.\n\nIt's 12345, isn't it? 漢字かな "
 
@@ -148,29 +149,6 @@ async def test_closing_waits_for_what_is_counted() -> None:
     await asyncio.sleep(0)
     await counter.aclose()
     assert (await counting)[0] == (25_000, UsageSource.ESTIMATE)
-
-
-@pytest.mark.parametrize(
-    ("model", "setting", "expected"),
-    [
-        ("gpt-4o-mini", "auto", O200K),
-        ("gpt-4.1", "auto", O200K),
-        ("gpt-5-nano", "auto", O200K),
-        ("o1-preview", "auto", O200K),
-        ("o3", "auto", O200K),
-        ("o4-mini", "auto", O200K),
-        ("chatgpt-4o-latest", "auto", O200K),
-        ("openai/GPT-4-turbo", "auto", CL100K),
-        ("gpt-4", "auto", CL100K),
-        ("gpt-3.5-turbo", "auto", CL100K),
-        ("llama-3", "auto", O200K),
-        ("", "auto", O200K),
-        ("gpt-4", O200K, O200K),
-    ],
-)
-def test_the_model_says_the_encoding_unless_the_settings_do(model: str, setting: str, expected: str) -> None:
-    """`auto` goes by the model's name, the longer prefix first; a setting goes before it."""
-    assert encoding_for(model, setting) == expected
 
 
 async def test_long_texts_take_turns_and_short_ones_do_not_wait(counter: Counter) -> None:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import bpe_openai
 import pytest
 
+from proxy.core.encodings import CL100K, O200K
 from proxy.core.partial import Partial, safe_text
-from proxy.engine.counting import CL100K, O200K, Counter
+from proxy.engine.counting import Counter
 from proxy.engine.running_count import RunningCount
 
 FEW = 2

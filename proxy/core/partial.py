@@ -166,10 +166,17 @@ class Partial:
         else:
             self._running = self._running or {}
             self._running[choice] = usage.larger(self._running.get(choice))
-        self.usage = _sum(self._running) if self._total is None else self._total.filled(_sum(self._running))
+        self.usage = self._known_usage()
         self.usage_is_final = self.usage_is_final or final
         self.usage_runs = self.usage_runs or not final
         self._usage_at = self.counted_characters
+
+    def _known_usage(self) -> Usage | None:
+        running = _sum(self._running)
+        if self._total is None:
+            return running
+        several = self._running is not None and len(self._running) > 1  # a server may mean the total by each of these
+        return self._total.filled(running) if several else self._total.larger(running)
 
     @property
     def outgrew_usage(self) -> bool:

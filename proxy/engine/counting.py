@@ -50,7 +50,8 @@ class Counter:
             encodings: what the settings name beside `auto`; files are read again if they have changed.
         """
         for encoding in dict.fromkeys((O200K, CL100K, *encodings)):
-            await self._on_thread(partial(self._load, encoding))
+            if is_file(encoding) or encoding not in self._vocabularies:
+                await self._on_thread(partial(self._load, encoding))
 
     def turn(self, characters: int) -> AbstractAsyncContextManager[None]:
         """A turn to make a text of about so many characters and have it counted.

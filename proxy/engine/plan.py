@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.runs import Run
 from proxy.engine.translation import Kept, Translation
 from proxy.wire.base import Wire
@@ -14,8 +15,9 @@ class Plan:
     """One call to be made upstream.
 
     `streamed`: the client asked for a stream. `folded`: it did not, but the upstream is asked for one that is folded
-    into the answer. `wants_usage`: the client asked for the usage chunk; `strips_usage`: we asked for it, so it is
-    taken out of the client's stream again. `counts`: prompt and text are worth counting where no usage came.
+    into the answer. `wants_usage`: the client asked for the usage chunk, `wants_running`: for running totals.
+    `asks_usage`: what was asked for beside that, for counting; `strips_usage`, `strips_running`: what of it is taken
+    out of the client's stream again. `counts`: prompt and text are worth counting where no usage came.
 
     For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
     is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
@@ -33,7 +35,10 @@ class Plan:
     streamed: bool
     folded: bool = False
     wants_usage: bool = False
+    wants_running: bool = False
+    asks_usage: UsageAsk = UsageAsk.NOTHING
     strips_usage: bool = False
+    strips_running: bool = False
     counts: bool = True
     translation: Translation | None = None
     kept: Kept | None = None

@@ -243,8 +243,6 @@ def test_each_unserved_setting_is_named() -> None:
                 "base_url": "http://h",
                 "format": "gemini",
                 "on_stop": "drain",
-                "usage": "continuous",
-                "encoding": "v.tiktoken",
             }
         },
         routes=[
@@ -266,8 +264,6 @@ def test_each_unserved_setting_is_named() -> None:
     assert named == [
         "upstreams.openai.format: gemini",
         "upstreams.openai.on_stop: drain",
-        "upstreams.openai.usage: continuous",
-        "upstreams.openai.encoding: v.tiktoken",
         "routes[0].dialect: anthropic",
         "routes[0].settlement: void",
         "budgets",

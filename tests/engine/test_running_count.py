@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import bpe_openai
 import pytest
@@ -10,6 +11,7 @@ from proxy.core.encodings import CL100K, O200K
 from proxy.core.partial import Partial, safe_text
 from proxy.engine.counting import Counter
 from proxy.engine.running_count import RunningCount
+from support.vocabulary import sentencepiece
 
 FEW = 2
 """Tokens that a running count may be off at any time."""
@@ -111,6 +113,19 @@ async def test_what_is_not_kept_is_taken_to_be_alike(counter: Counter) -> None:
     before = await running.update(partial)
     partial.add_content(0, "word " * 200)
     assert await running.update(partial) == 2 * before
+
+
+async def test_a_vocabulary_that_begins_every_text_with_a_blank_counts_right(counter: Counter, tmp_path: Path) -> None:
+    """Each part that such a text is cut into has a token more, which is not counted, neither early nor at the end."""
+    encoding = str(sentencepiece(tmp_path / "v.model"))
+    await counter.warm([encoding])
+    partial, running, whole = Partial(), RunningCount(counter, encoding), ""
+    for _ in range(5000):
+        partial.add_content(0, " The rain fell")
+        whole += " The rain fell"
+        if len(whole) % 50 == 0:
+            assert abs(await running.update(partial) - 3 * len(whole) // 14) <= FEW
+    assert abs((await counter.count(whole, encoding))[0] - 15_000) <= FEW
 
 
 async def test_without_a_tokenizer_it_estimates_the_whole(counter: Counter) -> None:

@@ -48,6 +48,13 @@ def test_the_member_is_taken_out(before: dict[str, Any], after: dict[str, Any], 
     assert nulled == {**after, **({"usage": None} if "usage" in before else {})}
 
 
+@pytest.mark.parametrize("odd", [rb'"\ud800"', b"NaN", b"1e999", b'"usage"', b"12345678901234567890.10"])
+def test_odd_chunks_lose_it_too(odd: bytes) -> None:
+    """What strict readers refuse, or is spelled unusually, is edited like anything else, and stays as it is spelled."""
+    said = b'data: {"choices":[{"x":%b}],"usage":{"a":1}}\n\n' % odd
+    assert WIRE.without_running_usage(said, null=False) == b'data: {"choices":[{"x":%b}]}\n\n' % odd
+
+
 def test_the_chunk_that_exists_for_usage_stays() -> None:
     """Only totals beside text are taken out; the extra chunk is another question."""
     extra = event({"id": "c", "choices": [], "usage": USAGE})

@@ -103,8 +103,8 @@ class OpenAI:
             wants_usage=call.stream and call.include_usage,
             wants_running=call.stream and call.running_usage,
             asks_usage=asks,
-            strips_usage=bool(asks) and not call.include_usage,
-            strips_running=asks >= UsageAsk.RUNNING,
+            strips_usage=asks >= UsageAsk.FINAL and call.stream and not call.include_usage,
+            strips_running=asks >= UsageAsk.RUNNING and call.stream,
         )
 
     def _stop_call(self, method: str, any_id: str) -> StopCall:

@@ -144,7 +144,8 @@ def test_folding() -> None:
     """On a folding route a non-streaming call is asked as a stream, and a streaming one stays as it is."""
     found = plan({"model": "m"}, route=FOLDING, asks=FINAL)
     assert (found.folded, found.streamed, json.loads(found.body)["stream"]) == (True, False, True)
-    assert not found.wants_usage
+    assert (found.wants_usage, found.strips_usage, found.strips_running) == (False, False, False)
+    assert found.asks_usage == FINAL
     assert json.loads(plan({}, route=FOLDING).body) == {"stream": True, "stream_options": ASKED}
     assert json.loads(plan({}, route=FOLDING, asks=RUNNING).body) == {"stream": True, "stream_options": ASKED_ALL}
     assert json.loads(plan({}, route=FOLDING, asks=RUNNING, forbids=True).body) == {"stream": True}

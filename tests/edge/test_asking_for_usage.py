@@ -100,7 +100,7 @@ async def as_asked(conn: Conn) -> None:
 
 
 async def test_running_totals_are_asked_for_and_taken_out(tmp_path: Path) -> None:
-    """With `continuous` every stream is asked for running totals; clients get of them what they asked for themselves."""
+    """With `continuous` every stream is asked for running totals; clients get of them what they asked for."""
     config = {"usage": "continuous"}
     async with (
         scripted_upstream(as_asked) as up,

@@ -52,9 +52,17 @@ class RunningCount:
     async def update(self, partial: Partial) -> int:
         """The completion tokens so far: of all choices, content, reasoning, refusals and tool calls alike.
 
-        What the partial counts but does not keep (`limits.partial_text`) is taken to be like what it keeps. Without a
-        tokenizer it is an estimate by the number of characters.
+        Where the upstream counts along, its running total stands, as it will in the record. What the partial counts but
+        does not keep (`limits.partial_text`) is taken to be like what it keeps. Without a tokenizer it is an estimate
+        by the number of characters.
         """
+        said = partial.usage.completion_tokens if partial.usage else None
+        if said is not None and not partial.outgrew_usage:
+            return said
+        return max(said or 0, await self._made(partial))
+
+    async def _made(self, partial: Partial) -> int:
+        """The tokens of everything that was made."""
         tokens = kept = 0
         for place, text in list(partial.counted_texts()):  # the partial may grow while a thread counts
             stretch = self._stretches.get(place)

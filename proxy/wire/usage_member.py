@@ -36,7 +36,8 @@ def without_running_usage(block: bytes, *, null: bool) -> bytes:
     plain = sse.plain_data(block)
     if plain is not None:
         return b"data: " + b"\n\ndata: ".join([_without(data, null=null) for data in plain]) + b"\n\n"
-    kept, end = [], 0
+    kept: list[bytes] = []
+    end = 0
     for raw, border in sse.slices_with(USAGE, block):
         kept += (block[end : border - len(raw)], _event_without(raw, null=null))
         end = border

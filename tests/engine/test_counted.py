@@ -149,7 +149,7 @@ async def test_what_is_not_kept_is_an_estimate(counter: Counter) -> None:
     """Beyond the bound on kept text there are as many tokens a character as in what was kept."""
     partial = Partial(max_text=500)
     partial.add_content(0, "word " * 200)
-    assert await counted(relay(partial), counter) == Counted(Usage(PROMPT, 201), UsageSource.ESTIMATE, O200K)
+    assert await counted(relay(partial), counter) == Counted(Usage(PROMPT, 202), UsageSource.ESTIMATE, O200K)
 
 
 async def test_the_encoding_is_of_the_model_and_the_settings(counter: Counter) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.core.encodings import CL100K, O200K
 from proxy.core.partial import Partial, safe_text
+from proxy.core.usage import Usage
 from proxy.engine.counting import Counter
 from proxy.engine.running_count import RunningCount
 from support.vocabulary import sentencepiece
@@ -93,6 +94,18 @@ async def test_only_what_is_new_is_counted(counter: Counter, monkeypatch: pytest
     partial.add_content(0, " And so on.")
     assert await running.update(partial) == before + 4
     assert sum(counted) < 100
+
+
+async def test_the_upstreams_running_total_stands(counter: Counter) -> None:
+    """An upstream that counts along knows best, also what it does not show; text behind its last total is not lost."""
+    partial, running = Partial(), RunningCount(counter, O200K)
+    partial.add_content(0, "Rain")
+    partial.note_usage(Usage(5, 40), final=False, choice=0)
+    assert await running.update(partial) == 40
+    partial.add_content(0, " fell" * 30)
+    assert await running.update(partial) == 40
+    partial.add_content(0, " fell" * 30)
+    assert await running.update(partial) == 61
 
 
 async def test_half_a_pair_costs_nothing_for_long(counter: Counter, encode: dict[str, bpe_openai.Encoding]) -> None:

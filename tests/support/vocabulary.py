@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 MERGES = ("T h", "Th e", "r a", "i n", "ra in", "Ġ Ġ")
 """Pairs that become one token; all else is a token a byte."""
@@ -32,7 +33,7 @@ def tokenizer_json(path: Path, merges: Sequence[str] = MERGES) -> Path:
         "vocab": {token: number for number, token in enumerate(tokens)},
         "merges": list(merges),
     }
-    whole = {
+    whole: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from support.chat import chat_events
 from support.client import RawClient
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import SSE
+from support.scripts import SSE, sse_stream
 from support.speech import MODELS, PROMPT_TOKENS, WORDS, Speech, recount, request, speech
-from support.stops import CHAT, record, stop
+from support.stops import CHAT, STREAM, call, record, settled, stop
 from support.upstream import Conn, scripted_upstream
+from support.vocabulary import tokenizer_json
 
 STREAMS = 1000
 IN_FULL_FLOW = 200
@@ -120,3 +122,29 @@ async def test_a_stop_in_full_flow_counts_what_came_through(tmp_path: Path, usag
             off[tokens - said.so_far[got - 1]] += 1
     assert set(off) <= ({0} if usage == "continuous" else {0, -1})
     assert off[0] >= 0.99 * IN_FULL_FLOW
+
+
+async def test_a_vocabulary_file_counts_and_is_read_again(tmp_path: Path) -> None:
+    """The operator's own vocabulary counts the models that it is for; a reload takes its new version."""
+    config = {"encoding": {"scripted*": "./v.json", "*": "cl100k_base"}}
+    path = tokenizer_json(tmp_path / "v.json")
+    async with (
+        scripted_upstream(sse_stream(chat_events(words=("The ", "rain")))) as up,
+        running_proxy(config_text(up.base_url, upstream=config), tmp_path) as proxy,
+    ):
+
+        async def counted(task_id: str, model: str = "scripted") -> tuple[int, str]:
+            await call(proxy, "POST", CHAT, {**STREAM, "model": model}, X_Task_Id=task_id)
+            await settled(proxy)
+            kept = await record(proxy, task_id)
+            return kept["completion_tokens"], kept["usage_source"]
+
+        assert await counted("t-1") == (3, "tokenizer")  # The, a blank, rain
+        assert await counted("t-2", "other") == (2, "tokenizer")
+        tokenizer_json(path, merges=())
+        await proxy.app.reload()
+        assert await counted("t-3") == (8, "tokenizer")
+        path.unlink()
+        with pytest.raises(AssertionError, match=r"v\.json"):
+            await proxy.app.reload()
+        assert await counted("t-4") == (8, "tokenizer")

@@ -1,5 +1,6 @@
 """What an upstream is asked for counting, and that clients see nothing of it."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,19 @@ async def test_what_an_upstream_refuses_is_not_asked_again(
     assert statuses == [status, status, 200, 200, 200]
     assert [asked(up, index) for index in range(5)] == [RUNNING, FINAL, None, None, None]
     assert capsys.readouterr().out.count("upstream.refuses_usage") == 2
+
+
+async def test_refusals_at_once_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Calls that were on their way when the first one was refused tell nothing new, and are not logged."""
+    async with (
+        scripted_upstream(refusing("stream_options")) as up,
+        running_proxy(config_text(up.base_url, upstream={"usage": "final"}), tmp_path) as proxy,
+    ):
+        answers = await asyncio.gather(*(call(proxy, "POST", CHAT, STREAM) for _ in range(5)))
+        await settled(proxy)
+        assert (await streamed(proxy, "t-0")).events == chat_events(3)
+    assert {answer.status for answer in answers} <= {200, 400}
+    assert capsys.readouterr().out.count("upstream.refuses_usage") == 1
 
 
 async def test_refusals_without_a_reason_count_only_in_a_row(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def chunk(**more: Any) -> dict[str, Any]:
         ({"usage": USAGE, **chunk()}, chunk()),
         (chunk(usage=None), chunk()),
         (chunk(x_groq={"usage": USAGE}, usage=USAGE), chunk(x_groq={"usage": USAGE})),
+        (chunk(x_groq={"id": "g", "usage": USAGE}, usage=USAGE), chunk(x_groq={"id": "g", "usage": USAGE})),
         (chunk(x_groq={"usage": USAGE}), chunk(x_groq={"usage": USAGE})),
         (chunk(), chunk()),
     ],

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
+from proxy.core.choices import Choice, Place, ToolCall
 from proxy.core.kept_text import Text
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, together
 
 MAX_TEXT = 1 << 20
 """Characters of text kept by default."""
@@ -15,28 +15,6 @@ MAX_TOOL_CALLS = 512
 """Tool calls kept of one answer, far above what any model asks for in one turn."""
 
 _MAX_NAME = 256
-
-Place: TypeAlias = tuple[int, str, int]
-"""Where in an answer a text stands: its choice, what it is there, and which tool call it belongs to."""
-
-
-@dataclass(slots=True)
-class ToolCall:
-    """One tool call as far as it came."""
-
-    id: str = ""
-    name: Text = field(default_factory=Text)
-    arguments: Text = field(default_factory=Text)
-
-
-@dataclass(slots=True)
-class Choice:
-    """One of the answers of a generation; most have only content."""
-
-    content: Text = field(default_factory=Text)
-    reasoning: Text | None = None
-    refusal: Text | None = None
-    tool_calls: dict[int, ToolCall] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +39,6 @@ class Partial:
     choices: dict[int, Choice] = field(default_factory=dict)
     finish_reasons: dict[int, str] = field(default_factory=dict)
     """By choice; when an upstream sends two, the last one stands, as in its SDKs."""
-    usage: Usage | None = None
     usage_is_final: bool = False
     """False for a running total that came before the end."""
     usage_runs: bool = False
@@ -166,13 +143,14 @@ class Partial:
         else:
             self._running = self._running or {}
             self._running[choice] = usage.larger(self._running.get(choice))
-        self.usage = self._known_usage()
         self.usage_is_final = self.usage_is_final or final
         self.usage_runs = self.usage_runs or not final
         self._usage_at = self.counted_characters
 
-    def _known_usage(self) -> Usage | None:
-        running = _sum(self._running)
+    @property
+    def usage(self) -> Usage | None:
+        """The upstream's counts so far, running totals or the last ones; None: it sent none."""
+        running = together((self._running or {}).values())
         if self._total is None:
             return running
         several = self._running is not None and len(self._running) > 1  # a server may mean the total by each of these
@@ -236,14 +214,7 @@ class Partial:
         Each is counted by itself, since no token reaches from one into another.
         """
         for number, choice in self.choices.items():
-            yield (number, "content", 0), choice.content
-            if choice.reasoning:
-                yield (number, "reasoning", 0), choice.reasoning
-            if choice.refusal:
-                yield (number, "refusal", 0), choice.refusal
-            for index, call in (choice.tool_calls or {}).items():
-                yield (number, "name", index), call.name
-                yield (number, "arguments", index), call.arguments
+            yield from choice.texts(number)
 
     def _choice(self, index: int) -> Choice | None:
         found = self.choices.get(index)
@@ -277,14 +248,6 @@ class Partial:
             text = text[:room]
         self._kept += len(text)
         return text
-
-
-def _sum(running: dict[int, Usage] | None) -> Usage | None:
-    """The running totals of several choices together: each has its own completion, the prompt is the same."""
-    whole: Usage | None = None
-    for usage in (running or {}).values():
-        whole = usage.beside(whole)
-    return whole
 
 
 def safe_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """Token counts as an upstream reports them, checked before anything is billed from them."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -59,6 +59,14 @@ class Usage:
             _merge(self.reasoning_tokens, other.reasoning_tokens, of_completion),
             self.invalid or other.invalid,
         )
+
+
+def together(running: Iterable[Usage]) -> Usage | None:
+    """The running totals of several choices: each has its own completion, the prompt is the same."""
+    whole: Usage | None = None
+    for usage in running:
+        whole = usage.beside(whole)
+    return whole
 
 
 def read_usage(found: object) -> Usage | None:

@@ -6,7 +6,8 @@ A budget looks at it once a flush. The count that is billed is made from the who
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.partial import Partial, Place
+from proxy.core.choices import Place
+from proxy.core.partial import Partial
 from proxy.core.record import UsageSource
 from proxy.core.token_borders import last_border
 from proxy.engine.counting import Counter, estimate

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import bpe_openai
 
-from proxy.core.partial import Place
+from proxy.core.choices import Place
 from support.chat import sse, usage_object
 
 PROMPT_TOKENS: Final = 7

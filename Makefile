@@ -50,7 +50,7 @@ bench-readme: bench ## the benchmarks, and their table into README.md
 
 lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) pyproject.toml --extra tokens -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

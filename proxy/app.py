@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
+from proxy.core.encodings import AUTO, each_encoding
 from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings, not_built_yet
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
@@ -59,12 +60,14 @@ class App:
         self._reread = reread
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
+        self._reloading = asyncio.Lock()
         self._draining = False
         self._warm = False
         self.port = 0
         self.admin_port = 0
         self.interrupted = 0
         """How many generations ran when the last process died."""
+        self._counter: Counter
         self.engine: Engine
         self.gateway: Gateway
 
@@ -104,7 +107,7 @@ class App:
             left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
-        counter = Counter()
+        self._counter = counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         metrics.interrupted(left)
@@ -120,7 +123,7 @@ class App:
         engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
-        warming = self.tasks.start(counter.warm(), "warm the tokenizer")
+        warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
@@ -195,11 +198,16 @@ class App:
         Raises:
             ReloadError: there is something wrong with the new settings, the old ones stay.
         """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> list[str]:
         metrics = self.engine.metrics
-        old = self.gateway.runtime
         try:
-            settings = self._read_again()
+            settings = await asyncio.to_thread(self._read_again)  # a new vocabulary takes its time
+            await self._counter.warm(_encodings(settings))
             budgets = await self._budgets(settings)
+            old = self.gateway.runtime
             self.gateway.runtime = await self._runtime(settings, old.upstreams)
         except ReloadError as error:
             metrics.reload_success.set(0)
@@ -281,6 +289,12 @@ async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
 def _check_built(settings: Settings) -> None:
     if missing := not_built_yet(settings):
         raise StartError("\n".join(missing))
+
+
+def _encodings(settings: Settings) -> list[str]:
+    """The vocabularies that the settings name, to be loaded before they are needed."""
+    named = [each for upstream in settings.upstreams.values() for each in each_encoding(upstream.encoding)]
+    return [each for each in named if each != AUTO]
 
 
 def _upstream(name: str, settings: UpstreamSettings, old: Upstream | None) -> Upstream:

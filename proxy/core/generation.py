@@ -60,6 +60,7 @@ class Counted:
     usage: Usage = field(default_factory=Usage)
     source: UsageSource = UsageSource.NONE
     encoding: str | None = None
+    """What they were counted with, where we counted any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class ModelCall:
     user: str | None
     include_usage: bool
     """Whether the client asked for the usage chunk."""
+    running_usage: bool
+    """Whether it asked for running totals in every chunk (`continuous_usage_stats` of vLLM and SGLang)."""
     n: int
     """How many choices were asked for."""
     body: dict[str, Any]
@@ -71,6 +73,7 @@ def parse_model_call(raw: bytes) -> ModelCall:
         stream=bool(stream),
         user=name_in(body, "user", MAX_USER),
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        running_usage=isinstance(options, dict) and options.get("continuous_usage_stats") is True,
         n=n if type(n) is int and n > 0 else 1,
         body=body,
     )

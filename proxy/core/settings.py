@@ -29,7 +29,6 @@ from proxy.core.settings_sections import (
 )
 from proxy.core.settings_types import NAME_PATTERN, Address, Count, Listen, Name, Section
 from proxy.core.settings_upstream import (
-    BUILT_IN_ENCODINGS,
     AbortSettings,
     QueueSettings,
     ReadOnSettings,
@@ -127,10 +126,6 @@ def _unserved_upstreams(settings: Settings) -> Iterator[str]:
         at = f"upstreams.{name}"
         if upstream.on_stop != "close":
             yield f"{at}.on_stop: {upstream.on_stop}"
-        if upstream.usage == "continuous":
-            yield f"{at}.usage: continuous"
-        if upstream.encoding not in BUILT_IN_ENCODINGS:
-            yield f"{at}.encoding: {upstream.encoding}"
 
 
 def _unserved_routes(settings: Settings) -> Iterator[str]:

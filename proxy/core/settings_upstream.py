@@ -1,15 +1,15 @@
 """The settings of an upstream: a model provider, and how it is called, awaited and stopped."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
+from proxy.core.encodings import AUTO, EncodingSetting, check_encoding
 from proxy.core.settings_types import Count, CountOrZero, Duration, Section, misplaced
 from proxy.core.settings_urls import BaseUrl, ProxyUrl
-
-BUILT_IN_ENCODINGS = frozenset({"auto", "o200k_base", "cl100k_base"})
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
@@ -23,6 +23,29 @@ def _header_safe(secret: SecretStr) -> SecretStr:
 
 Credential = Annotated[SecretStr, AfterValidator(_header_safe)]
 """A secret that travels in a header: not empty, printable ASCII, no blanks."""
+
+
+def _encodings(value: object) -> EncodingSetting:
+    if isinstance(value, str):
+        return check_encoding(value)
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("expected auto, a name, a vocabulary file, or a table of these by patterns of model names")
+    for pattern, encoding in value.items():
+        if not isinstance(pattern, str) or not isinstance(encoding, str):
+            raise misplaced(str(pattern), "expected auto, a name, or a vocabulary file")
+        try:
+            check_encoding(encoding)
+        except ValueError as error:
+            raise misplaced(pattern, str(error)) from None
+    return dict(value)
+
+
+Encodings = Annotated[
+    str | Mapping[str, str],
+    PlainValidator(_encodings),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]}),
+]
+"""What tokens are counted with: for every model the same, or by patterns of model names."""
 
 
 class TimeoutSettings(Section):
@@ -81,8 +104,9 @@ class UpstreamSettings(Section):
     queue: QueueSettings = Field(QueueSettings(), description="The line in front of the slots.")
     abort: AbortSettings | None = Field(None, description="The provider's abort call, for on_stop: call.")
     drain: ReadOnSettings = Field(ReadOnSettings(), description="The bounds of reading on, for on_stop: drain.")
-    encoding: str = Field(
-        "auto", min_length=1, description="Tokenizer for counting: auto, a name, or a vocabulary file."
+    encoding: Encodings = Field(
+        AUTO,
+        description="Tokenizer for counting: auto, a name, a vocabulary file, or a table of these by model patterns.",
     )
     ca_file: Path | None = Field(None, description="PEM file with the authorities trusted for this upstream.")
     proxy: ProxyUrl | None = Field(None, description="HTTP proxy on the way to the upstream.", repr=False)

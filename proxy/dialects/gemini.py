@@ -13,6 +13,7 @@ from proxy.core.errors import Refusal
 from proxy.core.request_body import BodyError, parse_object
 from proxy.core.settings import RouteSettings
 from proxy.core.settings_route import GEMINI
+from proxy.core.usage import UsageAsk
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
 from proxy.wire.gemini import Gemini as GeminiWire
@@ -43,7 +44,7 @@ class Gemini:
             raise Refusal.not_found()
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: UsageAsk, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
         """Check the body; the model stands in the path, and the query says whether events are wanted."""
         try:
             parse_object(request.body)

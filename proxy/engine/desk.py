@@ -11,6 +11,7 @@ from proxy.core.lifecycle import Cause
 from proxy.core.record import Record
 from proxy.core.request_body import parse_object
 from proxy.core.settings import CancellationSettings, RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
@@ -38,7 +39,7 @@ class Desk:
         route: RouteSettings,
         cancellation: CancellationSettings,
         *,
-        asks_usage: bool,
+        asks_usage: UsageAsk,
     ) -> None:
         """For a caller on a route.
 
@@ -47,7 +48,7 @@ class Desk:
             identity: the caller.
             route: whose rules hold.
             cancellation: how a stop looks.
-            asks_usage: the upstream takes a request for its usage.
+            asks_usage: what the upstream is asked for beside the answer.
         """
         self._engine = engine
         self.identity = identity

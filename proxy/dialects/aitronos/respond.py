@@ -185,6 +185,7 @@ async def _plan(
         model=asked.model,
         user=request.user_header,
         streamed=asked.streams,
+        asks_usage=desk.asks_usage,
         translation=ResponseTranslation(named, turn, structured=asked.is_structured, ahead=ahead),
         kept=Kept(answer, tuple(before), place.thread),
         run=run,

@@ -72,6 +72,7 @@ def plan_of(
         model=live.run["model"],
         user=user,
         streamed=True,
+        asks_usage=desk.asks_usage,
         translation=translation,
         kept=kept,
         run=run,

@@ -198,6 +198,7 @@ def _plan(message_id: str, asked: Asked, body: bytes, request: PlainRequest, des
         model=asked.model,
         user=user,
         streamed=True,
+        asks_usage=desk.asks_usage,
         translation=MessageTranslation(message_id, events, details),
         kept=Kept(answer),
         message_id=message_id,

@@ -6,8 +6,9 @@ from typing import Literal, Protocol
 
 from proxy.core.record import Record
 from proxy.stores.conversations import Conversations
-
-UsageGroup = Literal["model", "key", "user", "day", "outcome"]
+from proxy.stores.outbox import Outbox
+from proxy.stores.truths import Truths
+from proxy.stores.usage import UsageQuery, UsageRow
 
 
 class LedgerUnavailableError(Exception):
@@ -36,24 +37,22 @@ class Page:
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """Sums over the records of one group since a point in time."""
-
-    group: str
-    generations: int
-    prompt_tokens: int
-    completion_tokens: int
-    unknown: int
-    """How many of the generations have no token count at all."""
-
-
 class Ledger(Protocol):
     """Billing truth. Writes are queued at once and grouped into transactions; a future is the proof of durability."""
 
     @property
     def conversations(self) -> Conversations:
         """The conversation store that goes with it, in the same file."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """What has settled, in its order: what exports and the sink read."""
+        ...
+
+    @property
+    def truths(self) -> Truths:
+        """What others say later of the records."""
         ...
 
     @property
@@ -103,8 +102,13 @@ class Ledger(Protocol):
         """
         ...
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """Sums since `since` (seconds since the epoch), largest group first."""
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Sums over the records that a query means, groups with the most tokens first; days are UTC.
+
+        Raises:
+            TooManyGroupsError: there are more groups than one answer takes.
+            LedgerUnavailableError: the ledger can't be read.
+        """
         ...
 
     async def wipe_text(self, uid: str) -> None:
@@ -112,7 +116,10 @@ class Ledger(Protocol):
         ...
 
     async def purge(self, now: float) -> tuple[int, int]:
-        """Delete what retention has passed; gives (texts wiped, records deleted)."""
+        """Delete what retention has passed; gives (texts wiped, records deleted).
+
+        Records that a held consumer of the outbox was not served yet stay.
+        """
         ...
 
     async def close(self) -> None:

@@ -8,9 +8,12 @@ from proxy.cli.lazy import LazyGroup
 
 PLACES: Final = {
     "verify": "proxy.cli.ledger_verify:verify",
+    "export": "proxy.cli.ledger_export:export",
+    "reconcile": "proxy.cli.ledger_reconcile:reconcile",
+    "drift": "proxy.cli.ledger_drift:drift",
 }
 
 
 @click.group(cls=LazyGroup, places=PLACES)
 def ledger() -> None:
-    """Look after the ledger: check it, save it, shorten it."""
+    """Look after the ledger: check it, save it, shorten it, get its records out."""

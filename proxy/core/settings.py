@@ -158,5 +158,3 @@ def _unserved_rest(settings: Settings) -> Iterator[str]:
         yield "bus.url"
     if settings.prices != PricesSettings():
         yield "prices"
-    if settings.sink.url is not None:
-        yield "sink.url"

@@ -89,7 +89,7 @@ class NullOutbox:
         """Give the empty last page."""
         if position:
             raise ForeignPositionError
-        return OutboxPage([], 0, more=False)
+        return OutboxPage([], 0, 0, more=False)
 
     async def position(self, _consumer: str) -> int:
         """Nobody was served."""

@@ -1,8 +1,8 @@
 """The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
-(`ledger_writer`), others read (`ledger_reads`, and `reports` what takes long), a lock file keeps a second process out (`lock_file`). The conversations
-are in the same file, behind the same writer (`conversations_sqlite`).
+(`ledger_writer`), others read (`ledger_reads`; `reports`: what takes long), a lock file keeps a second process out
+(`lock_file`). The conversations are in the same file, behind the same writer (`conversations_sqlite`).
 """
 
 import asyncio

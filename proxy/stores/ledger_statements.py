@@ -130,7 +130,6 @@ PURGE_TEXT: Final = _sql(
 """Values: the time before which a record ended, how many at most, 0."""
 
 
-
 def _purge_records(*, spares: bool) -> str:
     old = select(generation.c.uid).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
     if spares:

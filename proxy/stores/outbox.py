@@ -20,10 +20,14 @@ class ForeignPositionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutboxPage:
-    """Versions in their order. `position` is where to go on; `more`: whether there already is something behind it."""
+    """Versions in their order. `position` is where to go on, `end` the last position there is.
+
+    `more`: whether there already is something behind `position`.
+    """
 
     settled: list[Settled]
     position: int
+    end: int
     more: bool
 
 

@@ -71,7 +71,7 @@ def outbox_page(connection: Connection, position: int, limit: int, span: Span, *
         raise ForeignPositionError
     rows = connection.execute(_versions(text).where(settled.c.number > position, *within(span)).limit(limit + 1)).all()
     page, more = [_settled(row) for row in rows[:limit]], len(rows) > limit
-    return OutboxPage(page, page[-1].number if more else end, more)
+    return OutboxPage(page, page[-1].number if more else end, end, more)
 
 
 def truth_of(row: Sequence[Any]) -> Truth:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
+from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.tables import APPLICATION_ID, SCHEMA
 
@@ -23,10 +24,6 @@ _THREADS: Final = 2
 _BUSY_TIMEOUT: Final = 5.0
 
 T = TypeVar("T")
-
-
-class NoLedgerError(Exception):
-    """The file is no ledger that this version reads; the message says why and what to do."""
 
 
 class Reports:
@@ -62,27 +59,27 @@ def read_only(path: Path) -> Iterator[Connection]:
     """A connection to a ledger's file, whether or not a proxy runs on it; nothing of it is changed.
 
     Raises:
-        NoLedgerError: there is no such file, it is none of ours, or another version's; or reading it failed.
+        LedgerOpenError: there is no such file, it is none of ours, or another version's; or reading it failed.
     """
     if not path.is_file():
-        raise NoLedgerError(f"{path}: there is no such file")
+        raise LedgerOpenError(f"{path}: there is no such file")
     engine = _engine(path)
     try:
         with engine.connect() as connection:
-            _check(path, connection)
+            _refuse_others(path, connection)
             yield connection
     except SQLAlchemyError as error:
-        raise NoLedgerError(f"{path}: can't be read as a ledger: {getattr(error, 'orig', error)}") from error
+        raise LedgerOpenError(f"{path}: can't be read as a ledger: {getattr(error, 'orig', error)}") from error
     finally:
         engine.dispose()
 
 
-def _check(path: Path, connection: Connection) -> None:
+def _refuse_others(path: Path, connection: Connection) -> None:
     if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
-        raise NoLedgerError(f"{path}: is a database of another program, no ledger")
+        raise LedgerOpenError(f"{path}: is a database of another program, no ledger")
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     if found != SCHEMA:
-        raise NoLedgerError(
+        raise LedgerOpenError(
             f"{path}: has schema {found}, this version reads {SCHEMA}; an older file is brought up to date by the "
             "next start of the proxy on it"
         )

@@ -1,5 +1,6 @@
 """`quell ledger export`: the ended records, in their order, and on from where the last export ended."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +97,7 @@ def _begin(after: int | None, cursor_file: Path | None) -> int:
 @contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
-        yield click.get_binary_stream("stdout")
+        yield sys.stdout.buffer
     else:
         with whole_file(output) as file:
             yield file

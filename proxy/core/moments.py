@@ -13,15 +13,12 @@ def parse_moment(text: str, now: float) -> float:
     Raises:
         ValueError: it is none of these.
     """
-    if not text[:4].isdigit() or "-" not in text:
-        try:
-            return now - parse_duration(text)
-        except ValueError:
-            raise ValueError(
-                "expected how long ago (24h, 7d), a day (2026-11-01) or a time (2026-11-01T12:30Z)"
-            ) from None
+    if text[:1].isdigit() and "-" not in text:
+        return now - parse_duration(text)
     try:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ValueError("expected a day such as 2026-11-01, or a time such as 2026-11-01T12:30Z") from None
+        raise ValueError(
+            "expected how long ago (24h, 7d), a day (2026-11-01) or a time (2026-11-01T12:30Z)"
+        ) from None

@@ -15,7 +15,7 @@ FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 OTHER_MODELS = 16
 """So many models that no setting names are shown by name, the first ones that were answered."""
 OTHER = "other"
-SERIES_OF_MODEL = 22
+SERIES_OF_MODEL = 20
 """So many series a model may make: kinds and sources of tokens, its cost, and its drift."""
 SINK_RESULTS = ("delivered", "failed", "refused")
 """What becomes of events that are sent: refused ones would be refused again as they are."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from enum import IntEnum
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -184,6 +184,8 @@ class AdminClient:
             raise CommandError(f"the proxy at {self.url} did not answer within {PATIENCE:.0f} s") from error
         except OSError as error:
             raise self._unreachable(error) from error
+        except IncompleteRead as error:
+            raise CommandError(f"the proxy at {self.url} broke off its answer; does it still run?") from error
         except HTTPException as error:
             raise self._other() from error
         finally:

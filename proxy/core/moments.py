@@ -19,6 +19,4 @@ def parse_moment(text: str, now: float) -> float:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ValueError(
-            "expected how long ago (24h, 7d), a day (2026-11-01) or a time (2026-11-01T12:30Z)"
-        ) from None
+        raise ValueError("expected how long ago (24h, 7d), a day (2026-11-01) or a time (2026-11-01T12:30Z)") from None

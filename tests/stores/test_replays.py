@@ -75,7 +75,9 @@ async def test_no_replay_bills_twice(tmp_path: Path) -> None:
         for receiver in (export, sink):
             for each in rest:
                 data = exported(each)
-                receiver.take(each.id, cloud_event(each, "quell") if receiver is sink else json.dumps(data).encode(), data)
+                receiver.take(
+                    each.id, cloud_event(each, "quell") if receiver is sink else json.dumps(data).encode(), data
+                )
         (truth,) = await ledger.usage(UsageQuery(("route",)))
     assert truth.generations == REPLAYS // GROWS_EVERY
     assert [(r.tokens, r.cost) for r in (export, sink)] == [(truth.completion_tokens, truth.costs["USD"])] * 2

@@ -110,6 +110,8 @@ async def test_too_many_groups_are_refused(ledger: SqliteLedger, monkeypatch: py
 
 async def test_what_runs_is_counted_as_unknown(ledger: SqliteLedger) -> None:
     """A running generation is a generation without counts and without a cost."""
-    await ledger.begin(over(outcome=Outcome.RUNNING, ended_at=None, prompt_tokens=None, completion_tokens=None, cost=None))
+    await ledger.begin(
+        over(outcome=Outcome.RUNNING, ended_at=None, prompt_tokens=None, completion_tokens=None, cost=None)
+    )
     (row,) = await ledger.usage(UsageQuery(("outcome",)))
     assert (row.group, row.unknown, row.cost_unknown, row.total_tokens) == (("running",), 1, 1, None)

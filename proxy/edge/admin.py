@@ -16,6 +16,7 @@ from aiohttp.http import HttpVersion10
 
 from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
+from proxy.edge.admin_answer import HEADERS
 from proxy.edge.admin_generations import AdminGenerations
 from proxy.edge.admin_ledger import AdminLedger
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
@@ -34,7 +35,6 @@ SHUTDOWN_SECONDS: Final = 2.0
 
 _API: Final = "/api"
 _GENERATIONS: Final = "/api/generations"
-_HEADERS: Final = {"Server": "quell", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _PORT: Final = re.compile(r":[0-9]*\Z")
 
 _Call = Callable[[web.BaseRequest, Runtime], Awaitable[dict[str, Any] | web.StreamResponse]]
@@ -196,4 +196,4 @@ def _answer(answer: dict[str, Any] | web.StreamResponse) -> web.StreamResponse:
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:
     body = json.dumps(value).encode()
-    return web.Response(status=status, body=body, headers={**_HEADERS, "Content-Type": "application/json"})
+    return web.Response(status=status, body=body, headers={**HEADERS, "Content-Type": "application/json"})

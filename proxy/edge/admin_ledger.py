@@ -11,6 +11,7 @@ from aiohttp import web
 from proxy.core.errors import Refusal
 from proxy.core.money import cost_text
 from proxy.core.settled import exported
+from proxy.edge.admin_answer import HEADERS
 from proxy.edge.admin_query import json_fields, parameters, span
 from proxy.edge.asked import whole_number
 from proxy.edge.intake import read_body
@@ -30,7 +31,6 @@ MAX_PAGE_WITH_TEXT: Final = 20
 
 _LAST: Final = 2**63 - 1
 _TRUTHS_BODY: Final = 2**20
-_HEADERS: Final = {"Server": "quell", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
 class AdminLedger:
@@ -57,7 +57,7 @@ class AdminLedger:
             raise Refusal(409, "foreign_cursor", message, param="after") from error
         body = await asyncio.to_thread(_lines, page, text=text)
         headers = {
-            **_HEADERS,
+            **HEADERS,
             "Content-Type": "application/x-ndjson",
             NEXT_CURSOR: str(page.position),
             LAST_CURSOR: str(page.end),

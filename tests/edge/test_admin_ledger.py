@@ -58,7 +58,9 @@ async def attach(proxy: RunningProxy, *truths: dict[str, Any], **more: Any) -> d
 async def test_an_export_is_one_object_a_line(tmp_path: Path) -> None:
     """Pages follow each other by the header's cursor, each record is there once, texts only where asked for."""
     async with a_proxy(tmp_path) as (proxy, _):
-        ids, cursor, more = [], "0", True
+        ids: list[str] = []
+        cursor: str | None = "0"
+        more = True
         while more:
             page = await call(proxy, "GET", "ledger/export", after=cursor, limit=2)
             assert (page.status, page.header("Content-Type")) == (200, "application/x-ndjson")
@@ -101,7 +103,11 @@ async def test_truths_are_attached(tmp_path: Path) -> None:
     """Each truth is answered in its place, is counted in the metrics, and shows in the drift; a dry run in neither."""
     async with a_proxy(tmp_path) as (proxy, _):
         cost = {"cost": "0.5", "currency": "USD"}
-        truths = [{"prompt_tokens": 8, **cost}, {"upstream_id": "none"}, {"upstream_id": "up-u1", "upstream": "openai"}]
+        truths: list[dict[str, Any]] = [
+            {"prompt_tokens": 8, **cost},
+            {"upstream_id": "none"},
+            {"upstream_id": "up-u1", "upstream": "openai"},
+        ]
         dry = await attach(proxy, *truths, dry_run=True)
         assert dry["counts"]["attached"] == 2
         found = await attach(proxy, *truths)
@@ -162,7 +168,8 @@ async def test_a_wrong_truth_is_refused(tmp_path: Path, truth: Any, part: str) -
 async def test_a_call_has_some_truths(tmp_path: Path) -> None:
     """None, too many, or no list at all are refused."""
     async with a_proxy(tmp_path) as (proxy, _):
-        for truths in ([], [{}] * 501, {}, None):
+        wrong: tuple[Any, ...] = ([], [{}] * 501, {}, None)
+        for truths in wrong:
             answer = await call(proxy, "POST", "ledger/truths", {"truths": truths})
             assert "truths must be a list of 1 to 500 objects" in refused(answer)
         assert "not known here" in refused(await call(proxy, "POST", "ledger/truths", {"truth": []}))

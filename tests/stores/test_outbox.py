@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger_sqlite import SqliteLedger
@@ -123,6 +125,20 @@ async def test_a_reader_of_the_file_sees_what_the_ledger_sees(tmp_path: Path) ->
         with locked(path), read_only(path) as connection:
             assert connection.exec_driver_sql("SELECT uid FROM settled").scalar() == "u1"
             assert ids(await ledger.outbox.after(0, 1)) == ["u1.1"]
+
+
+async def test_sorting_needs_no_place_for_files(ledger: SqliteLedger) -> None:
+    """What can't be sorted in files is sorted in memory; the answer is the same."""
+    asked: list[int] = []
+
+    def question(connection: Connection) -> int:
+        asked.append(connection.exec_driver_sql("PRAGMA temp_store").scalar_one())
+        if len(asked) == 1:
+            raise OperationalError("SELECT 1", (), Exception("database or disk is full"))
+        return 7
+
+    assert await ledger.outbox._reports.ask(question) == 7
+    assert asked == [1, 2]
 
 
 async def test_an_unreadable_file_is_an_unavailable_ledger(ledger: SqliteLedger) -> None:

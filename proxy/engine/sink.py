@@ -126,8 +126,8 @@ class Sink:
             self._metrics.sink_pending.set(0)
 
     async def _serve(self, session: aiohttp.ClientSession) -> None:
-        """Serve from where the ledger says, until the address goes."""
-        position = await self._outbox.position(CONSUMER)
+        """Serve from where the ledger says."""
+        position: int | None = None
         while True:
             self._changed.clear()
             settings = self._settings
@@ -135,6 +135,8 @@ class Sink:
             if settings.url is None:
                 await self._changed.wait()
                 continue
+            if position is None:
+                position = await self._outbox.position(CONSUMER)
             self._metrics.sink_pending.set(await self._outbox.pending(position))
             if (found := await self._next(position, settings)) is None:
                 self._waits_for_more = True
@@ -178,7 +180,7 @@ class Sink:
         sending = session.post(url, data=batch(found.events), headers=headers, allow_redirects=False)
         try:
             async with sending as response:
-                with contextlib.suppress(aiohttp.ClientError):  # the status has said it; the rest is for nobody
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the status has said it; the rest is for nobody
                     await response.content.read(_ANSWER_BYTES)
                 return _judged(response)
         except TimeoutError:

@@ -137,9 +137,11 @@ async def test_a_silent_receiver_is_given_up(tmp_path: Path, monkeypatch: pytest
 
 async def test_too_large_a_batch_is_halved(tmp_path: Path) -> None:
     """413 makes batches smaller until they fit; nothing is left out."""
-    async with a_scene(tmp_path, at_most(3)) as (ledger, meter, _, metrics):
+    meter, metrics = Meter(at_most(3)), Metrics()
+    async with a_ledger(tmp_path / "q.db") as ledger, scripted_upstream(meter) as up:
         await settle(ledger, *(over(f"u{n}") for n in range(20)))
-        await served(ledger, 20)
+        async with serving(ledger, up.origin, metrics):
+            await served(ledger, 20)
         assert len(meter.events) == 20
         assert counted(metrics, "refused") > 0
 

@@ -27,7 +27,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
 
 async def test_costs_are_summed_exactly_and_never_over_currencies(ledger: SqliteLedger) -> None:
     """Each digit of each cost counts, also where the sum is far beyond 64 bits; unknown ones are counted apart."""
-    small = Decimal("0.000000000001")
+    small = Decimal("0.123456789012")
     await settle(ledger, *(over(f"big{n}", cost=COST_MOST) for n in range(30)))
     await settle(ledger, *(over(f"small{n}", cost=small) for n in range(3)))
     await settle(ledger, over("eur", cost=Decimal("0.1"), currency="EUR"), over("none", cost=None, currency=None))

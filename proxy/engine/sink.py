@@ -180,7 +180,8 @@ class Sink:
         sending = session.post(url, data=batch(found.events), headers=headers, allow_redirects=False)
         try:
             async with sending as response:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the status has said it; the rest is for nobody
+                # The status has said it; the rest is for nobody.
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     await response.content.read(_ANSWER_BYTES)
                 return _judged(response)
         except TimeoutError:

@@ -12,9 +12,9 @@ from proxy.cli.admin_client import AdminClient, CommandError
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.export_formats import FORMATS, make_writer
 from proxy.cli.export_pages import Asked, ExportPage, pages_of_file, pages_of_proxy
-from proxy.cli.moments import MOMENT
 from proxy.cli.output import say
 from proxy.cli.progress import progress_bar
+from proxy.cli.span_options import MOMENT
 from proxy.cli.whole_file import whole_file
 
 

@@ -12,10 +12,10 @@ import click
 
 from proxy.cli.admin_client import AdminClient, CommandError, Exit
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.moments import MOMENT
 from proxy.cli.openrouter import SOURCE, asking, upstreams_of
 from proxy.cli.output import say, show_json, show_table
 from proxy.cli.progress import progress_bar
+from proxy.cli.span_options import MOMENT
 from proxy.cli.truth_file import FIELDS, check_file, is_currency, read_file
 from proxy.config_file import load, render
 from proxy.core.settings import Settings, UpstreamSettings

@@ -6,8 +6,8 @@ import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.moments import MOMENT, TAG
 from proxy.cli.output import show_csv, show_json, show_table
+from proxy.cli.span_options import MOMENT, TAG
 from proxy.core.lifecycle import Outcome
 
 COUNTS: Final = (

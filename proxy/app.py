@@ -27,6 +27,7 @@ from proxy.engine.engine import Engine
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.metrics import Metrics
 from proxy.engine.pricing import Pricing
+from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ledger_sqlite import open_ledger
@@ -38,6 +39,10 @@ Reload = Callable[[], Settings]
 
 SETTLE_SECONDS = 10.0
 """How long the last records may wait for a disk that does not answer, before the ledger is closed without them."""
+
+SINK_SECONDS = 2.0
+"""How long the last records may wait for a sink that takes them. What it was not served it is served after the next
+start."""
 
 GOODBYE_SECONDS = 2.0
 """How long readers that lag may go on reading after everything has ended; aiohttp takes this time twice."""
@@ -70,6 +75,7 @@ class App:
         self._counter: Counter
         self.engine: Engine
         self.gateway: Gateway
+        self.sink: Sink
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -114,6 +120,7 @@ class App:
         self.interrupted = len(left)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
+        self.sink = Sink(ledger.outbox, metrics, settings.sink)
         try:
             budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
@@ -125,6 +132,7 @@ class App:
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
+        self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")
@@ -217,6 +225,7 @@ class App:
         kept = set(self.gateway.runtime.upstreams.values())
         for upstream in set(old.upstreams.values()) - kept:
             self.tasks.start(self._retire(upstream), f"retire {upstream.name}")
+        self.sink.configure(settings.sink)
         metrics.reload_success.set(1)
         waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != getattr(self._settings, key)]
         log.info("config.reloaded", needs_restart=waiting)
@@ -255,6 +264,9 @@ class App:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.engine.settle_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SINK_SECONDS):
+                await self.sink.caught_up()
         await self._stack.aclose()
         return stopped
 

@@ -91,7 +91,7 @@ def _secrets(raw: Any) -> Iterator[tuple[Loc, dict[str, Any], str]]:
         yield loc, upstream, "api_key"
     if not isinstance(raw, dict):
         return
-    for name, twin in (("admin", "token"), ("bus", "secret")):
+    for name, twin in (("admin", "token"), ("bus", "secret"), ("sink", "token")):
         if isinstance(raw.get(name), dict):
             yield (name,), raw[name], twin
     keys = raw.get("keys")

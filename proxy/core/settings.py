@@ -142,5 +142,3 @@ def _unserved_rest(settings: Settings) -> Iterator[str]:
         yield "ledger.url: postgresql"
     if settings.bus.url is not None:
         yield "bus.url"
-    if settings.sink.url is not None:
-        yield "sink.url"

@@ -1,9 +1,9 @@
-"""What an operator reads of the whole proxy: usage, upstreams, settings, metrics, probes; and the reload."""
+"""What an operator reads of the whole proxy: upstreams, settings, metrics, probes; and the reload."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast, get_args
+from typing import Any
 
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
@@ -13,13 +13,9 @@ from proxy.core.lifecycle import Phase
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
 from proxy.edge.admin_errors import ReloadError
-from proxy.edge.admin_query import duration, one_of, parameters
+from proxy.edge.admin_query import parameters
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
-from proxy.stores.ports import UsageGroup
-
-DEFAULT_SINCE: Final = "7d"
-GROUPS: Final[tuple[UsageGroup, ...]] = get_args(UsageGroup)
 
 
 class AdminReports:
@@ -29,25 +25,6 @@ class AdminReports:
         """`reload` takes new settings, gives what waits for a restart, and raises `ReloadError`."""
         self._engine = engine
         self._reload = reload
-
-    async def usage(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """Sums over the records since some time ago, largest group first."""
-        given = parameters(http, ("since", "by"))
-        since = time.time() - duration("since", given.get("since", DEFAULT_SINCE))
-        by = cast("UsageGroup", one_of("by", given.get("by", "model"), GROUPS))
-        rows = await self._engine.ledger.usage(since, by)
-        data = [
-            {
-                "group": row.group,
-                "generations": row.generations,
-                "prompt_tokens": row.prompt_tokens,
-                "completion_tokens": row.completion_tokens,
-                "total_tokens": row.prompt_tokens + row.completion_tokens,
-                "unknown": row.unknown,
-            }
-            for row in rows
-        ]
-        return {"object": "usage", "since": iso(since), "by": by, "data": data}
 
     async def upstreams(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The providers, with what runs there now; none of them is called."""

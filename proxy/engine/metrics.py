@@ -9,6 +9,7 @@ from proxy import __version__
 from proxy.core.budget import Budget
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
+from proxy.core.settled import Truth
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -16,7 +17,9 @@ OTHER_MODELS = 16
 """So many models that no setting names are shown by name, the first ones that were answered."""
 OTHER = "other"
 SERIES_OF_MODEL = 20
-"""So many series a model may make: kinds and sources of tokens, and its cost."""
+"""So many series a model may make: kinds and sources of tokens, its cost, and its drift."""
+SINK_RESULTS = ("delivered", "failed", "refused")
+"""What becomes of events that are sent: refused ones would be refused again as they are."""
 NO_ANSWER = frozenset({"rejected_upstream", "upstream_error"})
 """Error kinds of answers that are themselves errors, as soon as they may come."""
 
@@ -77,6 +80,19 @@ class Metrics:
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )
+        self.sink_pending = Gauge(
+            "quell_sink_pending",
+            "Ended records and later truths that the sink was not served yet.",
+            registry=self.registry,
+        )
+        self.sink_events = Counter("quell_sink_events_total", "Events sent.", ("result",), registry=self.registry)
+        self.truths = Counter("quell_truths_total", "Later truths that came in.", ("result",), registry=self.registry)
+        self.drift = Gauge(
+            "quell_reconciliation_drift_tokens",
+            "Tokens of later truths less our own, of all that was attached since the start.",
+            ("upstream", "model", "kind"),
+            registry=self.registry,
+        )
         self.build = Gauge("quell_build_info", "The version.", ("version",), registry=self.registry)
         # Looking a series up by its labels takes three times as long as counting in it.
         self._generations_of = cache(self.generations.labels)
@@ -90,6 +106,8 @@ class Metrics:
         self._ledger_seen = {"ok": 0, "error": 0}
         for result in self._ledger_seen:
             self.ledger_writes.labels(result)
+        for result in SINK_RESULTS:
+            self.sink_events.labels(result)
 
     def expect(self, routes: dict[str, str], models: set[str]) -> None:
         """Start the series of the settings at 0: route path to upstream name, and the models that are named."""
@@ -136,6 +154,19 @@ class Metrics:
         if record.cost:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
             self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
+
+    def reconciled(self, result: str, record: Record | None, truth: Truth) -> None:
+        """A later truth came in, about a record if there is one."""
+        self.truths.labels(result).inc()
+        if result != "attached" or record is None:
+            return
+        model = self._model(record)
+        for kind, ours, theirs in (
+            ("prompt", record.prompt_tokens, truth.prompt_tokens),
+            ("completion", record.completion_tokens, truth.completion_tokens),
+        ):
+            if ours is not None and theirs is not None:
+                self.drift.labels(record.upstream, model, kind).inc(theirs - ours)
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

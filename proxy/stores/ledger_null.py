@@ -1,11 +1,15 @@
 """A ledger that keeps nothing: what the engine costs without one, and engine tests that ask nothing of it."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import cached_property
 
 from proxy.core.record import Record
 from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
+from proxy.stores.outbox import EVERYTHING, ForeignPositionError, OutboxPage
+from proxy.stores.ports import Page, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.truths import Attached, Attachment, Drift, Told, Untold
+from proxy.stores.usage import Span, UsageQuery, UsageRow
 
 
 class NullLedger:
@@ -15,6 +19,16 @@ class NullLedger:
     def conversations(self) -> MemoryConversations:
         """Conversations can't be served without being kept: they are, in memory, for as long as the process lives."""
         return MemoryConversations()
+
+    @cached_property
+    def outbox(self) -> "NullOutbox":
+        """Nothing ever settles."""
+        return NullOutbox()
+
+    @cached_property
+    def truths(self) -> "NullTruths":
+        """There is no record that anybody could say something of."""
+        return NullTruths()
 
     @property
     def pending(self) -> int:
@@ -50,7 +64,7 @@ class NullLedger:
         """Give the empty last page."""
         return Page([], None)
 
-    async def usage(self, _since: float, _by: UsageGroup) -> list[UsageRow]:
+    async def usage(self, _query: UsageQuery) -> list[UsageRow]:
         """Sum nothing."""
         return []
 
@@ -67,6 +81,52 @@ class NullLedger:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+
+class NullOutbox:
+    """An outbox that stays empty. See `proxy.stores.outbox.Outbox`."""
+
+    def __init__(self) -> None:
+        self.grew = asyncio.Event()
+
+    async def after(self, position: int, _limit: int, _span: Span = EVERYTHING, *, text: bool = False) -> OutboxPage:  # noqa: ARG002 the port's signature
+        """Give the empty last page."""
+        if position:
+            raise ForeignPositionError
+        return OutboxPage([], 0, 0, more=False)
+
+    async def position(self, _consumer: str) -> int:
+        """Nobody was served."""
+        return 0
+
+    def advance(self, _consumer: str, _position: int) -> "asyncio.Future[int]":
+        """Done at once."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(0)
+        return done
+
+    async def pending(self, _position: int) -> int:
+        """Count nothing."""
+        return 0
+
+    def hold(self, consumer: str, *, held: bool) -> None:
+        """There is nothing to spare."""
+
+
+class NullTruths:
+    """Later truths about no record. See `proxy.stores.truths.Truths`."""
+
+    async def attach(self, told: Sequence[Told], *, dry_run: bool = False) -> list[Attachment]:  # noqa: ARG002 the port's signature
+        """Every record is unknown."""
+        return [Attachment(Attached.UNKNOWN) for _ in told]
+
+    async def untold(self, _upstream: str, _source: str, _position: int, _limit: int, _span: Span) -> list[Untold]:
+        """There is no record."""
+        return []
+
+    async def drift(self, _span: Span) -> list[Drift]:
+        """There is nothing to compare."""
+        return []
 
 
 def _done() -> "asyncio.Future[None]":

@@ -1,8 +1,8 @@
 """The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
-(`ledger_writer`), others read (`ledger_reads`), a lock file keeps a second process out (`lock_file`). The conversations
-are in the same file, behind the same writer (`conversations_sqlite`).
+(`ledger_writer`), others read (`ledger_reads`; `reports`: what takes long), a lock file keeps a second process out
+(`lock_file`). The conversations are in the same file, behind the same writer (`conversations_sqlite`).
 """
 
 import asyncio
@@ -19,14 +19,20 @@ from proxy.core.record import Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
-from proxy.stores.ledger_open import open_file, path_of
+from proxy.stores.ledger_open import open_file
+from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean, row_of
-from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_SERVED, PURGE_TEXT, WIPE_TEXT
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
+from proxy.stores.outbox_sqlite import SqliteOutbox
+from proxy.stores.ports import Page, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.reports import Reports
+from proxy.stores.truths_sqlite import SqliteTruths
+from proxy.stores.usage import UsageQuery, UsageRow
+from proxy.stores.usage_sqlite import usage_rows
 
 __all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
 
@@ -83,6 +89,9 @@ class SqliteLedger:
             start_deadline=start_deadline,
             close_patience=close_patience,
         )
+        self._reports = Reports(path)
+        self.outbox: Final = SqliteOutbox(self._writer, self._reports)
+        self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)
         self.conversations: Final = SqliteConversations(
             self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
         )
@@ -123,7 +132,9 @@ class SqliteLedger:
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
         keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
         text = clean(record.text) if keeps and record.text is not None else None
-        return self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable = self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable.add_done_callback(self.outbox.grown)
+        return durable
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""
@@ -133,9 +144,9 @@ class SqliteLedger:
         """See `Ledger.page`. Running records come without their text; a long one is cut behind what a list shows."""
         return await self._reads.page(which, limit, cursor)
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """See `Ledger.usage`. Largest means most tokens; days are UTC."""
-        return await self._reads.usage(since, by)
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """See `Ledger.usage`."""
+        return await self._reports.ask(partial(usage_rows, query=query))
 
     async def used(self, which: UsedFilter) -> list[UsedRow]:
         """See `Ledger.used`. Largest means most tokens."""
@@ -152,6 +163,9 @@ class SqliteLedger:
     async def purge(self, now: float) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
         texts = await self._purge(PURGE_TEXT, now - self._text_keep)
+        held = [await self.outbox.position(consumer) for consumer in self.outbox.held]
+        if held:  # a position only grows: an old one spares too much, never too little
+            return texts, await self._purge(PURGE_SERVED, now - self._keep, min(held))
         return texts, await self._purge(PURGE_RECORDS, now - self._keep)
 
     async def close(self) -> None:
@@ -160,15 +174,16 @@ class SqliteLedger:
             await self._writer.close()
         finally:
             await self._reads.close()
+            await self._reports.close()
             self._lock.release()
 
     def _keeps_text(self, outcome: Outcome) -> bool:
         return self._text == "all" or (self._text == "partial" and outcome is not Outcome.COMPLETED)
 
-    async def _purge(self, statement: str, before: float) -> int:
+    async def _purge(self, statement: str, *bounds: float) -> int:
         total = 0
         while True:
-            changed = await self._writer.chore(statement, before, _PURGED_AT_ONCE, 0)
+            changed = await self._writer.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
             total += changed
             if changed < _PURGED_AT_ONCE:
                 return total

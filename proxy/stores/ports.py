@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 
 from proxy.core.record import Record
 from proxy.stores.conversations import Conversations
-
-UsageGroup = Literal["model", "key", "user", "day", "outcome"]
+from proxy.stores.outbox import Outbox
+from proxy.stores.truths import Truths
+from proxy.stores.usage import UsageQuery, UsageRow
 
 
 class LedgerUnavailableError(Exception):
@@ -36,18 +37,6 @@ class Page:
 
     records: list[Record]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """Sums over the records of one group since a point in time."""
-
-    group: str
-    generations: int
-    prompt_tokens: int
-    completion_tokens: int
-    unknown: int
-    """How many of the generations have no token count at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +71,16 @@ class Ledger(Protocol):
     @property
     def conversations(self) -> Conversations:
         """The conversation store that goes with it, in the same file."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """What has settled, in its order: what exports and the sink read."""
+        ...
+
+    @property
+    def truths(self) -> Truths:
+        """What others say later of the records."""
         ...
 
     @property
@@ -131,8 +130,13 @@ class Ledger(Protocol):
         """
         ...
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """Sums since `since` (seconds since the epoch), largest group first."""
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Sums over the records that a query means, groups with the most tokens first; days are UTC.
+
+        Raises:
+            TooManyGroupsError: there are more groups than one answer takes.
+            LedgerUnavailableError: the ledger can't be read.
+        """
         ...
 
     async def used(self, which: UsedFilter) -> list[UsedRow]:
@@ -144,7 +148,10 @@ class Ledger(Protocol):
         ...
 
     async def purge(self, now: float) -> tuple[int, int]:
-        """Delete what retention has passed; gives (texts wiped, records deleted)."""
+        """Delete what retention has passed; gives (texts wiped, records deleted).
+
+        Records that a held consumer of the outbox was not served yet stay.
+        """
         ...
 
     async def close(self) -> None:

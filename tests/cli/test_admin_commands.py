@@ -359,11 +359,12 @@ async def test_usage(tmp_path: Path) -> None:
             return shown.stdout.splitlines() if ",12," in shown.stdout else None
 
         shown = await eventually(lines, what="the end is in the ledger")
-        assert shown == ["user,generations,prompt_tokens,completion_tokens,total_tokens,unknown", "'=cmd(),1,7,5,12,0"]
+        head = "user,generations,prompt_tokens,completion_tokens,total_tokens,cached_tokens,reasoning_tokens,unknown"
+        assert shown == [f"{head},cost_unknown,saved_typical,saved_most,late_tokens", "'=cmd(),1,7,5,12,,,0,1,,,"]
         table = (await run(usage, url=url)).stdout.splitlines()
-        assert table[1].split() == ["scripted", "1", "7", "5", "12", "0"]
+        assert table[1].split() == ["scripted", "1", "7", "5", "12", "-", "-", "0", "1", "-", "-"]
         whole = json.loads((await run(usage, "-o", "json", "--since", "1h", url=url)).stdout)
-        assert whole["data"][0]["group"] == "scripted"
+        assert whole["data"][0]["group"] == {"model": "scripted"}
 
 
 @pytest.mark.parametrize(("command", "option", "typed"), [(ps, "--older", "10"), (usage, "--since", "7")])

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
+from proxy.core.settled import Truth
 from proxy.engine.metrics import OTHER_MODELS, Metrics
 from support.records import a_record
 
@@ -28,6 +29,10 @@ NAMES = {
     "ledger_pending": ("gauge", set()),
     "ledger_writes_total": ("counter", {"result"}),
     "bus_up": ("gauge", set()),
+    "sink_pending": ("gauge", set()),
+    "sink_events_total": ("counter", {"result"}),
+    "truths_total": ("counter", {"result"}),
+    "reconciliation_drift_tokens": ("gauge", {"upstream", "model", "kind"}),
     "config_reload_success": ("gauge", set()),
     "build_info": ("gauge", {"version"}),
 }
@@ -78,6 +83,7 @@ def test_labels_are_those_documented() -> None:
     metrics.cancelled("native", Cause.CLIENT, "stopped")
     metrics.cost.labels("openai", "m", "USD").inc()
     metrics.expect_budget(Budget("key", Limits(completion_tokens=5), 60.0))
+    metrics.reconciled("attached", ended(), Truth("bill", 1.0, prompt_tokens=8))
     seen = set()
     for family in metrics.registry.collect():
         for sample in family.samples:
@@ -90,6 +96,19 @@ def test_labels_are_those_documented() -> None:
             assert NAMES[name][0] == family.type
             seen.add(name)
     assert seen == set(NAMES)
+
+
+def test_drift_is_theirs_less_ours() -> None:
+    """Attached truths move the drift of their model by what both sides know; nothing else does, and all are counted."""
+    metrics = Metrics()
+    metrics.reconciled("attached", ended(), Truth("bill", 1.0, prompt_tokens=10, completion_tokens=4))
+    metrics.reconciled("attached", ended(prompt_tokens=None), Truth("bill", 1.0, prompt_tokens=99, cached_tokens=1))
+    metrics.reconciled("unchanged", ended(), Truth("bill", 1.0, prompt_tokens=10))
+    metrics.reconciled("unknown", None, Truth("bill", 1.0, prompt_tokens=10))
+    for kind, expected in (("prompt", 3.0), ("completion", -1.0)):
+        assert value(metrics, "reconciliation_drift_tokens", upstream="openai", model="m", kind=kind) == expected
+    for result, expected in (("attached", 2.0), ("unchanged", 1.0), ("unknown", 1.0)):
+        assert value(metrics, "truths_total", result=result) == expected
 
 
 def test_the_settings_series_start_at_zero() -> None:

@@ -14,6 +14,7 @@ from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, Settlement, UsageSource
 from proxy.stores.ports import Ledger, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.records import a_record
 
@@ -296,15 +297,18 @@ async def test_a_filter_shows_what_fits(ledger: Ledger, which: RecordFilter, uid
 @pytest.mark.parametrize(
     ("by", "rows"),
     [
-        ("model", [("m2", 1, 100, 1, 0), ("m1", 2, 30, 5, 0), ("", 1, 0, 0, 1)]),
-        ("key", [("acme", 4, 130, 6, 1)]),
-        ("user", [("", 4, 130, 6, 1)]),
-        ("day", [("2024-02-29", 3, 120, 6, 1), ("2024-03-01", 1, 10, 0, 0)]),
-        ("outcome", [("completed", 3, 130, 6, 0), ("failed", 1, 0, 0, 1)]),
+        ("model", [(("m2",), 1, 100, 1, 0), (("m1",), 2, 30, 5, 0), ((None,), 1, None, None, 1)]),
+        ("key", [(("acme",), 4, 130, 6, 1)]),
+        ("user", [((None,), 4, 130, 6, 1)]),
+        ("route", [(("/v1",), 4, 130, 6, 1)]),
+        ("day", [(("2024-02-29",), 3, 120, 6, 1), (("2024-03-01",), 1, 10, None, 0)]),
+        ("outcome", [(("completed",), 3, 130, 6, 0), (("failed",), 1, None, None, 1)]),
+        ("tag:team", [(("a",), 2, 120, 6, 0), ((None,), 2, 10, None, 1)]),
+        ("day,model", [(("2024-02-29", "m2"), 1, 100, 1, 0), (("2024-02-29", "m1"), 1, 20, 5, 0)]),
     ],
 )
-async def test_usage_sums_by_group(ledger: Ledger, by: Any, rows: list[tuple[Any, ...]]) -> None:
-    """Tokens are summed per group, most first; a record without any count is unknown, not zero."""
+async def test_usage_sums_by_group(ledger: Ledger, by: str, rows: list[tuple[Any, ...]]) -> None:
+    """Tokens are summed per group, most first; of what no part is known the sum is unknown, not zero."""
     day = 1709164800.0
     for uid, started_at, model, prompt, completion in (
         ("u0", day - 1, "m1", 1000, 1000),
@@ -313,12 +317,15 @@ async def test_usage_sums_by_group(ledger: Ledger, by: Any, rows: list[tuple[Any
         ("u3", day + 5, "m2", 100, 1),
         ("u4", day + 86399, None, None, None),
     ):
-        record = a_record(uid, started_at=started_at, model=model)
+        tags = {"team": "a"} if completion else {"te": "a", 'te"am': "b"}
+        record = a_record(uid, started_at=started_at, model=model, tags=tags)
         outcome = Outcome.COMPLETED if model else Outcome.FAILED
         await ledger.begin(record)
         await ledger.end(ended(record, outcome, prompt_tokens=prompt, completion_tokens=completion))
-    found = await ledger.usage(day, by)
-    assert [(r.group, r.generations, r.prompt_tokens, r.completion_tokens, r.unknown) for r in found] == rows
+    found = await ledger.usage(UsageQuery(tuple(by.split(",")), Span(day)))
+    shown = [(r.group, r.generations, r.prompt_tokens, r.completion_tokens, r.unknown) for r in found]
+    assert shown[: len(rows)] == rows
+    assert sum(row.generations for row in found) == 4
 
 
 async def test_wiping_takes_the_text_and_leaves_the_numbers(ledger: Ledger) -> None:

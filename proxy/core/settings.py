@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from proxy.core.settings_abort import AbortSettings
 from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
 from proxy.core.settings_sections import (
     AdminSettings,
@@ -30,7 +31,6 @@ from proxy.core.settings_sections import (
 from proxy.core.settings_types import NAME_PATTERN, Address, Count, Listen, Name, Section
 from proxy.core.settings_upstream import (
     BUILT_IN_ENCODINGS,
-    AbortSettings,
     QueueSettings,
     ReadOnSettings,
     TimeoutSettings,
@@ -131,8 +131,6 @@ def _unserved_upstreams(settings: Settings) -> Iterator[str]:
         at = f"upstreams.{name}"
         if upstream.format != "openai":
             yield f"{at}.format: {upstream.format}"
-        if upstream.on_stop != "close":
-            yield f"{at}.on_stop: {upstream.on_stop}"
         if upstream.usage == "continuous":
             yield f"{at}.usage: continuous"
         if upstream.encoding not in BUILT_IN_ENCODINGS:
@@ -143,8 +141,6 @@ def _unserved_routes(settings: Settings) -> Iterator[str]:
     for index, route in enumerate(settings.routes):
         at = f"routes[{index}]"
         yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect not in SERVED_DIALECTS)
-        if route.settlement != "produced":
-            yield f"{at}.settlement: {route.settlement}"
 
 
 def _unserved_rest(settings: Settings) -> Iterator[str]:

@@ -1,9 +1,13 @@
 """Token counts as an upstream reports them, checked before anything is billed from them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 MAX_COUNT = 1 << 53
 """The largest count that every JSON reader still reads exactly (RFC 8259, section 6)."""
+
+CHARACTERS_A_TOKEN: Final = 4
+"""What a token is taken for where nothing can count it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import structlog
 from proxy.core.generation import Counted, Generation
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
+from proxy.core.settlement import complete, settle, spared
+from proxy.core.typical import Typical
 from proxy.core.usage import Usage
 from proxy.engine.counting import Counter, encoding_for
 from proxy.engine.failures import log_failure
@@ -18,6 +20,7 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
+REFUSED = 400
 UNAUTHORIZED, FORBIDDEN = 401, 403
 NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
 NOT_BILLED = frozenset(
@@ -48,6 +51,7 @@ class Settler:
         counter: Counter,
         metrics: Metrics,
         memory: FreeMemory,
+        typical: Typical,
         now: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -55,6 +59,7 @@ class Settler:
         self._counter = counter
         self._metrics = metrics
         self._memory = memory
+        self._typical = typical
         self._now = now
 
     async def count(self, relay: Relay) -> None:
@@ -87,9 +92,13 @@ class Settler:
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
+        try:
+            self._apply_settlement(relay)
+        except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
+            log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
         record = relay.generation.record(self._now())
         try:
-            self._metrics.settled(record)
+            self._metrics.settled(record, read_on=relay.read_on is not None)
             await self._ledger.end(record)
             _log_end(record, relay.generation.status)
         except LedgerUnavailableError as error:
@@ -101,6 +110,28 @@ class Settler:
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
+
+    def _apply_settlement(self, relay: Relay) -> None:
+        """What a stop means for the counts; of a complete answer, how long such answers are."""
+        generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
+        beyond = None if read_on is None else read_on.beyond()
+        if read_on is not None and (generation.status or 0) >= REFUSED:  # the stop came first, then its refusal
+            generation.counted = Counted()
+        elif not generation.was_stopped:
+            generation.counted = complete(generation.counted, beyond)
+            if generation.outcome is Outcome.COMPLETED and (made := generation.counted.usage.completion_tokens):
+                self._typical.note(facts.model, facts.route, made)
+        else:
+            settled = settle(facts.settlement, generation.counted, beyond)
+            generation.counted = settled.counted
+            generation.spared = spared(
+                settled,
+                bills=relay.upstream.settings.bills_after_close,
+                sent=generation.stop_phase not in NOT_SENT,
+                ended_by_itself=read_on is not None and read_on.to_the_end,
+                max_tokens=facts.max_tokens,
+                typical=self._typical.tokens(facts.model, facts.route),
+            )
 
 
 def _not_billed(generation: Generation) -> bool:

@@ -127,6 +127,8 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(name, settings.slots, settings.queue.size)
         self.calls = 0
+        self.reading_on = 0
+        """Calls that are read on behind a stop."""
         self._users = Users()
         self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
         """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""

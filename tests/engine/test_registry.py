@@ -39,6 +39,7 @@ def a_relay(
         tape=SimpleNamespace(start=0, end=tape),
         readers=set(),
         wiped=False,
+        read_on=None,
         ending=ending,
         rules=SimpleNamespace(route=SimpleNamespace(linger=linger)),
         plan=SimpleNamespace(aliases=aliases),

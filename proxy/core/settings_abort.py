@@ -43,7 +43,7 @@ def _check_path(text: str) -> str:
             "expected a path without blanks, #, backslashes and anything outside ASCII; escape it with %XX"
         )
     plain = filled.partition("?")[0]
-    check_base_url(plain if "://" in plain else f"http://host{plain}")  # no empty, . and .. segments
+    check_base_url(f"http://host{plain}" if plain.startswith("/") else plain)  # no empty, . and .. segments
     return text
 
 
@@ -79,14 +79,18 @@ class AbortSettings(Section):
         """Whether it can't be called before the upstream has named its completion."""
         return UPSTREAM_ID in variables(f"{self.path} {self.body or ''}")
 
+    @property
+    def _is_below(self) -> bool:
+        return self.path.startswith("/")
+
     def fits(self, base_url: str) -> bool:
         """Whether it goes to where the upstream is: our credential is for nobody else."""
-        return "://" not in self.path or _origin(fill(self.path, dict.fromkeys(IDS, _PLACE))) == _origin(base_url)
+        return self._is_below or _origin(fill(self.path, dict.fromkeys(IDS, _PLACE))) == _origin(base_url)
 
     def url(self, base_url: str, ids: Mapping[str, str]) -> str:
         """The address, each id escaped as one segment of a path."""
         filled = fill(self.path, {name: quote(value, safe="") for name, value in ids.items()})
-        return filled if "://" in filled.partition("?")[0] else base_url + filled
+        return base_url + filled if self._is_below else filled
 
     def content(self, ids: Mapping[str, str]) -> bytes:
         """The body, each id escaped as part of a JSON string; empty without one."""

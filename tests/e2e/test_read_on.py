@@ -1,8 +1,9 @@
-"""Reading on behind a stop (`on_stop: drain`): the client goes at once, the upstream is read for its usage, in bounds."""
+"""Reading on behind a stop (`on_stop: drain`): the client goes at once, the upstream is read for its usage."""
 
 import asyncio
 import gzip
 import json
+import random
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from support.client import RawClient
 from support.leaks import back_to_start
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import SSE, endless_sse, json_answer
+from support.scripts import SSE, endless_sse, json_answer, sse_stream
 from support.stops import PLAIN, STREAM, Ask, call, record, settled, start, stop
 from support.upstream import Conn, Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually, within
@@ -47,11 +48,7 @@ class Slow:
             await conn.head(200, SSE)
         for event in self._first:
             await conn.chunk(event)
-        going = asyncio.ensure_future(self.go_on.wait())
-        closed = asyncio.ensure_future(conn.closed.wait())
-        await asyncio.wait({going, closed}, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (going, closed):
-            waiting.cancel()
+        await self.go_on.wait()
         if not self._first:
             await conn.head(200, SSE)
         for event in self._rest:
@@ -127,7 +124,7 @@ async def test_the_stop_is_answered_before_the_time_to_confirm_is_over(tmp_path:
     [("produced", 9, "tokenizer"), ("drained", 12, "upstream"), ("void", 9, "tokenizer")],
 )
 async def test_the_route_says_what_is_billed(tmp_path: Path, settlement: str, tokens: int, source: str) -> None:
-    """The settlement decides which of the upstream's tokens are the generation's; what came late is told in any case."""
+    """The settlement decides which of the upstream's tokens are billed; what came late is told in any case."""
     slow = Slow()
     async with served(slow, tmp_path, route={"settlement": settlement}) as (proxy, _), RawClient(proxy.port) as client:
         await stopped_mid_stream(proxy, client)
@@ -159,7 +156,7 @@ async def test_before_the_first_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocking", ["pass", "stream"])
 async def test_an_answer_that_is_no_stream(tmp_path: Path, blocking: str) -> None:
-    """A blocking call is read on too: passed on, nobody knows how much was made before the stop; folded, it is counted."""
+    """A blocking call is read on too: folded, it is counted; passed on, nobody knows how much was made by then."""
     go_on = asyncio.Event()
 
     async def script(conn: Conn) -> None:
@@ -538,3 +535,41 @@ async def is_stopped(proxy: RunningProxy, task_id: str) -> bool:
     """Whether a generation was stopped, or is over."""
     kept = await record(proxy, task_id)
     return kept["cause"] is not None or kept["outcome"] != "running"
+
+
+@pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS.keys())
+async def test_a_stop_against_the_end(driver: Driver, tmp_path: Path) -> None:
+    """X6: a stop that races the end gives one ending, the one that the record has, and both settle with exact usage."""
+    chance = random.Random(driver.name)
+    events = chat_events(4, usage=True)
+
+    async def race(proxy: RunningProxy, number: int) -> str:
+        task_id = f"t-{number}"
+        async with RawClient(proxy.port) as client:
+            await driver.start(proxy, client, OWNER, task_id)
+            await asyncio.sleep(chance.uniform(0, 0.03))
+            await stop(proxy, task_id, OWNER)
+            answer = await client.answer()
+
+        async def over() -> dict[str, Any]:
+            kept = await record(proxy, task_id, OWNER)
+            return {} if kept["outcome"] == "running" else kept
+
+        kept = await eventually(over, what="it is over")
+        if answer.status == 200:
+            seen = names(read_events(answer.body))
+            assert re.search(driver.ended[kept["outcome"]], seen), seen
+        if kept["phase"] in ("waiting", "streaming", "finished"):
+            assert kept["prompt_tokens"] == 7, kept
+            assert kept["completion_tokens"] + (kept["late_tokens"] or 0) == 4, kept
+        return str(kept["outcome"])
+
+    seen: set[str] = set()
+    route = {"dialect": driver.name, **driver.route}
+    bounds = {"streams": 30}
+    async with served(sse_stream(events, 0.001), tmp_path, bounds, route=route) as (proxy, _):
+        for first in range(0, 90, 30):
+            seen |= set(await asyncio.gather(*(race(proxy, first + number) for number in range(30))))
+        await settled(proxy)
+        assert proxy.app.gateway.runtime.upstreams["up"].reading_on == 0
+    assert seen == {"completed", "cancelled"}

@@ -86,8 +86,8 @@ class Engine:
         self._relays = Tasks()
         self._spill = Spill()
         self.memory = FreeMemory()
-        self._typical = Typical()
-        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self._typical, self.now)
+        self.typical = Typical()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
         self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
@@ -294,7 +294,7 @@ class Engine:
         """Learn from the ledger how long complete answers usually are."""
         try:
             for model, route, tokens in await self.ledger.sizes(LEARNED_FROM):
-                self._typical.note(model, route, tokens)
+                self.typical.note(model, route, tokens)
         except LedgerUnavailableError as error:
             log_failure("typical.not_learned", error)
 

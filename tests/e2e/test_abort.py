@@ -54,7 +54,7 @@ async def said(proxy: RunningProxy, client: RawClient, ask: Ask = ANYBODY) -> No
 async def aborts(proxy: RunningProxy) -> dict[str, float]:
     """How many abort calls had which result."""
     await settled(proxy)
-    found = proxy.app.engine.metrics.aborts.collect()[0].samples
+    found = [sample for family in proxy.app.engine.metrics.aborts.collect() for sample in family.samples]
     return {each.labels["result"]: each.value for each in found if each.name.endswith("_total")}
 
 

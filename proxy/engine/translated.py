@@ -125,8 +125,6 @@ async def _take_whole(relay: "Relay", answer: Answer, tee: Tee, decoder: Decoder
 
 
 def _say(relay: "Relay", translation: Translation) -> None:
-    if relay.read_on is not None:
-        return
     partial = relay.generation.partial
     deltas = partial.take_deltas() if isinstance(partial, DeltaPartial) else []
     if deltas:

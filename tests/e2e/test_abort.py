@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.chat import UPSTREAM_ID, chat_events, chat_object
+from support.chat import DONE, UPSTREAM_ID, chat_events, chat_object
 from support.client import RawClient
 from support.http_bytes import header
 from support.leaks import back_to_start
@@ -17,7 +17,7 @@ from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy
 from support.scripts import by_path, events_then_hang, hang, json_answer, sse_stream
 from support.stops import ANYBODY, CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
-from support.upstream import Script, ScriptedUpstream, scripted_upstream
+from support.upstream import Conn, Script, ScriptedUpstream, scripted_upstream
 from support.upstream_link import Request
 from support.wait import eventually, within
 
@@ -126,31 +126,50 @@ async def test_every_stop_calls_it(tmp_path: Path, how: str) -> None:
     assert request.target == f"/v1/abort/{UPSTREAM_ID}"
 
 
-@pytest.mark.parametrize("phase", ["waiting", "connecting", "finished"])
-async def test_no_call_where_there_is_nothing_to_abort(tmp_path: Path, phase: str) -> None:
-    """Without the upstream's id none is made, and said so; nor for what never went up, nor for what is complete."""
-    script = {"waiting": hang(), "connecting": hang(), "finished": sse_stream(chat_events(3))}[phase]
-    slots = {"slots": 1} if phase == "connecting" else {}
-    async with (
-        served(tmp_path, script, upstream=slots) as (proxy, up),
-        RawClient(proxy.port) as first,
-        RawClient(proxy.port) as client,
-    ):
-        if phase == "connecting":  # it waits for the slot that another one has
-            await start(first, "t-0")
-            await up.conn()
+@pytest.mark.parametrize(
+    ("script", "until", "results"),
+    [
+        (hang(), None, {"unnamed": 1}),
+        (sse_stream(chat_events(3)), DONE, {}),
+        (events_then_hang(chat_events(3)[:-1]), b'"finish_reason":"stop"', {}),
+    ],
+    ids=["nothing has come", "it is over", "all but its end has come"],
+)
+async def test_no_call_where_there_is_nothing_to_abort(
+    tmp_path: Path, script: Script, until: bytes | None, results: dict[str, float]
+) -> None:
+    """Without the upstream's id none is made, and that is counted; nor is one for an answer that is complete."""
+    async with served(tmp_path, script) as (proxy, up), RawClient(proxy.port) as client:
         await start(client, "t-1")
-        if phase == "finished":
-            await client.answer()
-        elif phase == "waiting":
-            await up.conn()
+        await up.conn()
+        if until is not None:
+            await client.until(until)
         await stop(proxy, "t-1")
-        if phase == "connecting":
-            assert (await record(proxy, "t-1"))["phase"] == "queued"
-            await stop(proxy, "t-0")
-        expected = {"waiting": {"unnamed": 1}, "connecting": {"unnamed": 1}, "finished": {}}[phase]
-        assert await aborts(proxy) == expected
-        assert all("abort" not in request.target for request in up.requests)
+        assert await aborts(proxy) == results
+        assert len(up.requests) == 1
+
+
+async def test_no_call_for_what_never_went_up(tmp_path: Path) -> None:
+    """A call that waits for its slot, or for its connection, is nothing to the provider."""
+
+    async def never_shakes_hands(conn: Conn) -> None:
+        await conn.sleep_until_closed()
+
+    abort = {"path": "/tasks/{{task_id}}"}
+    async with scripted_upstream(never_shakes_hands, begin="connect") as up:
+        base_url = up.base_url.replace("http://", "https://")
+        config = config_text(base_url, upstream={"on_stop": "call", "abort": abort, "slots": 1})
+        async with (
+            running_proxy(config, tmp_path) as proxy,
+            RawClient(proxy.port) as connecting,
+            RawClient(proxy.port) as queued,
+        ):
+            await start(connecting, "t-1")
+            await up.conn()
+            await start(queued, "t-2")
+            phases = [(await stop(proxy, task_id)).json()["phase"] for task_id in ("t-2", "t-1")]
+            assert await aborts(proxy) == {}
+    assert phases == ["queued", "connecting"]
 
 
 @pytest.mark.parametrize(

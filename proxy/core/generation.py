@@ -143,11 +143,6 @@ class Generation:
         if self.stopped_at is not None and self.closed_ms is None:
             self.closed_ms = round((now - self.stopped_at) * 1000, 3)
 
-    @property
-    def was_stopped(self) -> bool:
-        """Whether a stop took effect: it ended this, and nothing else did."""
-        return self.stop is not None and self.outcome is OUTCOME_OF[self.stop.cause]
-
     def end(self, outcome: Outcome, now: float, error_kind: str | None = None) -> bool:
         """Write the outcome, once. True if this call wrote it."""
         if self.outcome is not Outcome.RUNNING:
@@ -180,6 +175,11 @@ class Generation:
             return self.end(Outcome.COMPLETED, now)
         return self.end(outcome, now, error_kind)
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether a stop, by whoever it was, ended it."""
+        return self.stop is not None and self.outcome in OUTCOME_OF.values()
+
     def settle(self, record: Record) -> None:
         """The record is written: nothing but it is kept, the texts are let go."""
         self._settled = record
@@ -190,7 +190,7 @@ class Generation:
         if self._settled is not None:
             return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
-        stop = self.stop if self.outcome in (Outcome.RUNNING, *OUTCOME_OF.values()) else None
+        stop = self.stop if self.was_stopped or self.outcome is Outcome.RUNNING else None
         ended = self.ended
         is_open = self.reads_on and self.was_stopped
         elapsed = (now if ended is None else ended) - facts.started

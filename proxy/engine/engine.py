@@ -161,6 +161,7 @@ class Engine:
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
+        self._settler.apply_settlement(relay)
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:

@@ -92,10 +92,6 @@ class Settler:
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
-        try:
-            self._apply_settlement(relay)
-        except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
-            log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
         record = relay.generation.record(self._now())
         try:
             self._metrics.settled(record, read_on=relay.read_on is not None)
@@ -111,8 +107,14 @@ class Settler:
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
 
+    def apply_settlement(self, relay: Relay) -> None:
+        """Let the counts be those that are billed: what a stop means for them. To be called once, before `settle`."""
+        try:
+            self._apply_settlement(relay)
+        except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
+            log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
+
     def _apply_settlement(self, relay: Relay) -> None:
-        """What a stop means for the counts; of a complete answer, how long such answers are."""
         generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
         beyond = None if read_on is None else read_on.beyond()
         if read_on is not None and (generation.status or 0) >= REFUSED:  # the stop came first, then its refusal

@@ -133,6 +133,7 @@ class App:
         warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
         self.tasks.start(self.sink.serve_forever(), "serve the sink")
+        self.tasks.start(engine.learn(), "learn what is typical")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")

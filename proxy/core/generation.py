@@ -96,6 +96,7 @@ class Generation:
         "partial",
         "phase",
         "priced",
+        "reads_on",
         "spared",
         "status",
         "stop",
@@ -123,6 +124,8 @@ class Generation:
         self.counted = Counted()
         self.priced = Priced()
         self.spared = Spared()
+        self.reads_on = False
+        """Whether the upstream still works, although a stop has released the client: what is read is only counted."""
 
     def advance(self, phase: Phase) -> None:
         """Go on to `phase` where the table allows it; otherwise nothing happens (the end stays the end)."""
@@ -184,12 +187,13 @@ class Generation:
         self.partial = Partial()
 
     def record(self, now: float) -> Record:
-        """The record as of `now`; final once the outcome is written."""
+        """The record as of `now`; final once the outcome is written. It runs as long as its upstream is read on."""
         if self._settled is not None:
             return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
         stop = self.stop if self.was_stopped or self.outcome is Outcome.RUNNING else None
         ended = self.ended
+        is_open = self.reads_on and self.was_stopped
         elapsed = (now if ended is None else ended) - facts.started
         return Record(
             uid=facts.uid,
@@ -208,8 +212,8 @@ class Generation:
             upstream_id=partial.upstream_id,
             upstream_model=partial.upstream_model,
             first_token_at=None if self.first_token is None else self._wall(self.first_token),
-            ended_at=None if ended is None else self._wall(ended),
-            outcome=self.outcome,
+            ended_at=None if ended is None or is_open else self._wall(ended),
+            outcome=Outcome.RUNNING if is_open else self.outcome,
             cause=stop.cause if stop else None,
             cancelled_by=stop.by if stop else None,
             reason=stop.reason if stop else None,

@@ -161,6 +161,25 @@ class Partial:
         """Whether more came behind the upstream's last running total, so that it is too small."""
         return not self.usage_is_final and self.counted_characters > self._usage_at
 
+    def counting_on(self) -> "Partial":
+        """A partial that goes on with this answer from here, and keeps no text: what comes is only counted."""
+        further = Partial(
+            max_text=0,
+            finish_reasons=dict(self.finish_reasons),
+            usage_is_final=self.usage_is_final,
+            upstream_id=self.upstream_id,
+            upstream_model=self.upstream_model,
+            created=self.created,
+            at_start=self.at_start,
+            counted_characters=self.counted_characters,
+            _total=self._total,
+            _running=None if self._running is None else dict(self._running),
+            _usage_at=self._usage_at,
+        )
+        for choice in self.choices:
+            further.see(choice)
+        return further
+
     def all_finished(self) -> bool:
         """Whether at least one choice came, and each that came has its finish reason."""
         return bool(self.choices) and len(self.finish_reasons) == len(self.choices)

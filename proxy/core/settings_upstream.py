@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
 from proxy.core.encodings import AUTO, EncodingSetting, check_encoding
+from proxy.core.settings_abort import AbortSettings
 from proxy.core.settings_types import Count, CountOrZero, Duration, Section, misplaced
 from proxy.core.settings_urls import BaseUrl, ProxyUrl
 
@@ -64,14 +65,6 @@ class QueueSettings(Section):
     timeout: Duration = Field(30.0, description="How long one may wait; then it is answered with 503.")
 
 
-class AbortSettings(Section):
-    """The provider's own abort call, as templates over `upstream_id` and `task_id`."""
-
-    method: Literal["POST", "DELETE", "PUT"] = Field("POST", description="The HTTP method.")
-    path: str = Field(description="Below base_url, such as /requests/{{upstream_id}}/abort.", pattern="^/")
-    body: str | None = Field(None, description="The JSON body, if the provider wants one.")
-
-
 class ReadOnSettings(Section):
     """The bounds of reading on after a stop, for a provider that bills the whole answer anyway."""
 
@@ -94,7 +87,8 @@ class UpstreamSettings(Section):
         description="close the connection, call the provider's own abort route, or drain: it bills anyway, so read on.",
     )
     bills_after_close: Literal["no", "yes", "unknown"] = Field(
-        "unknown", description="Whether the provider bills on after a closed connection; shown, never assumed."
+        "unknown",
+        description="Whether the provider bills on after a closed connection; decides what a stop is said to save.",
     )
     usage: Literal["auto", "final", "continuous", "none"] = Field(
         "auto", description="What is asked of the upstream for counting; auto asks only what it is known to take."
@@ -129,4 +123,6 @@ class UpstreamSettings(Section):
             raise misplaced("on_stop", "call needs abort: {method, path}, the route that stops a call")
         if self.abort is not None and self.on_stop != "call":
             raise misplaced("abort", f"is used by on_stop: call only, and on_stop is {self.on_stop}")
+        if self.abort is not None and not self.abort.fits(self.base_url):
+            raise misplaced("abort", "its address is at another host than base_url, which is to get no credential")
         return self

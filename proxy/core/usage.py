@@ -4,9 +4,13 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 MAX_COUNT = 1 << 53
 """The largest count that every JSON reader still reads exactly (RFC 8259, section 6)."""
+
+CHARACTERS_A_TOKEN: Final = 4
+"""What a token is taken for where nothing can count it."""
 
 
 class UsageAsk(IntEnum):

@@ -31,7 +31,8 @@ class AdminReports:
         parameters(http, ())
         calls = dict.fromkeys(runtime.upstreams, 0)
         for relay in self._engine.registry:
-            if relay.upstream.name in calls and relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED):
+            is_called = relay.read_on is not None or relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED)
+            if relay.upstream.name in calls and is_called:
                 calls[relay.upstream.name] += 1
         data = [
             {
@@ -40,6 +41,7 @@ class AdminReports:
                 "calls": calls[name],
                 "slots": upstream.settings.slots,
                 "waiting": upstream.slots.waiting,
+                "reading_on": upstream.reading_on,
                 "bills_after_close": upstream.settings.bills_after_close,
             }
             for name, upstream in runtime.upstreams.items()

@@ -24,13 +24,13 @@ from proxy.core.partial import safe_text
 from proxy.core.prompt import read_prompt
 from proxy.core.record import UsageSource
 from proxy.core.token_borders import pieces
+from proxy.core.usage import CHARACTERS_A_TOKEN
 
 log = structlog.get_logger()
 
 _AT_ONCE: Final = 4096
 """Characters up to which a text is counted on the event loop: 0.1 ms, about what the way to a thread takes."""
 
-_CHARACTERS_A_TOKEN: Final = 4
 
 _T = TypeVar("_T")
 
@@ -132,7 +132,7 @@ class Counter:
 
 def estimate(characters: int) -> int:
     """The tokens of so many characters, where nothing better is known: one for each 4 begun."""
-    return math.ceil(characters / _CHARACTERS_A_TOKEN)
+    return math.ceil(characters / CHARACTERS_A_TOKEN)
 
 
 def least_exact(*sources: UsageSource) -> UsageSource:

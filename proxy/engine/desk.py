@@ -96,8 +96,13 @@ class Desk:
         return registry.find(name, any_id) or registry.find_finished(name, any_id)
 
     def generation(self, uid: str) -> Relay | Finished | None:
-        """The generation with this `uid`, which a store gave for the caller: live, or ended a short time ago."""
-        return self._engine.registry.find_uid(uid)
+        """The generation with this `uid`, which a store gave for the caller: live, or ended a short time ago.
+
+        One whose upstream is only read on any more has nothing that the store has not: None.
+        """
+        found = self._engine.registry.find_uid(uid)
+        is_let_go = isinstance(found, Relay) and found.read_on is not None and found.released.done()
+        return None if is_let_go else found
 
     async def stop(
         self, any_id: str, *, dialect: str, user: str | None = None, reason: str | None = None
@@ -178,7 +183,7 @@ class Desk:
         """
         run = self.run(key)
         if run is not None and run.is_ending and run.relay is not None:
-            await asyncio.wait([run.relay.settled], timeout=self.cancellation.confirm_timeout)
+            await asyncio.wait([run.relay.released], timeout=self.cancellation.confirm_timeout)
 
     def leave(self) -> None:
         """The request is served: what it began or resumed and came to no generation is as it was."""

@@ -41,6 +41,8 @@ class EventStream:
         block = framer.push(chunk)
         if not framer.oversize:
             return self._look(block) if block else block
+        if self._relay.read_on is not None:
+            return self._look(framer.whole(block))
         self._relay.generation.partial.oversize = True
         was_amid, self._relay.amid_event = self._relay.amid_event, framer.amid_event
         whole = framer.whole(block)  # bytes of the oversize event stand on one side of it, and go as they are

@@ -63,6 +63,21 @@ class Metrics:
             "quell_tokens_total", "Tokens.", ("upstream", "model", "kind", "source"), registry=self.registry
         )
         self.cost = Counter("quell_cost_total", "Cost.", ("upstream", "model", "currency"), registry=self.registry)
+        self.late = Counter(
+            "quell_tokens_late_total", "Completion tokens made behind a stop.", ("upstream",), registry=self.registry
+        )
+        self.saved = Counter(
+            "quell_tokens_saved_total",
+            "Completion tokens not made thanks to stops, by what that is judged.",
+            ("upstream", "basis"),
+            registry=self.registry,
+        )
+        self.aborts = Counter(
+            "quell_upstream_aborts_total",
+            "Calls of an upstream's own abort.",
+            ("upstream", "result"),
+            registry=self.registry,
+        )
         self.upstream_errors = Counter(
             "quell_upstream_errors_total", "Failures of upstreams.", ("upstream", "kind"), registry=self.registry
         )
@@ -114,6 +129,9 @@ class Metrics:
         self._models |= models
         for route, upstream in routes.items():
             self.first_token.labels(route)
+            self.late.labels(upstream)
+            for basis in ("most", "typical"):
+                self.saved.labels(upstream, basis)
             for outcome in Outcome:
                 if outcome is not Outcome.RUNNING:
                     self.generations.labels(route, upstream, outcome.value)
@@ -128,6 +146,10 @@ class Metrics:
         """A stop was answered."""
         self.cancels.labels(dialect, cause.value, result).inc()
 
+    def aborted(self, upstream: str, result: str) -> None:
+        """An upstream's own abort was called, or could not be."""
+        self.aborts.labels(upstream, result).inc()
+
     def ledger(self, pending: int, written: int, failed: int) -> None:
         """How the ledger stands: writes that wait, and its transactions since the start."""
         self.ledger_pending.set(pending)
@@ -140,12 +162,12 @@ class Metrics:
         for route, upstream in left:
             self._generations_of(route, upstream, Outcome.INTERRUPTED.value).inc()
 
-    def settled(self, record: Record) -> None:
-        """A generation ended."""
+    def settled(self, record: Record, *, read_on: bool = False) -> None:
+        """A generation ended; `read_on`: its upstream was not closed at the stop, on purpose."""
         self._generations_of(record.route, record.upstream, record.outcome.value).inc()
         if record.first_token_at is not None and record.error_kind not in NO_ANSWER:
             self._first_token_of(record.route).observe(max(record.first_token_at - record.started_at, 0.0))
-        if record.upstream_closed_ms is not None:
+        if record.upstream_closed_ms is not None and not read_on:
             self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
         if record.error_kind is not None and record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
@@ -167,6 +189,12 @@ class Metrics:
         ):
             if ours is not None and theirs is not None:
                 self.drift.labels(record.upstream, model, kind).inc(theirs - ours)
+
+        if record.late_tokens:
+            self.late.labels(record.upstream).inc(record.late_tokens)
+        for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
+            if saved:
+                self.saved.labels(record.upstream, basis).inc(saved)
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

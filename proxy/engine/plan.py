@@ -26,7 +26,8 @@ class Plan:
     For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
     is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
     ids to stop it by. `on_disconnect`: the dialect's own rule, in place of the route's. `most_seconds`: how long it may
-    take before it is stopped, cause deadline.
+    take before it is stopped, cause deadline. `max_tokens`: the most completion tokens that it allows, all choices
+    together.
     """
 
     dialect: str
@@ -52,6 +53,7 @@ class Plan:
     aliases: tuple[str, ...] = ()
     on_disconnect: OnDisconnect | None = None
     most_seconds: float | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

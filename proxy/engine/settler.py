@@ -4,9 +4,13 @@ from collections.abc import Callable
 
 import structlog
 
+from proxy.core.generation import Counted
+from proxy.core.lifecycle import Outcome
 from proxy.core.money import cost_text
 from proxy.core.record import Record
-from proxy.engine.counted import counted
+from proxy.core.settlement import complete, settle, spared
+from proxy.core.typical import Typical
+from proxy.engine.counted import NOT_SENT, counted
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
@@ -17,6 +21,7 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
+REFUSED = 400
 UNAUTHORIZED, FORBIDDEN = 401, 403
 
 
@@ -30,6 +35,7 @@ class Settler:
         counter: Counter,
         metrics: Metrics,
         memory: FreeMemory,
+        typical: Typical,
         now: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -37,6 +43,7 @@ class Settler:
         self._counter = counter
         self._metrics = metrics
         self._memory = memory
+        self._typical = typical
         self._now = now
 
     async def count(self, relay: Relay) -> None:
@@ -46,6 +53,9 @@ class Settler:
             relay.generation.counted = await counted(relay, self._counter)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
+        self._price(relay)
+
+    def _price(self, relay: Relay) -> None:
         try:
             pricing, address = relay.rules.pricing, relay.upstream.settings.base_url
             relay.generation.priced = pricing.price(relay.generation, address)
@@ -56,7 +66,7 @@ class Settler:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
         record = relay.generation.record(self._now())
         try:
-            self._metrics.settled(record)
+            self._metrics.settled(record, read_on=relay.read_on is not None)
             await self._ledger.end(record)
             _log_end(record, relay.generation.status)
         except LedgerUnavailableError as error:
@@ -68,6 +78,35 @@ class Settler:
         relay.tape.finish()
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
+
+    def apply_settlement(self, relay: Relay) -> None:
+        """Let the counts be those that are billed after a stop, and price them. To be called once, before `settle`."""
+        try:
+            self._apply_settlement(relay)
+        except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
+            log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
+        self._price(relay)
+
+    def _apply_settlement(self, relay: Relay) -> None:
+        generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
+        beyond = None if read_on is None else read_on.beyond()
+        if read_on is not None and (generation.status or 0) >= REFUSED:  # the stop came first, then its refusal
+            generation.counted = Counted()
+        elif not generation.was_stopped:
+            generation.counted = complete(generation.counted, beyond)
+            if generation.outcome is Outcome.COMPLETED and (made := generation.counted.usage.completion_tokens):
+                self._typical.note(facts.model, facts.route, made)
+        else:
+            settled = settle(facts.settlement, generation.counted, beyond)
+            generation.counted = settled.counted
+            generation.spared = spared(
+                settled,
+                bills=relay.upstream.settings.bills_after_close,
+                sent=generation.stop_phase not in NOT_SENT,
+                ended_by_itself=read_on is not None and read_on.to_the_end,
+                max_tokens=facts.max_tokens,
+                typical=self._typical.tokens(facts.model, facts.route),
+            )
 
 
 def _log_end(record: Record, status: int | None) -> None:

@@ -125,6 +125,8 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(name, settings.slots, settings.queue.size)
         self.calls = 0
+        self.reading_on = 0
+        """Calls that are read on behind a stop."""
         self._users = Users()
         self.usage = UsageAsks(name, settings)
         self._proxy = settings.proxy

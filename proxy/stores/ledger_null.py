@@ -72,6 +72,10 @@ class NullLedger:
         """Sum nothing."""
         return []
 
+    async def sizes(self, _newest: int) -> list[tuple[str | None, str, int]]:
+        """Nothing is known."""
+        return []
+
     async def wipe_text(self, uid: str) -> None:
         """There is no text."""
 

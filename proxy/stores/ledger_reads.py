@@ -68,6 +68,17 @@ class LedgerReads:
         records = [record_of(row) for row in rows[:limit]]
         return Page(records, _cursor(records[-1]) if len(rows) > limit else None)
 
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """Model, route and completion tokens of the complete answers among so many newest records, oldest first."""
+        looked_at = select(_at.model, _at.route, _at.completion_tokens, _at.outcome).order_by(*_NEWEST_FIRST)
+        found = looked_at.limit(newest).subquery().c
+        is_complete = found.outcome == Outcome.COMPLETED.value
+        asked = select(found.model, found.route, found.completion_tokens).where(
+            is_complete, found.completion_tokens > 0
+        )
+        async with self.reading() as connection:
+            return [(row[0], row[1], row[2]) for row in reversed((await connection.execute(asked)).all())]
+
     async def close(self) -> None:
         """Close the connections, once nobody reads any more."""
         await self._engine.dispose()

@@ -153,6 +153,10 @@ class SqliteLedger:
         async with self._reads.reading() as connection:
             return await used(connection, which)
 
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """See `Ledger.sizes`."""
+        return await self._reads.sizes(newest)
+
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
         self._writer.wipe(uid)

@@ -143,6 +143,14 @@ class Ledger(Protocol):
         """What was used, largest first."""
         ...
 
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """Model, route and completion tokens of the complete answers among so many newest records, oldest first.
+
+        Raises:
+            LedgerUnavailableError: it can't be read.
+        """
+        ...
+
     async def wipe_text(self, uid: str) -> None:
         """Delete the text of one record; the numbers stay."""
         ...

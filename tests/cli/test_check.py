@@ -79,7 +79,10 @@ def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
     done = quell("check", "quell.yaml", folder=tmp_path)
     assert done.returncode == 0
     assert "quell.yaml:16:9: warning: listen: others can reach this listener" in done.stdout
-    assert "quell.yaml: warning: serve will refuse: ledger.url: postgresql is not served by this version yet" in done.stdout
+    assert (
+        "quell.yaml: warning: serve will refuse: ledger.url: postgresql is not served by this version yet"
+        in done.stdout
+    )
 
 
 def test_programs_get_json(tmp_path: Path) -> None:

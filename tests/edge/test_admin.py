@@ -453,7 +453,7 @@ async def test_usage_and_upstreams(tmp_path: Path) -> None:
         wrong = await call(proxy.admin_port, "GET", "/api/usage?by=models")
         assert error_of(wrong.body)["message"].endswith("Did you mean model?")
         listed = (await call(proxy.admin_port, "GET", "/api/upstreams")).json()["data"]
-        expected = {"name": "up", "base_url": up.base_url, "calls": 0, "slots": None, "waiting": 0}
+        expected = {"name": "up", "base_url": up.base_url, "calls": 0, "slots": None, "waiting": 0, "reading_on": 0}
         assert listed == [{**expected, "bills_after_close": "unknown"}]
         assert len(up.requests) == 1
 

@@ -86,6 +86,24 @@ async def test_a_record_comes_back_as_it_was_ended(ledger: Ledger) -> None:
     assert await ledger.find("acme", "task-u1") == everything()
 
 
+async def test_sizes_of_complete_answers(ledger: Ledger) -> None:
+    """Of the newest records those that are complete and counted give model, route and tokens, the oldest first."""
+    facts: dict[str, Any] = {"outcome": Outcome.COMPLETED, "completion_tokens": 5}
+    records = [
+        ended(a_record("u1", started_at=1.0), **facts),
+        ended(a_record("u2", started_at=2.0, model="m"), **facts),
+        ended(a_record("u3", started_at=3.0), Outcome.CANCELLED, completion_tokens=7),
+        ended(a_record("u4", started_at=4.0), Outcome.COMPLETED, completion_tokens=None),
+        ended(a_record("u5", started_at=5.0, route="/v2"), Outcome.COMPLETED, completion_tokens=9),
+    ]
+    for record in records:
+        ledger.begin(record)
+        await ledger.end(record)
+    await ledger.begin(a_record("u6", started_at=6.0))
+    assert await ledger.sizes(100) == [(None, "/v1", 5), ("m", "/v1", 5), (None, "/v2", 9)]
+    assert await ledger.sizes(5) == [("m", "/v1", 5), (None, "/v2", 9)]
+
+
 async def test_a_start_is_found_while_it_runs(ledger: Ledger) -> None:
     """A durable START is a running record, with the text of its pieces in their order."""
     await ledger.begin(a_record())

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.request_body import most_tokens
 from proxy.dialects.aitronos import errors, history
 from proxy.dialects.aitronos.fields import read_fields
 from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
@@ -191,6 +192,7 @@ async def _plan(
         run=run,
         message_id=answer.id,
         aliases=(place.key, response_id),
+        max_tokens=most_tokens(asked.options),
     )
 
 

@@ -79,6 +79,7 @@ def plan_of(
         message_id=kept.answer.id,
         aliases=(live.run["thread_id"], live.id),
         on_disconnect=OnDisconnect.FINISH,
+        max_tokens=left_of(live.run["max_completion_tokens"], live.completion_tokens),
         most_seconds=max(live.created_at + EXPIRES - desk.wall(), 0.0),
     )
 

@@ -12,7 +12,7 @@ from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.partial import safe_text
-from proxy.core.request_body import BodyError
+from proxy.core.request_body import BodyError, most_tokens
 from proxy.core.usage import UsageAsk
 from proxy.dialects.responses.chat import chat_messages
 from proxy.dialects.responses.draft import Draft
@@ -101,6 +101,7 @@ def _begun(made: _Made, body: bytes, desk: Desk) -> Plan | Launch:
         kept=_kept(made, desk) if asked.store else None,
         message_id=made.id,
         on_disconnect=OnDisconnect.FINISH if asked.background else None,
+        max_tokens=most_tokens(asked.options),
     )
     if asked.background and not asked.streams:
         return Launch(plan, PlainReply(200, json.dumps(draft.object()).encode()))

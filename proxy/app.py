@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
-from proxy.core.settings import Address, Settings, UpstreamSettings, not_built_yet
+from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings, not_built_yet
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
 from proxy.edge.admin_errors import ReloadError
@@ -20,13 +20,16 @@ from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
+from proxy.engine.budgets import Prepared
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.metrics import Metrics
+from proxy.engine.pricing import Pricing
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ledger_sqlite import open_ledger
-from proxy.stores.ports import Ledger
+from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
@@ -109,10 +112,12 @@ class App:
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         try:
+            budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
         except ReloadError as error:
             raise StartError(str(error)) from error
         self._stack.push_async_callback(self._close_upstreams)
+        engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(), "warm the tokenizer")
@@ -146,8 +151,9 @@ class App:
         """The parts that the settings describe.
 
         Raises:
-            ReloadError: an upstream can't be made, with what is wrong with its settings.
+            ReloadError: an upstream can't be made, or a package is missing; with what is wrong with the settings.
         """
+        pricing = _pricing(settings.prices)
         upstreams: dict[str, Upstream] = {}
         try:
             for name, upstream in settings.upstreams.items():
@@ -157,9 +163,20 @@ class App:
                 await made.close()
             why = f"upstreams.{name}.ca_file has no certificates in PEM form that can be used"
             raise ReloadError([f"{why} ({type(error).__name__})"]) from error
-        models = {route.model for route in settings.routes if route.model}
+        models = {route.model for route in settings.routes if route.model} | pricing.models
         self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
-        return Runtime(settings, upstreams, DIALECTS)
+        return Runtime(settings, upstreams, DIALECTS, pricing)
+
+    async def _budgets(self, settings: Settings) -> Prepared:
+        """The budgets, with what was used of them so far.
+
+        Raises:
+            ReloadError: the ledger, which has that, can't be read.
+        """
+        try:
+            return await self.engine.budgets.prepare(settings.budgets, lambda: self.engine.registry)
+        except LedgerUnavailableError as error:
+            raise ReloadError([f"budgets: what was used of them so far is not known: {error}"]) from error
 
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():
@@ -183,11 +200,13 @@ class App:
         old = self.gateway.runtime
         try:
             settings = self._read_again()
+            budgets = await self._budgets(settings)
             self.gateway.runtime = await self._runtime(settings, old.upstreams)
         except ReloadError as error:
             metrics.reload_success.set(0)
             log.warning("config.rejected", problems=error.problems)
             raise
+        self.engine.budgets.hold(budgets)
         kept = set(self.gateway.runtime.upstreams.values())
         for upstream in set(old.upstreams.values()) - kept:
             self.tasks.start(self._retire(upstream), f"retire {upstream.name}")
@@ -268,3 +287,19 @@ def _check_built(settings: Settings) -> None:
 def _upstream(name: str, settings: UpstreamSettings, old: Upstream | None) -> Upstream:
     """The upstream of these settings; one that did not change keeps its connections and its slots."""
     return old if old is not None and old.settings == settings else Upstream(name, settings)
+
+
+def _pricing(settings: PricesSettings) -> Pricing:
+    """The prices of these settings.
+
+    Raises:
+        ReloadError: the package with the fallback's prices is not installed.
+    """
+    table = settings.table
+    try:
+        fallback = GenaiPrices() if settings.fallback == "genai-prices" else None
+    except ImportError as error:
+        raise ReloadError([NOT_INSTALLED]) from error
+    if table is not None:
+        log.info("prices.read", version=table.version, currency=table.currency, entries=len(table.entries))
+    return Pricing(settings.currency, table, fallback)

@@ -175,7 +175,7 @@ def test_the_demo_serves_the_route_of_every_page() -> None:
     assert not served
 
 
-@pytest.mark.parametrize("title", ["Dify", "Async messages", "Aitronos"])
+@pytest.mark.parametrize("title", ["Dify", "Async messages", "Aitronos", "Budgets"])
 def test_the_yaml_of_a_page_is_valid(title: str, tmp_path: Path) -> None:
     """The settings of a page, put into the smallest config file, are taken."""
     (shown,) = blocks("yaml", page(title))

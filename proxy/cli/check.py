@@ -11,6 +11,7 @@ import click
 from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
 from proxy.core.settings import Settings, not_built_yet
+from proxy.engine.genai_fallback import NOT_INSTALLED, is_installed
 
 
 def _request_line(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, str] | None:
@@ -31,13 +32,19 @@ def _request_line(_ctx: click.Context, _param: click.Parameter, value: str | Non
 def check(ctx: click.Context, file: Path, request: tuple[str, str] | None, form: Literal["text", "json"]) -> None:
     """Validate the config FILE offline: every error at once. Exit code 0: valid, 1: invalid."""
     loaded = load(file, os.environ)
-    refusals = not_built_yet(loaded.settings) if loaded.settings else []
+    refusals = _refusals(loaded.settings) if loaded.settings else []
     explanation = explain(loaded.settings, loaded.positions, *request) if loaded.settings and request else None
     if form == "json":
         click.echo(json.dumps(_as_json(loaded, refusals, explanation), indent=2, ensure_ascii=False))
     else:
         _print(file, loaded, refusals, explanation)
     ctx.exit(0 if loaded.settings else 1)
+
+
+def _refusals(settings: Settings) -> list[str]:
+    """What is valid, and yet not served here."""
+    lacks_package = settings.prices.fallback == "genai-prices" and not is_installed()
+    return [*not_built_yet(settings), *([NOT_INSTALLED] if lacks_package else [])]
 
 
 def _as_json(loaded: Loaded, refusals: list[str], explanation: Explanation | None) -> dict[str, Any]:
@@ -74,4 +81,7 @@ def _summary(settings: Settings) -> list[str]:
         target = settings.upstreams[route.upstream].base_url
         lines.append(f"  route   {route.path} ({', '.join(route.dialects)}) -> {route.upstream} ({target})")
     keys = f"{len(settings.keys)} ({', '.join(key.id for key in settings.keys)})" if settings.keys else "none"
-    return [*lines, f"  keys    {keys}"]
+    table, fallback = settings.prices.table, settings.prices.fallback
+    prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]
+    prices += [] if fallback == "none" else [fallback]
+    return [*lines, f"  keys    {keys}", *([f"  prices  {', then '.join(prices)}"] if prices else [])]

@@ -10,7 +10,7 @@ from proxy.core.routing import RouteTable
 from proxy.core.settings import RouteSettings, Settings
 from proxy.dialects import DIALECTS
 from proxy.edge.control import Control
-from proxy.engine.dialect import Endpoint, StopCall
+from proxy.engine.dialect import Refuse, StopCall, who_serves
 from proxy.wire.chat_request import PATH
 
 
@@ -52,34 +52,21 @@ def explain(settings: Settings, positions: Mapping[Loc, Position], method: str, 
 
 def _becomes(settings: Settings, route: RouteSettings, method: str, rest: str) -> tuple[str | None, str | None, str]:
     """Which upstream is called for a request on a route, at which address, and what else there is to say."""
-    try:
-        dialect, endpoint = ("", None) if Control.serves(rest) else _endpoint(route, method, rest)
-    except Refusal as refusal:
-        return None, None, f"answered with {refusal.status}: {refusal.message}"
-    if endpoint is None or isinstance(endpoint, StopCall):
+    upstream = settings.upstreams[route.upstream]
+    served, base = [DIALECTS[name] for name in route.serving(upstream.format)], upstream.base_url
+    dialect, endpoint = who_serves(served, method, rest)
+    if Control.serves(rest) or isinstance(endpoint, StopCall):
         return None, None, "Quell answers it itself, nothing goes upstream"
-    base = settings.upstreams[route.upstream].base_url
-    if callable(endpoint) and dialect == "openai":
+    if isinstance(endpoint, Refuse):
+        return None, None, f"answered with {endpoint.refusal.status}: {endpoint.refusal.message}"
+    if callable(endpoint) and dialect.name == "openai":
         return route.upstream, join(base, rest, ""), "unless Quell can serve it by itself"
     if callable(endpoint):
-        return route.upstream, None, f"the dialect {dialect} serves it; its model calls go to {join(base, PATH, '')}"
+        calls = join(base, PATH, "")
+        return route.upstream, None, f"the dialect {dialect.name} serves it; its model calls go to {calls}"
     if route.only and not any(allowed in ("/", rest) or rest.startswith(f"{allowed}/") for allowed in route.only):
         return None, None, f"answered with 403: its only list does not have {rest}"
     return route.upstream, join(base, rest, ""), ""
-
-
-def _endpoint(route: RouteSettings, method: str, rest: str) -> tuple[str, Endpoint]:
-    """The first of the route's dialects that knows a request, and what the request is to it.
-
-    Raises:
-        Refusal: the server refuses the request by its path alone.
-    """
-    for name in route.serving:
-        if name not in DIALECTS:
-            raise Refusal(501, "not_built", f"The dialect {name} is not served by this version yet.")
-        if (found := DIALECTS[name].endpoint(method, rest)) is not None:
-            return name, found
-    raise Refusal.not_found()
 
 
 def _why(settings: Settings, chosen: RouteSettings, path: str) -> str:

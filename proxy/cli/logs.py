@@ -8,6 +8,7 @@ from typing import TextIO
 import msgspec
 import structlog
 
+from proxy.cli.lasting_output import make_output_last
 from proxy.core.settings import LogSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -23,7 +24,9 @@ def _json(event: object, **_options: object) -> str:
 
 
 def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Configure structlog for the process; `stream` is standard output by default."""
+    """Configure structlog for the process; `stream` is standard output by default, which outlives its reader then."""
+    if stream is None:
+        make_output_last()
     out = stream or sys.stdout
     pretty = settings.format == "pretty" or (settings.format == "auto" and out.isatty())
     shared: list[structlog.typing.Processor] = [

@@ -14,7 +14,7 @@ import click
 from proxy import __version__
 from proxy.app import App, Reload, StartError
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
-from proxy.core.settings import Address, Settings
+from proxy.core.settings import Address, RouteSettings, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
 from proxy.edge.admin_errors import AdminTokenError, ReloadError
@@ -164,15 +164,18 @@ def _banner(app: App, job: Job, demo: DemoUpstream | None) -> str:
     lines = [f"quell {__version__}"]
     if demo is not None:
         lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
-    lines.append(f"  proxy     {origin}{shown.path.rstrip('/')}   <- the base_url of your client")
-    lines += [
-        f"            {origin}{route.path.rstrip('/')}   {', '.join(route.dialects)}"
-        for route in settings.routes
-        if route is not shown
-    ]
+    lines.append(f"  proxy     {origin}{_served(shown)}   <- the base_url of your client")
+    lines += [f"            {origin}{_served(route)}" for route in settings.routes if route is not shown]
     lines.append(f"  operator  http://{_reachable(settings.admin.listen.host)}:{app.admin_port}/metrics")
     try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", model=job.model)
     return "\n".join([*lines, try_it])
+
+
+def _served(route: RouteSettings) -> str:
+    """A route's path, and what it speaks."""
+    emulates = "openai" in route.dialects and route.responses == "emulate"
+    speaks = ", ".join(route.dialects) + (" with responses: emulate" if emulates else "")
+    return f"{route.path.rstrip('/')}   {speaks}"
 
 
 def _reachable(host: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.config_file.claims import find_claims
+from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
 from proxy.core.lifecycle import OnDisconnect
@@ -19,7 +20,7 @@ from proxy.core.templates import VARIABLE, variables
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})
 """The dialects that pass every path on; of a translated one only its own calls go up."""
-_CALL = "/chat/completions"
+_CALLS = ("/chat/completions", "/messages")
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
 
@@ -51,6 +52,12 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
     for name, upstream in settings.upstreams.items():
         if _calls_itself(upstream.base_url, settings.listen):
             findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
+    find_misfits(settings, findings)
+    has_prices = settings.prices.file is not None or settings.prices.fallback != "none"
+    for index, budget in enumerate(settings.budgets):
+        if budget.cost is not None and not has_prices:
+            message = "nothing is known to cost anything; set prices.file (or prices.fallback)"
+            findings.error(("budgets", index, "cost"), message)
 
 
 def find_warnings(settings: Settings, findings: Findings) -> None:
@@ -66,11 +73,15 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
         loc: Loc = ("upstreams", name)
         for key, message in _stop_warnings(upstream):
             findings.warn((*loc, key), message)
-        if upstream.base_url.endswith(_CALL):
-            message = f"request paths are added at its end, {_CALL} too: cut {_CALL} off, so that it ends like …/v1"
+        for call in (call for call in _CALLS if upstream.base_url.endswith(call)):
+            message = f"request paths are added at its end, {call} too: cut {call} off, so that it ends like …/v1"
             findings.warn((*loc, "base_url"), message)
         if name not in used:
             findings.warn(loc, "no route uses this upstream")
+    for index, budget in enumerate(settings.budgets):
+        if budget.window is not None and budget.window > settings.ledger.keep:
+            message = "longer than ledger.keep: after a restart only what the ledger still has is counted"
+            findings.warn(("budgets", index, "window"), message)
     for index, route in enumerate(settings.routes):
         for key, message in _route_warnings(settings, route):
             findings.warn(("routes", index, key), message)

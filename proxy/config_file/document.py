@@ -16,6 +16,7 @@ MOST_NODES = 200_000
 """Of the tree with every alias written out: a file of 1 MiB without aliases stays below it."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
+HINT = "quell init writes a small one to start from"
 _SECOND_DOCUMENT = "a second document (---) in the file; only one is read"
 
 
@@ -82,14 +83,19 @@ def decode(data: bytes) -> str:
     return text
 
 
-def compose(text: str, report: Report) -> Node:
+def compose(text: str, report: Report, hint: str = HINT) -> Node:
     """The tree of the one document in `text`. What can be skipped over goes to `report`.
+
+    Args:
+        text: the file's.
+        report: takes the place and what is wrong there.
+        hint: what to do about an empty file.
 
     Raises:
         DocumentError: it can't be read to its end.
     """
     try:
-        return _Composer(yaml.parse(text, Loader=yaml.CSafeLoader), report).document()
+        return _Composer(yaml.parse(text, Loader=yaml.CSafeLoader), report).document(hint)
     except yaml.MarkedYAMLError as error:
         raise _explained(error, text.splitlines()) from None
     except yaml.YAMLError:
@@ -118,10 +124,10 @@ class _Composer:
         self._aliases = 0
         self._nodes = 0
 
-    def document(self) -> Node:
+    def document(self, hint: str) -> Node:
         next(self._events)  # the stream's start
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            raise DocumentError("the file is empty; quell init writes a small one to start from")
+            raise DocumentError(f"the file is empty; {hint}")
         root = self._node(next(self._events), 0)
         next(self._events)  # the document's end
         following = next(self._events)

@@ -1,7 +1,10 @@
-"""The JSON Schema of the config file, for editors: draft-07, made from the types that check the file."""
+"""The JSON Schemas of config and price file, for editors: draft-07, made from the types that check the files."""
 
 from typing import Any
 
+from pydantic import BaseModel
+
+from proxy.config_file.price_entries import PriceFile
 from proxy.core.settings import Settings
 from proxy.core.settings_types import BYTES, DURATION_PATTERN, SECONDS, SIZE_PATTERN
 
@@ -18,12 +21,18 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
 
 def config_schema() -> dict[str, Any]:
-    """The schema as JSON-ready values."""
-    schema = _converted(Settings.model_json_schema(by_alias=True))
-    described = {
-        "title": "Quell's config file",
-        "description": "Unknown keys are errors; durations and sizes have units.",
-    }
+    """The config file's schema as JSON-ready values."""
+    return _schema(Settings, "Quell's config file", "Unknown keys are errors; durations and sizes have units.")
+
+
+def price_schema() -> dict[str, Any]:
+    """The price file's schema as JSON-ready values."""
+    return _schema(PriceFile, "Quell's price list", "Unknown keys are errors; numbers and days stand in quotes.")
+
+
+def _schema(kind: type[BaseModel], title: str, description: str) -> dict[str, Any]:
+    schema = _converted(kind.model_json_schema(by_alias=True))
+    described = {"title": title, "description": description}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, **described}
 
 

@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from proxy.config_file.cross_checks import find_errors, find_late_errors, find_warnings
 from proxy.config_file.document import LARGEST_FILE, DocumentError, compose, decode
 from proxy.config_file.interpolate import Interpolator
-from proxy.config_file.messages import explain, meant_by, unknown_key
+from proxy.config_file.messages import explain
+from proxy.config_file.price_file import PricesFound, find_price_warnings, read_prices
 from proxy.config_file.problems import Loc, Position, Problem
 from proxy.config_file.secret_files import read_secret_files, resolve_plain_files
+from proxy.config_file.validation import validated
 from proxy.config_file.values import Findings, plain_values
 from proxy.core.settings import Settings
-from proxy.core.settings_types import FROM_FILE
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -46,20 +45,24 @@ def load(path: Path, environ: Mapping[str, str]) -> Loaded:
         node = compose(decode(_read(path)), findings.text_error)
     except DocumentError as error:
         findings.text_error(error.at, error.message)
-        return _loaded(None, findings, [])
+        return _loaded(None, findings, None, [])
     raw = plain_values(node, findings)
     if not isinstance(raw, dict):
         findings.text_error(node.at, "expected keys and values, such as version: 1")
-        return _loaded(None, findings, [])
+        return _loaded(None, findings, None, [])
     folder = path.absolute().parent
     files = [*read_secret_files(raw, folder, findings), *resolve_plain_files(raw, folder, findings)]
-    settings = _validated(raw, findings)
+    prices = read_prices(raw, path, findings)
+    settings = validated(Settings, raw, findings)
     find_errors(raw, findings)
     if settings is not None and not findings.errors:
         find_late_errors(settings, findings)
     if settings is not None and not findings.errors:
         find_warnings(settings, findings)
-    return _loaded(settings, findings, files)
+    if settings is not None and prices is not None:
+        _take(prices, settings)
+        files.append(prices.path)
+    return _loaded(settings, findings, prices, files)
 
 
 def load_env(environ: Mapping[str, str]) -> Settings:
@@ -97,57 +100,15 @@ def _read(path: Path) -> bytes:
         raise DocumentError(f"can't be read ({reason})") from None
 
 
-def _validated(raw: dict[str, Any], findings: Findings) -> Settings | None:
-    try:
-        return Settings.model_validate(raw, context=FROM_FILE)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    meant = {meant_by(each["loc"]) for each in details if each["type"] == "extra_forbidden"}
-    for each in details:
-        if each["type"] != "missing" or each["loc"] not in meant:
-            _note(each, raw, findings)
-    return None
+def _take(prices: PricesFound, settings: Settings) -> None:
+    """Put the price list into the settings that name its file."""
+    find_price_warnings(prices, settings)
+    if prices.table is not None:
+        settings.prices.with_table(prices.table)
 
 
-def _note(each: ErrorDetails, raw: dict[str, Any], findings: Findings) -> None:
-    """Turn one refusal into a problem at its place, unless that place has one already."""
-    loc = _in_file(raw, each["loc"])
-    value = _value_at(raw, loc)
-    counted_without_wrong_ones = each["type"] == "too_short" and value
-    if findings.wrong(loc) or counted_without_wrong_ones:
-        return
-    if each["type"] == "extra_forbidden":
-        findings.key_error(loc, unknown_key(loc))
-    elif loc[-1:] == ("[key]",):
-        findings.key_error(loc[:-1], f"'{loc[-2]}' is no name; {explain(each, None)}")
-    elif each["type"] == "missing":
-        findings.key_error(loc, explain(each, None))
-    else:
-        if each["type"] == "misplaced":
-            if any(wrong[:-1] == loc for wrong in findings.errors):
-                return  # the section may only contradict itself because one of its values could not be read
-            loc = (*loc, each["ctx"]["at"])
-        source = f" (the file says {findings.emptied[loc]})" if loc in findings.emptied else ""
-        findings.error(loc, explain(each, value) + source)
-
-
-def _in_file(raw: Any, loc: Loc) -> Loc:
-    """The place without the index that a single word has where a list could stand."""
-    return loc[:-1] if loc and isinstance(_value_at(raw, loc[:-1]), str) else loc
-
-
-def _value_at(raw: Any, loc: Loc) -> Any:
-    for part in loc:
-        if isinstance(raw, dict):
-            raw = raw.get(part)
-        elif isinstance(raw, list) and isinstance(part, int):
-            raw = raw[part]
-        else:
-            return None
-    return raw
-
-
-def _loaded(settings: Settings | None, findings: Findings, files: list[Path]) -> Loaded:
-    problems = sorted(problem for problems in findings.errors.values() for problem in problems)
-    warnings = sorted(findings.warnings)
-    return Loaded(None if problems else settings, tuple(problems), tuple(warnings), tuple(files), findings.values)
+def _loaded(settings: Settings | None, findings: Findings, prices: PricesFound | None, files: list[Path]) -> Loaded:
+    both = (findings,) if prices is None else (findings, prices.findings)
+    problems = tuple(problem for each in both for problem in each.problems())
+    warnings = tuple(warning for each in both for warning in sorted(each.warnings))
+    return Loaded(None if problems else settings, problems, warnings, tuple(files), findings.values)

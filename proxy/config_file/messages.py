@@ -33,8 +33,8 @@ _EXPECTED = {
 _PATTERNS = {"^/": "a path starts with a slash", "^[A-Z]{3}$": "expected three capital letters, such as USD"}
 
 
-def explain(error: ErrorDetails, value: object) -> str:
-    """The message for one refusal of `value`."""
+def explain(error: ErrorDetails, value: object, root: type[BaseModel] = Settings) -> str:
+    """The message for one refusal of `value`, in a file of the type `root`."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in {"value_error", "misplaced"}:
         return str(context.get("error") or context.get("message"))
@@ -45,13 +45,13 @@ def explain(error: ErrorDetails, value: object) -> str:
     if kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
         return _bound(context)
     if kind == "missing":
-        return _missing(error["loc"])
+        return _missing(error["loc"], root)
     return _EXPECTED.get(kind, error["msg"])
 
 
-def fields_at(loc: Loc) -> dict[str, str]:
+def fields_at(loc: Loc, root: type[BaseModel] = Settings) -> dict[str, str]:
     """The keys that the section at `loc` knows, each with its help; empty where the keys are free names."""
-    annotation: Any = Settings
+    annotation: Any = root
     for part in loc:
         annotation = _inside(annotation, part)
     model = _model(annotation)
@@ -60,20 +60,20 @@ def fields_at(loc: Loc) -> dict[str, str]:
     return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
 
 
-def unknown_key(loc: Loc) -> str:
+def unknown_key(loc: Loc, root: type[BaseModel] = Settings) -> str:
     """The message for a key that its section does not know."""
     word = str(loc[-1])
-    return f"unknown key '{word}'{did_you_mean(word, list(fields_at(loc[:-1])))}"
+    return f"unknown key '{word}'{did_you_mean(word, list(fields_at(loc[:-1], root)))}"
 
 
-def meant_by(loc: Loc) -> Loc | None:
+def meant_by(loc: Loc, root: type[BaseModel] = Settings) -> Loc | None:
     """The place that an unknown key was probably meant for."""
-    near = nearest(str(loc[-1]), fields_at(loc[:-1]))
+    near = nearest(str(loc[-1]), fields_at(loc[:-1], root))
     return None if near is None else (*loc[:-1], near)
 
 
-def _missing(loc: Loc) -> str:
-    return f"{loc[-1]} is missing: {fields_at(loc[:-1]).get(str(loc[-1]), '')}".removesuffix(": ")
+def _missing(loc: Loc, root: type[BaseModel]) -> str:
+    return f"{loc[-1]} is missing: {fields_at(loc[:-1], root).get(str(loc[-1]), '')}".removesuffix(": ")
 
 
 def _choices(expected: str) -> list[str]:

@@ -45,7 +45,7 @@ def resolve_plain_files(raw: Any, folder: Path, findings: Findings) -> list[Path
         if isinstance(name, str):
             path = folder / name
             upstream["ca_file"] = str(path)
-            if _read(path, (*loc, "ca_file"), findings) is not None:
+            if read_beginning(path, (*loc, "ca_file"), findings) is not None:
                 needed.append(path)
     prices = raw.get("prices") if isinstance(raw, dict) else None
     if isinstance(prices, dict) and isinstance(prices.get("file"), str):
@@ -75,11 +75,11 @@ def _named(raw: Any, section: str) -> Iterator[tuple[Loc, dict[str, Any]]]:
             yield (section, name), value
 
 
-def _read(path: Path, loc: Loc, findings: Findings) -> tuple[bytes, int] | None:
-    """The start of a file, more than any secret has, and the file's mode."""
+def read_beginning(path: Path, loc: Loc, findings: Findings, most: int = LARGEST_SECRET) -> tuple[bytes, int] | None:
+    """The beginning of a file that is named at `loc`, one byte more than `most`, and the file's mode."""
     try:
         with path.open("rb") as file:
-            return file.read(LARGEST_SECRET + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            return file.read(most + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file's name"
         findings.error(loc, f"{path}: can't be read ({reason})")
@@ -87,7 +87,7 @@ def _read(path: Path, loc: Loc, findings: Findings) -> tuple[bytes, int] | None:
 
 
 def _content(path: Path, loc: Loc, findings: Findings) -> str | None:
-    found = _read(path, loc, findings)
+    found = read_beginning(path, loc, findings)
     if found is None:
         return None
     data, mode = found

@@ -59,6 +59,10 @@ class Findings:
         """True when the value at `loc`, or something around it, has an error already."""
         return any(loc[:length] in self.errors for length in range(1, len(loc) + 1))
 
+    def problems(self) -> list[Problem]:
+        """Every error, in the order of the file."""
+        return sorted(problem for problems in self.errors.values() for problem in problems)
+
     def _problem(self, loc: Loc, message: str, at: Position) -> Problem:
         message = printable(self.interpolator.hide(message))
         return Problem(printable(self.file), at.line, at.column, message, printable(dotted(loc)))

@@ -35,7 +35,12 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Headers that speak about one connection only (RFC 9110, 7.6.1), never passed on in either direction."""
 
-_CREDENTIAL_NAMES: Final = {"authorization": "Authorization", "x-api-key": "X-API-Key", "api-key": "api-key"}
+_CREDENTIAL_NAMES: Final = {
+    "authorization": "Authorization",
+    "x-api-key": "X-API-Key",
+    "api-key": "api-key",
+    "x-goog-api-key": "X-Goog-Api-Key",
+}
 
 CREDENTIALS: Final = frozenset(_CREDENTIAL_NAMES)
 """Where a caller may put its credential."""
@@ -227,7 +232,7 @@ def _writable(pairs: list[HeaderPair]) -> list[HeaderPair]:
 
 
 def identity_of(pairs: Iterable[HeaderPair]) -> Credential:
-    """The caller's identity: from `Authorization`, else `X-API-Key`, else `api-key`.
+    """The caller's identity: from `Authorization`, `X-API-Key`, `api-key` or `X-Goog-Api-Key`.
 
     Raises:
         Refusal: 400; two credentials differ, or one has characters that no credential has.

@@ -1,6 +1,8 @@
 """The partial: what is known so far of one generation's answer. A wire format's fold fills it, event by event."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from proxy.core.kept_text import Text
 from proxy.core.usage import Usage
@@ -14,13 +16,16 @@ MAX_TOOL_CALLS = 512
 
 _MAX_NAME = 256
 
+Place: TypeAlias = tuple[int, str, int]
+"""Where in an answer a text stands: its choice, what it is there, and which tool call it belongs to."""
+
 
 @dataclass(slots=True)
 class ToolCall:
     """One tool call as far as it came."""
 
     id: str = ""
-    name: str = ""
+    name: Text = field(default_factory=Text)
     arguments: Text = field(default_factory=Text)
 
 
@@ -127,12 +132,13 @@ class Partial:
         """Add to the tool call at `index`. A name that is sent again as a whole is not doubled."""
         found = self._choice(choice)
         call = self._tool_call(found, index) if found else None
-        repeated = call is not None and name == call.name
+        repeated = name != "" and call is not None and name == call.name.value()
         fitting_name = "" if repeated else self._fit(name)
         fitting = self._fit(arguments)
         if call:
             call.id = call.id or ident[:_MAX_NAME]
-            call.name += fitting_name
+            if fitting_name:
+                call.name.add(fitting_name)
             if fitting:
                 call.arguments.add(fitting)
 
@@ -178,7 +184,9 @@ class Partial:
         """The tool calls of one choice in order of their index, each as (id, name, arguments so far)."""
         found = self.choices.get(choice)
         calls = sorted((found.tool_calls or {}).items()) if found else []
-        return [(safe_text(call.id), safe_text(call.name), safe_text(call.arguments.value())) for _, call in calls]
+        return [
+            (safe_text(call.id), safe_text(call.name.value()), safe_text(call.arguments.value())) for _, call in calls
+        ]
 
     def take_new_text(self) -> str:
         """The content of choice 0 that came since the last call, for the ledger's pieces.
@@ -191,13 +199,20 @@ class Partial:
         """The text for records and people: the content of choice 0, then that of each other, a blank line between."""
         return "\n\n".join(text for choice in sorted(self.choices) if (text := self.text(choice)))
 
-    def counted_text(self) -> str:
-        """Everything kept that counts as completion tokens, joined: content, reasoning, refusals, tool calls."""
-        parts: list[str] = []
-        for choice in sorted(self.choices):
-            parts += (self.text(choice), self.reasoning(choice), self.refusal(choice))
-            parts += (name + arguments for _, name, arguments in self.tool_calls(choice))
-        return "".join(parts)
+    def counted_texts(self) -> Iterator[tuple[Place, Text]]:
+        """Every text kept that counts as completion tokens: content, reasoning, refusals, tool calls' names, arguments.
+
+        Each is counted by itself, since no token reaches from one into another.
+        """
+        for number, choice in self.choices.items():
+            yield (number, "content", 0), choice.content
+            if choice.reasoning:
+                yield (number, "reasoning", 0), choice.reasoning
+            if choice.refusal:
+                yield (number, "refusal", 0), choice.refusal
+            for index, call in (choice.tool_calls or {}).items():
+                yield (number, "name", index), call.name
+                yield (number, "arguments", index), call.arguments
 
     def _choice(self, index: int) -> Choice | None:
         found = self.choices.get(index)

@@ -76,9 +76,9 @@ def parse_model_call(raw: bytes) -> ModelCall:
     n = body.get("n")
     choices = n if type(n) is int and 0 < n <= MAX_COUNT else 1
     return ModelCall(
-        model=_name(body, "model", MAX_MODEL),
+        model=name_in(body, "model", MAX_MODEL),
         stream=bool(stream),
-        user=_name(body, "user", MAX_USER),
+        user=name_in(body, "user", MAX_USER),
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         n=choices,
         max_tokens=most_tokens(body, choices),
@@ -188,7 +188,12 @@ def _too_deep() -> BodyError:
     return BodyError("invalid_json", f"The body is nested too deeply; {MAX_DEPTH} levels are allowed.")
 
 
-def _name(body: dict[str, Any], key: str, most: int) -> str | None:
+def name_in(body: dict[str, Any], key: str, most: int) -> str | None:
+    """A field that names something, if it is there: a text of at most so many characters that can be shown.
+
+    Raises:
+        BodyError: `invalid_type` or `invalid_value`.
+    """
     value = body.get(key)
     if value is None:
         return None

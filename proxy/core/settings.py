@@ -5,7 +5,7 @@ reads. Everything of the settings is imported from here.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -114,45 +114,29 @@ def masked(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-SERVED_DIALECTS: Final = frozenset({"openai", "dify", "async_messages", "aitronos", "assistants"})
-"""The dialects that this version serves; the composition root's list has the same ones."""
-
-
 def not_built_yet(settings: Settings) -> list[str]:
     """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
     return [
         f"{where} is not served by this version yet"
-        for where in (*_unserved_upstreams(settings), *_unserved_routes(settings), *_unserved_rest(settings))
+        for where in (*_unserved_upstreams(settings), *_unserved_rest(settings))
     ]
 
 
 def _unserved_upstreams(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         at = f"upstreams.{name}"
-        if upstream.format != "openai":
-            yield f"{at}.format: {upstream.format}"
         if upstream.usage == "continuous":
             yield f"{at}.usage: continuous"
         if upstream.encoding not in BUILT_IN_ENCODINGS:
             yield f"{at}.encoding: {upstream.encoding}"
 
 
-def _unserved_routes(settings: Settings) -> Iterator[str]:
-    for index, route in enumerate(settings.routes):
-        at = f"routes[{index}]"
-        yield from (f"{at}.dialect: {dialect}" for dialect in route.dialects if dialect not in SERVED_DIALECTS)
-
-
 def _unserved_rest(settings: Settings) -> Iterator[str]:
-    if settings.budgets:
-        yield "budgets"
     if settings.workers > 1:
         yield f"workers: {settings.workers}"
     if not settings.ledger.url.startswith("sqlite:"):
         yield "ledger.url: postgresql"
     if settings.bus.url is not None:
         yield "bus.url"
-    if settings.prices != PricesSettings():
-        yield "prices"
     if settings.sink.url is not None:
         yield "sink.url"

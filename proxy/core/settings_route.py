@@ -15,6 +15,9 @@ DIALECT_NAMES: tuple[DialectName, ...] = ("openai", "assistants", "dify", "async
 EMULATION = "responses"
 """The name of what serves an `openai` route's Responses API with `responses: emulate`; no word for `dialect`."""
 
+GEMINI = "gemini"
+"""The name of what serves an `openai` route whose upstream has this format; no word for `dialect`."""
+
 _word = {"type": "string", "enum": list(DIALECT_NAMES)}
 _dialects_schema = {"anyOf": [_word, {"type": "array", "items": _word, "minItems": 1, "uniqueItems": True}]}
 
@@ -72,14 +75,20 @@ class RouteSettings(Section):
         None, description="Dify: the variables. Default: what the templates name, as optional strings."
     )
 
-    @property
-    def serving(self) -> tuple[str, ...]:
-        """The names of what serves requests, in order: an emulation goes before the dialect that would pass them on."""
-        if self.responses == "pass":
-            return self.dialects
-        return tuple(
-            name for dialect in self.dialects for name in ((EMULATION, dialect) if dialect == "openai" else (dialect,))
-        )
+    def serving(self, wire_format: str) -> tuple[str, ...]:
+        """The names of what serves requests, in order, given the upstream's `format`.
+
+        An emulation goes before the dialect that would pass its requests on. On an upstream of Gemini's format,
+        `openai` stands for passing that API through as well.
+        """
+        return tuple(name for dialect in self.dialects for name in self._servants(dialect, wire_format))
+
+    def _servants(self, dialect: str, wire_format: str) -> tuple[str, ...]:
+        if dialect != "openai":
+            return (dialect,)
+        if wire_format == GEMINI:
+            return (GEMINI, dialect)
+        return (dialect,) if self.responses == "pass" else (EMULATION, dialect)
 
     @model_validator(mode="after")
     def _dialects_differ(self) -> Self:

@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from proxy.core.price_list import PriceList
 from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
 from proxy.core.settings_urls import LedgerUrl, check_service_url
@@ -107,10 +108,12 @@ class LimitsSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What a request, user or key may use, within a window."""
+    """What one request, user or key may use, a user or key within a window."""
 
     per: Literal["request", "user", "key"] = Field(description="Whose use is counted.")
-    window: Duration | None = Field(None, description="Over which time, for user and key.")
+    window: Duration | None = Field(
+        None, description="Over which time, for user and key; windows follow each other, 1d is a day of UTC."
+    )
     seconds: Decimal | None = Field(None, gt=0, description="Seconds of generation.")
     completion_tokens: Count | None = Field(None, description="Completion tokens.")
     cost: Decimal | None = Field(None, gt=0, description="Cost, in the currency of prices.")
@@ -120,7 +123,10 @@ class BudgetSettings(Section):
         if self.seconds is None and self.completion_tokens is None and self.cost is None:
             raise misplaced("per", "a budget needs at least one of seconds, completion_tokens, cost")
         if self.per != "request" and self.window is None:
-            raise misplaced("per", f"a budget per {self.per} needs a window, such as window: 1d")
+            each = "per: request limits each generation by itself"
+            raise misplaced("per", f"a budget per {self.per} needs a window, such as window: 1d; {each}")
+        if self.per == "request" and self.window is not None:
+            raise misplaced("window", "a request is counted by itself, without a window; did you mean per: key?")
         return self
 
 
@@ -158,11 +164,29 @@ class BusSettings(Section):
 
 
 class PricesSettings(Section):
-    """What tokens cost."""
+    """What tokens cost. `table` is what the file says."""
 
     file: Path | None = Field(None, description="The price list.")
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field("USD", description="The currency, in three letters.")
     fallback: Literal["none", "genai-prices"] = Field("none", description="For models that are not in the file.")
+
+    _table: PriceList | None = PrivateAttr(None)
+
+    @property
+    def table(self) -> PriceList | None:
+        """The price list, once it was read; None without a file."""
+        return self._table
+
+    def with_table(self, table: PriceList) -> Self:
+        """Give it what its file says; whoever reads the files does so, once."""
+        self._table = table
+        return self
+
+    @model_validator(mode="after")
+    def _fallback_fits(self) -> Self:
+        if self.fallback == "genai-prices" and self.currency != "USD":
+            raise misplaced("fallback", f"genai-prices has prices in USD only, and currency is {self.currency}")
+        return self
 
 
 class SinkSettings(Section):

@@ -56,12 +56,13 @@ def read_usage(found: object) -> Usage | None:
         prompt_details.get("cached_tokens") if isinstance(prompt_details, dict) else None,
         completion_details.get("reasoning_tokens") if isinstance(completion_details, dict) else None,
     )
-    prompt, completion, cached, reasoning = map(_count, values)
-    invalid = any(value is not None and _count(value) is None for value in values)
+    prompt, completion, cached, reasoning = map(count_in, values)
+    invalid = any(value is not None and count_in(value) is None for value in values)
     return Usage(prompt, completion, cached, reasoning, invalid)
 
 
-def _count(value: object) -> int | None:
+def count_in(value: object) -> int | None:
+    """A count, if this is one: a whole number from 0 to 2^53."""
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 

@@ -88,6 +88,7 @@ class Admin:
             f"{_GENERATIONS}/cancel": (("POST",), generations.cancel_many),
             f"{_API}/usage": (READS, reports.usage),
             f"{_API}/upstreams": (READS, reports.upstreams),
+            f"{_API}/budgets": (READS, reports.budgets),
             f"{_API}/config": (READS, reports.config),
             f"{_API}/reload": (("POST",), reports.reload),
         }

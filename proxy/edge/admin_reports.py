@@ -71,6 +71,21 @@ class AdminReports:
         ]
         return {"object": "list", "data": data}
 
+    async def budgets(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
+        """The budgets in force, when their windows end, and how many keys or users have used them up."""
+        parameters(http, ())
+        data = [
+            {
+                "per": each.budget.per,
+                "window_seconds": each.budget.window,
+                "limits": {limit: str(each.budget.limits.value(limit)) for limit in each.budget.limited},
+                "window_ends_at": None if each.ends_at is None else iso(each.ends_at),
+                "used_up": each.used_up,
+            }
+            for each in self._engine.budgets.standings(time.time())
+        ]
+        return {"object": "list", "data": data}
+
     async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The settings in force, every secret masked."""
         parameters(http, ())

@@ -7,6 +7,8 @@ from proxy.core.settings import CorsSettings
 
 EXPOSED = "X-Task-Id, X-Message-Id, Retry-After, X-Request-Id"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+HEADERS = "Authorization, Content-Type, X-Task-Id, X-User-Id, X-Max-Seconds, X-Max-Tokens, X-Max-Cost"
+"""What a browser may send that does not say what it wants to."""
 MAX_AGE = "600"
 
 
@@ -40,7 +42,7 @@ def preflight(request: web.BaseRequest, cors: CorsSettings) -> web.Response:
         asked = request.headers.get("Access-Control-Request-Headers", "")
         headers += [
             ("Access-Control-Allow-Methods", METHODS),
-            ("Access-Control-Allow-Headers", asked or "Authorization, Content-Type, X-Task-Id, X-User-Id"),
+            ("Access-Control-Allow-Headers", asked or HEADERS),
             ("Access-Control-Max-Age", MAX_AGE),
         ]
     return web.Response(status=204, headers={"Server": "quell", **dict(headers)})

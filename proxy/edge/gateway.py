@@ -13,11 +13,12 @@ from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair, check_value, downstream_headers, upstream_headers, valid_task_id
 from proxy.core.paths import join, safe_target
 from proxy.edge import downstream
+from proxy.edge.asked_limits import asked_limits
 from proxy.edge.control import Control
 from proxy.edge.cors import cors_headers, is_preflight, preflight
 from proxy.edge.intake import read_body, respond
 from proxy.edge.pass_through import pass_through
-from proxy.edge.request import Request
+from proxy.edge.request import Request, single_header
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import call_headers, reply, watch
 from proxy.engine.desk import LARGE_BODY, Desk
@@ -230,7 +231,8 @@ class Gateway:
 
 def _asker(request: Request, runtime: Runtime) -> Asker:
     caller = request.caller
-    return Asker(caller.identity, _chosen_id(request.http), runtime.settings.limits.streams, caller.most)
+    limits = asked_limits(request.http)
+    return Asker(caller.identity, _chosen_id(request.http), runtime.settings.limits.streams, caller.most, limits)
 
 
 async def _body(request: Request, runtime: Runtime) -> bytes:
@@ -240,7 +242,7 @@ async def _body(request: Request, runtime: Runtime) -> bytes:
 
 def _plain(request: Request, body: bytes) -> PlainRequest:
     http = request.http
-    user = _single(http, "X-User-Id")
+    user = single_header(http, "X-User-Id")
     return PlainRequest(
         method=http.method,
         rest=request.rest,
@@ -270,19 +272,11 @@ def _ids(relay: Relay) -> list[HeaderPair]:
 
 
 def _chosen_id(http: web.BaseRequest) -> str | None:
-    chosen = _single(http, "X-Task-Id")
+    chosen = single_header(http, "X-Task-Id")
     if chosen is not None and not valid_task_id(chosen):
         message = "X-Task-Id takes 1 to 128 of the characters A-Z a-z 0-9 . _ : - (and not '.' or '..' alone)."
         raise Refusal.bad_request("invalid_task_id", message, "X-Task-Id")
     return chosen
-
-
-def _single(http: web.BaseRequest, name: str) -> str | None:
-    """The value of a header that says one thing: of two, nobody could tell which one counts."""
-    values = http.headers.getall(name, ())
-    if len(values) > 1:
-        raise Refusal.bad_request("invalid_header", f"The {name} header is there more than once.", name)
-    return values[0] if values else None
 
 
 def _check_allowed(served: Served, rest: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.edge.runtime import Caller, Served
 from proxy.engine.dialect import Dialect
@@ -20,3 +21,15 @@ class Request:
     query: str
     caller: Caller
     dialect: Dialect
+
+
+def single_header(http: web.BaseRequest, name: str) -> str | None:
+    """The value of a header that says one thing, None without it.
+
+    Raises:
+        Refusal: 400, it is there twice: nobody could tell which one counts.
+    """
+    values = http.headers.getall(name, ())
+    if len(values) > 1:
+        raise Refusal.bad_request("invalid_header", f"The {name} header is there more than once.", name)
+    return values[0] if values else None

@@ -12,8 +12,9 @@ from proxy.core.headers import HeaderPair, credential_headers, identity_of
 from proxy.core.routing import RouteTable
 from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
-from proxy.engine.dialect import Dialect, Endpoint, Refuse
+from proxy.engine.dialect import Dialect, Endpoint, who_serves
 from proxy.engine.plan import Rules
+from proxy.engine.pricing import Pricing
 from proxy.engine.upstream import Upstream
 
 KEPT_PATHS: Final = 256
@@ -33,15 +34,8 @@ class Served:
     """What replaces the caller's credential; None: the caller's own goes up."""
 
     def endpoint(self, method: str, rest: str) -> tuple[Dialect, Endpoint]:
-        """Which dialect serves a request, and as what: the first one that knows it, be it to refuse it."""
-        for dialect in self.dialects:
-            try:
-                found = dialect.endpoint(method, rest)
-            except Refusal as refusal:
-                found = Refuse(refusal)
-            if found is not None:
-                return dialect, found
-        return self.dialects[0], Refuse(Refusal.not_found())
+        """Which dialect serves a request, and as what; see `who_serves`."""
+        return who_serves(self.dialects, method, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +49,16 @@ class Caller:
 class Runtime:
     """One loaded config file at work."""
 
-    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], dialects: Mapping[str, Dialect]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        upstreams: Mapping[str, Upstream],
+        dialects: Mapping[str, Dialect],
+        pricing: Pricing,
+    ) -> None:
         """Put the parts together; `upstreams` has one for each in the settings."""
         self.settings = settings
+        self._pricing = pricing
         self.upstreams = dict(upstreams)
         self.addresses = ClientAddresses(settings.trusted_proxies)
         self._keys: dict[str, KeySettings] = {digest: key for key in settings.keys for digest in key.hashes}
@@ -75,6 +76,7 @@ class Runtime:
             strict=settings.ledger.durability == "strict",
             kept=limits.partial_text,
             answer=limits.tape,
+            pricing=self._pricing,
         )
         key = upstream.settings.api_key
         if key is not None:
@@ -83,7 +85,7 @@ class Runtime:
             )
         else:  # our own keys mean nothing to the provider, so they stay here
             credentials = () if settings.keys else None
-        served = tuple(dialects[name] for name in route.serving)
+        served = tuple(dialects[name] for name in route.serving(upstream.settings.format))
         host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
         return Served(route, served, upstream, rules, host, credentials)
 

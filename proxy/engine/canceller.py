@@ -15,7 +15,8 @@ from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
-from proxy.engine.runs import Run, Runs
+from proxy.engine.run import Run
+from proxy.engine.runs import Runs
 from proxy.engine.whole_record import whole_record
 from proxy.stores.ports import Ledger
 

@@ -1,6 +1,6 @@
 """The last words of an answer that did not end by itself: to a client without a header, and at the end of a stream."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.errors import Refusal, Source
 from proxy.core.generation import Generation, Stop
@@ -13,14 +13,27 @@ if TYPE_CHECKING:
     from proxy.engine.relay import Relay
 
 
+NO_RETRY: Final = {"x-should-retry": "false"}
+"""What SDKs heed: the same call would be stopped at the same limit again."""
+
+
 def refusal_of(stop: Stop, *, begun: bool) -> Refusal:
     """What a client is told whose call was stopped before its header went out; `begun`: there is text of it."""
     if stop.cause is Cause.SHUTDOWN:
         return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
     if stop.cause is Cause.DEADLINE:
-        message = "The call took longer than it may, and was stopped."
-        return Refusal(504, "deadline_exceeded", message, type="server_error", source=Source.OURS)
+        message = f"The call took longer than it may, and was stopped{_why(stop)}."
+        return Refusal(
+            504, "deadline_exceeded", message, type="server_error", headers=dict(NO_RETRY), source=Source.OURS
+        )
+    if stop.cause is Cause.BUDGET:
+        message = f"The call reached its budget, and was stopped before its answer was complete{_why(stop)}."
+        return Refusal(429, "budget_exhausted", message, type="rate_limit_error", headers=dict(NO_RETRY))
     return Refusal.cancelled(begun=begun)
+
+
+def _why(stop: Stop) -> str:
+    return f" ({stop.reason})" if stop.reason else ""
 
 
 async def conclude_passed(relay: "Relay", services: Services) -> None:

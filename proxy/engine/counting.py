@@ -8,8 +8,7 @@ import asyncio
 import importlib
 import json
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from proxy.core.record import UsageSource
+from proxy.core.token_borders import pieces
 from proxy.core.usage import CHARACTERS_A_TOKEN
 
 Encode: TypeAlias = Callable[[str], list[int]]
@@ -33,14 +33,6 @@ _MODELS: Final = (
 _AT_ONCE: Final = 4096
 """Characters up to which a text is counted on the event loop: 0.1 ms, about what the way to a thread takes."""
 
-_PIECE: Final = 16_384
-"""Characters counted in one go on the thread: the event loop waits half a millisecond for it at most."""
-
-_PIECE_MOST: Final = 40_000
-"""Characters after which a text without a border is cut anyway; at 4 tokens each still below the tokenizer's limit."""
-
-_BORDER: Final = re.compile(r"\n(?=[^\s/])|(?<=[a-z])(?= [A-Za-z])")
-"""Where no token of either vocabulary reaches across: behind a line's end, and in front of the blank between words."""
 
 _PER_MESSAGE: Final = 3
 _PER_NAME: Final = 1
@@ -79,6 +71,14 @@ class Counter:
             return self._count(text, encoding)
         return await self._on_thread(partial(self._count, text, encoding))
 
+    async def count_each(self, texts: Iterable[str], encoding: str) -> tuple[int, UsageSource]:
+        """The tokens of several texts that no token reaches across, made one after the other."""
+        total, source = 0, UsageSource.TOKENIZER
+        for text in texts:
+            count, source = await self.count(text, encoding)
+            total += count
+        return total, source
+
     async def count_prompt(self, body: bytes, encoding: str) -> tuple[int | None, UsageSource]:
         """The number of prompt tokens of an OpenAI request: `messages` of a chat, else `prompt`, else `input`.
 
@@ -105,7 +105,7 @@ class Counter:
     def _count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
         encode = self._encode(encoding)
         if encode is None:
-            return math.ceil(len(text) / CHARACTERS_A_TOKEN), UsageSource.ESTIMATE
+            return estimate(len(text)), UsageSource.ESTIMATE
         return sum(len(encode(piece)) for piece in pieces(text)), UsageSource.TOKENIZER
 
     def _count_prompt(self, body: bytes, encoding: str) -> tuple[int | None, UsageSource]:
@@ -130,6 +130,11 @@ class Counter:
         return extra + sum(count for count, _ in counts), source
 
 
+def estimate(characters: int) -> int:
+    """The tokens of so many characters, where nothing better is known: one for each 4 begun."""
+    return math.ceil(characters / CHARACTERS_A_TOKEN)
+
+
 def encoding_for(model: str, setting: str) -> str:
     """The encoding to count a model's tokens with: the setting, unless it is `auto`.
 
@@ -139,23 +144,6 @@ def encoding_for(model: str, setting: str) -> str:
         return setting
     name = model.rpartition("/")[2].lower()
     return next((encoding for prefixes, encoding in _MODELS if name.startswith(prefixes)), O200K)
-
-
-def pieces(text: str, size: int = _PIECE, most: int = _PIECE_MOST) -> Iterator[str]:
-    """Cut a text so that the tokens of the pieces are the tokens of the text.
-
-    Each piece has at least `size` characters, but for the last; only where `most` characters have no border is the cut
-    made anyway, and may cost a token.
-    """
-    start = 0
-    while len(text) - start > size:
-        border = _BORDER.search(text, start + size, min(start + most, len(text)))
-        # Without a border the end of the text may still be within reach.
-        end = border.end() if border else min(start + most, len(text))
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:]
 
 
 def _load(encoding: str) -> Encode | None:

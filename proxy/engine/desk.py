@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
+from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.record import Record
@@ -13,12 +14,18 @@ from proxy.core.settings import CancellationSettings, RouteSettings
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations, Owner
 from proxy.stores.ports import LedgerUnavailableError
 
+T = TypeVar("T")
+
 LARGE_BODY: Final = 256 * 1024
 """A body from here on is parsed in a thread: it would hold everybody up for milliseconds."""
+
+
+RETRY_SECONDS: Final = 5
+"""When to try again where runs hold as much as they may: each is forgotten a minute after its end."""
 
 
 class Desk:
@@ -48,7 +55,7 @@ class Desk:
         self.cancellation = cancellation
         self.asks_usage = asks_usage
         self._begun: list[Run] = []
-        self._resumed: list[tuple[Run, int]] = []
+        self._resumed: list[tuple[Run, int, int]] = []
 
     @property
     def conversations(self) -> Conversations:
@@ -110,6 +117,10 @@ class Desk:
         """Delete the text of a generation from record and tape, see `Engine.wipe`."""
         await self._engine.wipe(uid)
 
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Do something to its end although this request's client leaves; `name` is for the log."""
+        return await self._engine.carry_out(work, name)
+
     async def delete_thread(self, owner: Owner, thread_id: str) -> bool:
         """Delete a thread with all that is in it, see `Engine.delete_thread`."""
         stop = Stop(Cause.CLIENT, self.identity.shown, "its thread was deleted")
@@ -143,8 +154,17 @@ class Desk:
         """
         run = self._engine.runs.resume(self.identity, key, self.now())
         if run is not None:
-            self._resumed.append((run, len(run.past)))
+            self._resumed.append((run, len(run.past), run.held))
         return run
+
+    def hold(self, run: Run, characters: int) -> None:
+        """Let a run that works hold so many characters in memory, all in all; without a generation it is as before.
+
+        Raises:
+            Refusal: 503, runs hold as much as they may.
+        """
+        if not self._engine.runs.hold(run, characters):
+            raise Refusal.overloaded(RETRY_SECONDS, message="The runs in memory hold as much as they may.")
 
     async def leave_run(self, run: Run) -> None:
         """Have the run's `on_left` awaited, once more if need be: also if this request's client leaves meanwhile.
@@ -169,6 +189,8 @@ class Desk:
         for run in self._begun:
             if run.relay is None and not run.past:
                 self._engine.runs.forget(run)
-        for run, rounds in self._resumed:
-            if len(run.past) == rounds and run.undo(self.now()):
-                self._engine.canceller.left.tell(run)
+        for run, rounds, held in self._resumed:
+            if run.relay is None and len(run.past) == rounds:
+                self._engine.runs.hold(run, held)
+                if run.undo(self.now()):
+                    self._engine.canceller.left.tell(run)

@@ -133,3 +133,21 @@ class Dialect(Protocol):
     def refused(self, refusal: Refusal) -> PlainReply:
         """A refusal in the dialect's shape."""
         ...
+
+
+def who_serves(dialects: Sequence[Dialect], method: str, rest: str) -> tuple[Dialect, Endpoint]:
+    """Which of a route's dialects serves a request, and as what.
+
+    It is the first one that knows it as its own, be it to refuse it; else the first one that passes it on.
+    """
+    passing: Dialect | None = None
+    for dialect in dialects:
+        try:
+            found = dialect.endpoint(method, rest)
+        except Refusal as refusal:
+            found = Refuse(refusal)
+        if isinstance(found, PassThrough):
+            passing = passing or dialect
+        elif found is not None:
+            return dialect, found
+    return (dialects[0], Refuse(Refusal.not_found())) if passing is None else (passing, PassThrough())

@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
+from proxy.core.budget import NO_LIMITS, Limits
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -18,6 +19,7 @@ from proxy.core.partial import Partial
 from proxy.core.record import Settlement, TextPolicy
 from proxy.core.typical import Typical
 from proxy.engine.abort import Aborter
+from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
@@ -41,6 +43,7 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 LEARNED_FROM = 5000
 """So many of the ledger's newest records are looked at for what is typical."""
 
@@ -55,6 +58,8 @@ class Asker:
     """In all."""
     most_of_key: int | None
     """Of this caller; None: no bound of its own."""
+    limits: Limits = NO_LIMITS
+    """Of this one call, as the caller wants it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,14 @@ class Engine:
         self._relays = Tasks()
         self._spill = Spill()
         self.memory = FreeMemory()
+        self.budgets = Budgets(ledger, counter, metrics, self.now)
         self.typical = Typical()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
         self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
-        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, metrics, self.now)
+        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, self.budgets, metrics, self.now)
         metrics.active.set_function(lambda: len(self.registry))
 
     @staticmethod
@@ -162,6 +168,7 @@ class Engine:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
         self._settler.apply_settlement(relay)
+        self.budgets.settle(relay)
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:
@@ -181,6 +188,10 @@ class Engine:
         self.registry.wipe(uid)
         await self.ledger.wipe_text(uid)
 
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Do something to its end although whoever asked for it leaves; the end of the process waits for it too."""
+        return await asyncio.shield(self._relays.start(work, name))
+
     async def delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
         """Delete a thread, stop what runs in it, and let its texts be nowhere; False when there is none.
 
@@ -189,8 +200,7 @@ class Engine:
         Raises:
             LedgerUnavailableError: the store can't be written now.
         """
-        deleting = self._relays.start(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
-        return bool(await asyncio.shield(deleting))
+        return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
 
     async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
         uids = await self.conversations.delete_thread(owner, thread_id)
@@ -212,7 +222,7 @@ class Engine:
         Raises:
             LedgerUnavailableError: the store can't be written now.
         """
-        await asyncio.shield(self._relays.start(self._delete_messages(owner, message_ids), "delete messages"))
+        await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
 
     async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> None:
         for uid in await self.conversations.delete_messages(owner, *message_ids):
@@ -224,7 +234,7 @@ class Engine:
         """Admit a model call and start its relay, with its client as the first reader (None: it needs none).
 
         Raises:
-            Refusal: the chosen id is in use, a limit is reached, or no new work is taken.
+            Refusal: the chosen id is in use, a limit or a budget is reached, or no new work is taken.
         """
         asker, plan = asked.asker, asked.plan
         name = asker.identity.name
@@ -250,6 +260,7 @@ class Engine:
         )
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
+        terms = self.budgets.admit(generation, plan, asked.rules, asked.upstream, asker.limits)
         try:
             started = self.ledger.begin(generation.record(now))
         except LedgerUnavailableError as error:
@@ -268,6 +279,8 @@ class Engine:
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
+        if terms is not None:
+            self.budgets.begin(relay, terms)
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
 

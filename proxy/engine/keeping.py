@@ -1,7 +1,7 @@
 """What a translated dialect's generations leave in the conversation store: put in, grown, and ended.
 
 Nothing overtakes the putting in: pieces of text are held until it is on disk, an end is written behind it, and what
-could not be put in as a whole, with its START, is taken back.
+could not be put in as a whole, with its START, is taken back. Items that were there before say their end all the same.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Keeping:
             await self._conversations.add_items(item)
 
     async def _take_back(self, kept: Kept, put: _Put) -> None:
-        """Delete what is in the store: there is no generation that it is of."""
+        """Delete what came into the store: there is no generation that it is of."""
         owner = _owner(kept)
         try:
             if put.has_thread and kept.thread is not None:
@@ -155,6 +155,7 @@ class Keeping:
         """
         ended_at = relay.wall()
         if not await self._is_in(relay):
+            await self._end_changed(kept, stored)
             return
         ending = self._conversations.end_message(
             _owner(kept),
@@ -166,6 +167,11 @@ class Keeping:
             metadata=stored.metadata,
         )
         await asyncio.gather(ending, *(self._end_item(item) for item in stored.items))
+
+    async def _end_changed(self, kept: Kept, stored: Stored) -> None:
+        """Write what became of items that were there before the call; those that it brought are taken back."""
+        items = {(item.kind, item.id): item for item in (*kept.items, *stored.items)}
+        await asyncio.gather(*map(self._change_item, items.values()))
 
     def let_go(self, uid: str) -> None:
         """The generation is settled: no more text comes."""

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from proxy.engine.failures import log_failure
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.tasks import Tasks
 
 LEAVE_SECONDS: Final = 5.0

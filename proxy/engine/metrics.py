@@ -6,6 +6,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from proxy import __version__
+from proxy.core.budget import Budget
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 
@@ -77,6 +78,12 @@ class Metrics:
         self.upstream_errors = Counter(
             "quell_upstream_errors_total", "Failures of upstreams.", ("upstream", "kind"), registry=self.registry
         )
+        self.budget_stops = Counter(
+            "quell_budget_stops_total", "Generations stopped by a budget.", ("per", "limit"), registry=self.registry
+        )
+        self.budget_refusals = Counter(
+            "quell_budget_refusals_total", "Calls refused by a budget.", ("per", "limit"), registry=self.registry
+        )
         self.ledger_pending = Gauge("quell_ledger_pending", "Writes that wait for the disk.", registry=self.registry)
         self.ledger_writes = Counter(
             "quell_ledger_writes_total", "Transactions of the ledger.", ("result",), registry=self.registry
@@ -90,6 +97,7 @@ class Metrics:
         self._generations_of = cache(self.generations.labels)
         self._first_token_of = cache(self.first_token.labels)
         self._tokens_of = cache(self.tokens.labels)
+        self._cost_of = cache(self.cost.labels)
         self.build.labels(__version__).set(1)
         self.bus_up.set(1)
         self.reload_success.set(1)
@@ -109,6 +117,12 @@ class Metrics:
             for outcome in Outcome:
                 if outcome is not Outcome.RUNNING:
                     self.generations.labels(route, upstream, outcome.value)
+
+    def expect_budget(self, budget: Budget) -> None:
+        """Start the series of a budget at 0."""
+        for limit in budget.limited:
+            self.budget_stops.labels(budget.per, limit)
+            self.budget_refusals.labels(budget.per, limit)
 
     def cancelled(self, dialect: str, cause: Cause, result: str) -> None:
         """A stop was answered."""
@@ -141,6 +155,9 @@ class Metrics:
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
         if record.usage_source is not UsageSource.NONE:
             self._count_tokens(record)
+        if record.cost:
+            # Prometheus knows floats only; what is billed is in the record, to the last digit.
+            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
 
         if record.late_tokens:
             self.late.labels(record.upstream).inc(record.late_tokens)

@@ -1,12 +1,15 @@
 """What is decided before a relay runs: the dialect's plan, the request as it goes up, the rules of the route."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
-from proxy.engine.runs import Run
+from proxy.engine.pricing import Pricing
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept, Translation
-from proxy.wire.base import Wire
+from proxy.wire.answer import AnswerFold
+from proxy.wire.base import StreamFold, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +17,9 @@ class Plan:
     """One call to be made upstream.
 
     `streamed`: the client asked for a stream. `folded`: it did not, but the upstream is asked for one that is folded
-    into the answer. `wants_usage`: the client asked for the usage chunk; `strips_usage`: we asked for it, so it is
-    taken out of the client's stream again. `counts`: prompt and text are worth counting where no usage came.
+    into the answer, by what `answer_fold` makes for an answer of so many characters at the most. `wants_usage`: the
+    client's stream ends with its usage; `strips_usage`: we asked for it, so it is taken out of the client's stream
+    again. `counts`: prompt and text are worth counting where no usage came.
 
     For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
     is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
@@ -33,6 +37,7 @@ class Plan:
     user: str | None
     streamed: bool
     folded: bool = False
+    answer_fold: Callable[[int], StreamFold] = AnswerFold
     wants_usage: bool = False
     strips_usage: bool = False
     counts: bool = True
@@ -62,6 +67,7 @@ class Rules:
 
     `strict`: the START must be on disk before the upstream is called, not only before the client's first byte.
     `kept`: bytes kept of a non-streaming answer for the fold. `answer`: the longest answer folded from a stream.
+    `pricing`: what it will cost.
     """
 
     route: RouteSettings
@@ -69,3 +75,4 @@ class Rules:
     strict: bool
     kept: int
     answer: int
+    pricing: Pricing

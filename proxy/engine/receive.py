@@ -12,7 +12,7 @@ from proxy.engine.event_stream import EventStream
 from proxy.engine.head import Head
 from proxy.engine.translated import in_stream, receive_translated
 from proxy.engine.upstream import Answer, UpstreamError
-from proxy.wire.answer import AnswerFold, AnswerTooLargeError
+from proxy.wire.answer import AnswerTooLargeError
 from proxy.wire.content_coding import PLAIN_CODINGS, Decoder, decoder_for
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
         raise Refusal(502, "upstream_bad_answer", message, type="upstream_error")
     partial = relay.partial
     relay.tee = Tee(relay.plan.wire, partial, streamed=True, bound=relay.rules.kept)
-    events, fold, ended = EventStream(relay, relay.tee), AnswerFold(relay.rules.answer), True
+    events, fold, ended = EventStream(relay, relay.tee), relay.plan.answer_fold(relay.rules.answer), True
     while not events.over and (chunk := await answer.read()):
         block = events.take(chunk if decoder is None else decoder.feed(chunk))
         if relay.read_on is not None:

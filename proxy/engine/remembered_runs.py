@@ -1,11 +1,12 @@
-"""Names of runs, and the order in which runs that don't work are forgotten. Decides nothing about them."""
+"""Names of runs, the order in which those that don't work are forgotten, and what all hold. Decides nothing."""
 
 import heapq
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.engine.runs import Run
+    from proxy.engine.run import Run
 
 STALE_MOST = 1000
 """So many entries of the heap may be of runs that changed since, before it is made anew."""
@@ -87,6 +88,10 @@ class Remembered:
                 found.append(run)
         return found
 
+    def over(self, identity: str) -> "list[Run]":
+        """A caller's runs that are over, the one first that has been so for longest."""
+        return list(self._of.get((identity, True), ()))
+
     def one_too_many(self, identity: str) -> "Run | None":
         """The run that has to go early, of this caller or in all: one that is over, if there is any."""
         over, others = self._of.get((identity, True), {}), self._of.get((identity, False), {})
@@ -97,3 +102,39 @@ class Remembered:
         while (number := self._due[0][1]) not in self._runs:
             heapq.heappop(self._due)
         return self._runs[number]
+
+
+class Held:
+    """The characters that runs hold in memory (`Run.held`): no more than `most`, nor `most_of_one` of one caller."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._runs: set[Run] = set()
+        self._all = 0
+        self._of: Counter[str] = Counter()
+
+    def lacking(self, run: "Run", characters: int) -> int:
+        """How many must go so that a run may hold so many; 0 or less: none. Fewer than it does it always may."""
+        more = characters - (run.held if run in self._runs else 0)
+        if more <= 0:
+            return 0
+        return more + max(self._all - self._most, self._of[run.identity.name] - self._most_of_one)
+
+    def put(self, run: "Run") -> None:
+        """Count what a run holds."""
+        if run not in self._runs:
+            self._runs.add(run)
+            self._add(run.identity.name, run.held)
+
+    def drop(self, run: "Run") -> None:
+        """Count it no longer."""
+        if run in self._runs:
+            self._runs.remove(run)
+            self._add(run.identity.name, -run.held)
+
+    def _add(self, identity: str, characters: int) -> None:
+        self._all += characters
+        self._of[identity] += characters
+        if not self._of[identity]:
+            del self._of[identity]

@@ -1,11 +1,15 @@
-"""The settler: counts an ended generation, writes its record once, and lets it go."""
+"""The settler: counts an ended generation and prices it, writes its record once, and lets it go."""
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from proxy.core.generation import Counted, Generation
 from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.money import cost_text
+from proxy.core.partial import safe_text
 from proxy.core.record import Record, UsageSource
 from proxy.core.settlement import complete, settle, spared
 from proxy.core.typical import Typical
@@ -14,6 +18,7 @@ from proxy.engine.counting import Counter, encoding_for
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.metrics import Metrics
+from proxy.engine.plan import Plan
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
 from proxy.stores.ports import Ledger, LedgerUnavailableError
@@ -22,6 +27,8 @@ log = structlog.get_logger()
 
 REFUSED = 400
 UNAUTHORIZED, FORBIDDEN = 401, 403
+LARGE_BODY = 256 * 1024
+"""A request from here on is taken apart in a thread: it would hold everybody up for milliseconds."""
 NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
 NOT_BILLED = frozenset(
     {
@@ -63,11 +70,24 @@ class Settler:
         self._now = now
 
     async def count(self, relay: Relay) -> None:
-        """Write the token counts into the ended generation: the upstream's own, else counted from the texts."""
+        """Write the token counts into the ended generation (the upstream's own, else counted), and what it costs.
+
+        Of a stream that broke off an upstream may have counted the prompt alone; then the answer's text is counted
+        here, and the source says so.
+        """
         try:
             relay.generation.counted = await self._counted(relay)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
+        self._price(relay)
+
+    @staticmethod
+    def _price(relay: Relay) -> None:
+        try:
+            pricing, address = relay.rules.pricing, relay.upstream.settings.base_url
+            relay.generation.priced = pricing.price(relay.generation, address)
+        except Exception as error:  # noqa: BLE001 nor must an unknown price keep it from its end
+            log_failure("price.failed", error, task_id=relay.generation.facts.task_id)
 
     async def _counted(self, relay: Relay) -> Counted:
         generation, plan = relay.generation, relay.plan
@@ -80,15 +100,24 @@ class Settler:
         if not plan.counts or _not_billed(generation) or _never_sent(relay):
             return Counted()
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
-        prompt, _ = await self._counter.count_prompt(plan.body, encoding)
+        known = partial.usage or Usage()
+        if known.prompt_tokens is None:
+            known = replace(known, prompt_tokens=await self._prompt(plan, encoding))
         if _made_unseen(relay):
-            return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
+            return Counted(known, UsageSource.TOKENIZER)
         async with self._counter.turn(partial.counted_characters):
-            text = partial.counted_text()
-            completion, source = await self._counter.count(text, encoding)
-        if partial.clipped and text:  # more came than was kept: as many tokens a character as in what was kept
-            completion, source = round(completion * partial.counted_characters / len(text)), UsageSource.ESTIMATE
-        return Counted(Usage(prompt_tokens=prompt, completion_tokens=completion), source)
+            texts = [text for _, text in partial.counted_texts()]
+            completion, source = await self._counter.count_each((safe_text(each.value()) for each in texts), encoding)
+        kept = sum(text.size for text in texts)
+        if partial.clipped and kept:  # more came than was kept: as many tokens a character as in what was kept
+            completion, source = round(completion * partial.counted_characters / kept), UsageSource.ESTIMATE
+        return Counted(replace(known, completion_tokens=completion), source)
+
+    async def _prompt(self, plan: Plan, encoding: str) -> int | None:
+        body, countable = plan.body, plan.wire.countable
+        body = countable(body) if len(body) < LARGE_BODY else await asyncio.to_thread(countable, body)
+        prompt, _ = await self._counter.count_prompt(body, encoding)
+        return prompt
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
@@ -113,6 +142,8 @@ class Settler:
             self._apply_settlement(relay)
         except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
             log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
+        if relay.read_on is not None:  # its counts are new ones
+            self._price(relay)
 
     def _apply_settlement(self, relay: Relay) -> None:
         generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
@@ -177,4 +208,6 @@ def _log_end(record: Record, status: int | None) -> None:
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         usage_source=record.usage_source.value,
+        cost=None if record.cost is None else cost_text(record.cost),
+        currency=record.currency,
     )

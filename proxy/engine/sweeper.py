@@ -1,10 +1,11 @@
-"""The sweep over everything that lives: deadlines, folds, texts to the stores, signs of life, and what is over."""
+"""The sweep over everything that lives: deadlines, folds, texts to the stores, budgets, signs of life, what is over."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
 
+from proxy.engine.budgets import Budgets
 from proxy.engine.failures import log_failure
 from proxy.engine.keep_alive import keep_alive
 from proxy.engine.keeping import Keeping
@@ -34,6 +35,7 @@ class Sweeper:
         left: LeftRuns,
         ledger: Ledger,
         keeping: Keeping,
+        budgets: Budgets,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
@@ -42,6 +44,7 @@ class Sweeper:
         self._left = left
         self._ledger = ledger
         self._keeping = keeping
+        self._budgets = budgets
         self._metrics = metrics
         self._now = now
         self._chores = Tasks()
@@ -65,6 +68,7 @@ class Sweeper:
                 self._look_at(relay, now)
             except Exception as error:  # noqa: BLE001 one bad generation must not end the deadlines of all behind it
                 log_failure("sweep.failed", error, task_id=relay.generation.facts.task_id)
+        self._budgets.look_soon()
         for finished in self._registry.expire(now):
             finished.tape.close()
         for run in self._runs.expire(now):
@@ -86,4 +90,5 @@ class Sweeper:
 
     async def end_chores(self) -> None:
         """End what runs beside the sweep; the ledger is about to be closed."""
+        await self._budgets.end()
         await self._chores.cancel()

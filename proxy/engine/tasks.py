@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from proxy.engine.failures import log_failure
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -16,7 +18,7 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+    def start(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Start `coroutine` as a task owned here."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal, Source, UpstreamErrorKind
-from proxy.core.lifecycle import OUTCOME_OF, Outcome
+from proxy.core.lifecycle import Outcome
 from proxy.core.tee import Tee
 from proxy.engine.event_stream import EventStream
 from proxy.engine.failures import log_failure
@@ -219,7 +219,7 @@ async def _answer_whole(relay: "Relay", body: bytes) -> None:
 def _over(relay: "Relay") -> Over:
     generation = relay.generation
     outcome, partial = generation.outcome, generation.partial
-    stop = generation.stop if outcome in OUTCOME_OF.values() else None
+    stop = generation.stop if generation.was_stopped else None
     refusal = None if stop is not None or outcome is Outcome.COMPLETED else relay.refusal
     if outcome is Outcome.FAILED and refusal is None:
         refusal = in_stream(partial.error.message) if partial.error else Refusal.upstream(UpstreamErrorKind.TRUNCATED)
@@ -233,6 +233,7 @@ def _over(relay: "Relay") -> Over:
         partial=partial,
         elapsed=at - generation.facts.started,
         wall=generation.facts.started_wall + ended - generation.facts.started,
+        priced=generation.priced,
     )
 
 

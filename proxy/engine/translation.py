@@ -4,13 +4,13 @@ A translation belongs to one generation. It is pure: no I/O, no clock, no HTTP; 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.core.deltas import Delta
 from proxy.core.errors import Refusal
-from proxy.core.generation import Facts
+from proxy.core.generation import Facts, Priced
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
@@ -33,7 +33,7 @@ class Over:
     """How a generation ended.
 
     `refusal` says what went wrong, None when it is complete or was stopped after it began. `elapsed` is seconds from
-    admission to the stop, else to the end; `wall` the end, in seconds since the epoch.
+    admission to the stop, else to the end; `wall` the end, in seconds since the epoch. `priced` is what it costs.
     """
 
     outcome: Outcome
@@ -43,6 +43,7 @@ class Over:
     partial: Partial
     elapsed: float
     wall: float
+    priced: Priced = field(default_factory=Priced)
 
     @property
     def is_stopped(self) -> bool:

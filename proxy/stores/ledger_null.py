@@ -5,7 +5,7 @@ from functools import cached_property
 
 from proxy.core.record import Record
 from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
 
 
 class NullLedger:
@@ -56,6 +56,10 @@ class NullLedger:
 
     async def sizes(self, _newest: int) -> list[tuple[str | None, str, int]]:
         """Nothing is known."""
+        return []
+
+    async def used(self, _which: UsedFilter) -> list[UsedRow]:
+        """Sum nothing."""
         return []
 
     async def wipe_text(self, uid: str) -> None:

@@ -23,9 +23,10 @@ from proxy.stores.ledger_open import open_file, path_of
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean, row_of
 from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
 
 __all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
 
@@ -139,6 +140,11 @@ class SqliteLedger:
     async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
         """See `Ledger.sizes`."""
         return await self._reads.sizes(newest)
+
+    async def used(self, which: UsedFilter) -> list[UsedRow]:
+        """See `Ledger.used`. Largest means most tokens."""
+        async with self._reads.reading() as connection:
+            return await used(connection, which)
 
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""

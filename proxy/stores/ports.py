@@ -1,7 +1,9 @@
 """The ports: what the engine asks of a store. Each has one contract test suite, run over every implementation."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, Protocol
 
 from proxy.core.record import Record
@@ -46,6 +48,32 @@ class UsageRow:
     completion_tokens: int
     unknown: int
     """How many of the generations have no token count at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedFilter:
+    """Whose use is summed: of what started from `since` until `before` (seconds since the epoch).
+
+    `by_user`: for each user of each caller; those that name none together. `without` are uids that don't count. Of
+    more than `most` the largest are given.
+    """
+
+    since: float
+    before: float
+    by_user: bool
+    most: int
+    without: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsedRow:
+    """What one caller, or one user of it, has used: sums, in which what is unknown counts as nothing."""
+
+    identity: str
+    user: str | None
+    seconds: float
+    completion_tokens: int
+    cost: Decimal
 
 
 class Ledger(Protocol):
@@ -113,6 +141,10 @@ class Ledger(Protocol):
         Raises:
             LedgerUnavailableError: it can't be read.
         """
+        ...
+
+    async def used(self, which: UsedFilter) -> list[UsedRow]:
+        """What was used, largest first."""
         ...
 
     async def wipe_text(self, uid: str) -> None:

@@ -65,7 +65,7 @@ class AnswerFold:
             if each.strip() == b"[DONE]":
                 self.done = True
             else:
-                self._take(_read(each))
+                self._take(read_shallow(each))
 
     def answer(self) -> bytes:
         """The answer as JSON."""
@@ -77,7 +77,7 @@ class AnswerFold:
         found["choices"] = [_finished(self._choices[index]) for index in sorted(self._choices)]
         if usage is not None:
             found["usage"] = usage
-        return _written(found | top)
+        return written(found | top)
 
     def _take(self, chunk: dict[str, Any]) -> None:
         choices = chunk.pop("choices", None)
@@ -163,7 +163,8 @@ class AnswerFold:
             raise AnswerTooLargeError
 
 
-def _read(data: bytes) -> dict[str, Any]:
+def read_shallow(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one when it is none, or nested absurdly."""
     try:
         found = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -202,7 +203,8 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _written(found: dict[str, Any]) -> bytes:
+def written(found: dict[str, Any]) -> bytes:
+    """An answer as JSON that every reader takes."""
     try:
         return msgspec.json.encode(found)
     except (ValueError, OverflowError, msgspec.MsgspecError):

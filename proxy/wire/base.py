@@ -6,6 +6,22 @@ from proxy.core.partial import Partial
 from proxy.core.usage import Usage
 
 
+class StreamFold(Protocol):
+    """Takes the events of one stream, and builds the answer that the same server gives without streaming."""
+
+    def feed(self, block: bytes) -> None:
+        """Take whole SSE events.
+
+        Raises:
+            AnswerTooLargeError: the answer grew beyond its limit.
+        """
+        ...
+
+    def answer(self) -> bytes:
+        """The answer as JSON."""
+        ...
+
+
 class Wire(Protocol):
     """One provider's byte format. Does no I/O, keeps nothing between calls, and no bytes make it raise.
 
@@ -58,6 +74,10 @@ class Wire(Protocol):
 
         A body that has no room for it is given back as it is.
         """
+        ...
+
+    def countable(self, body: bytes) -> bytes:
+        """The request body with its prompt where OpenAI's chat completions have it, for counting its tokens."""
         ...
 
     def is_extra_usage(self, data: bytes) -> bool:

@@ -72,6 +72,7 @@ class NamedChunk(Chunk, gc=False):
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 _NAMED_CHUNK = msgspec.json.Decoder(NamedChunk)
+_ANYTHING = msgspec.json.Decoder()
 
 
 def read_chunk(data: bytes, *, named: bool) -> Chunk | None:
@@ -106,6 +107,23 @@ def read_object(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def read_quickly(data: bytes) -> dict[str, Any] | None:
+    """The same, by the quick reader first: for formats without types of their own here."""
+    try:
+        found = _ANYTHING.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return read_object(data)
+    return found if isinstance(found, dict) else None
+
+
+def compact_json(value: object) -> str:
+    """A value as JSON without blanks; nothing when it can't be written. Never raises."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return ""
 
 
 def _chunk(found: dict[str, Any]) -> NamedChunk:

@@ -42,6 +42,10 @@ class Opaque:
         """See `Wire`."""
         return body
 
+    def countable(self, body: bytes) -> bytes:
+        """See `Wire`."""
+        return body
+
     def is_extra_usage(self, data: bytes) -> bool:
         """See `Wire`."""
         return False

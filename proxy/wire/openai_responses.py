@@ -12,8 +12,9 @@ from typing import Any, Final
 from proxy.core import sse
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
+from proxy.wire.chunks import read_quickly
 from proxy.wire.openai_fold import DONE, usable_id
-from proxy.wire.responses_fold import fold_event, fold_whole, read
+from proxy.wire.responses_fold import fold_event, fold_whole
 from proxy.wire.responses_outline import outline_of
 from proxy.wire.responses_shapes import CANCELLED, STREAM_ERROR, response_object
 
@@ -75,6 +76,10 @@ class OpenAIResponses:
         """See `Wire`."""
         return body
 
+    def countable(self, body: bytes) -> bytes:
+        """See `Wire`."""
+        return body
+
     def is_extra_usage(self, data: bytes) -> bool:
         """See `Wire`."""
         return False
@@ -86,7 +91,7 @@ class OpenAIResponses:
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""
         for event in sse.events(block, at_start=True):
-            response = (read(event.data) or {}).get("response")
+            response = (read_quickly(event.data) or {}).get("response")
             ident = response.get("id") if isinstance(response, dict) else None
             if isinstance(ident, str) and (usable := usable_id(ident)):
                 return usable

@@ -78,6 +78,10 @@ class OpenAIWire(ABC):
         """See `Wire`."""
         return with_stream_usage(body, continuous=continuous)
 
+    def countable(self, body: bytes) -> bytes:
+        """See `Wire`."""
+        return body
+
     def is_extra_usage(self, data: bytes) -> bool:
         """See `Wire`: no choices, and a usage object. Most chunks are told apart by their bytes alone."""
         if b'"usage"' not in data or not _NO_CHOICES.search(data):

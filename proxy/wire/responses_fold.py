@@ -7,11 +7,9 @@ response's fields): nothing is needed of an event but its type and its text.
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from proxy.core.partial import Partial, StreamError, safe_text
 from proxy.core.usage import Usage, read_usage
-from proxy.wire.chunks import read_object
+from proxy.wire.chunks import read_quickly
 from proxy.wire.openai_fold import DONE, MAX_ID, usable_id
 from proxy.wire.responses_outline import Outline, outline_of
 
@@ -33,7 +31,6 @@ TEXTS: Final = {
 ARGUMENTS: Final = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 
 _MAX_MESSAGE: Final = 1000
-_DECODER: Final = msgspec.json.Decoder()
 
 
 def fold_event(data: bytes, partial: Partial) -> None:
@@ -42,21 +39,12 @@ def fold_event(data: bytes, partial: Partial) -> None:
         partial.trailing = True
     elif data.strip() == DONE:  # no part of the API, but some servers end every stream so
         partial.done = True
-    elif (event := read(data)) is None:
+    elif (event := read_quickly(data)) is None:
         partial.bad_events += bool(data.strip())
     else:
         outline = outline_of(partial)
         outline.count(event.get("sequence_number"))
         _fold(event, len(data), partial, outline)
-
-
-def read(data: bytes) -> dict[str, Any] | None:
-    """A JSON object; None when it is none."""
-    try:
-        found = _DECODER.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return read_object(data)
-    return found if isinstance(found, dict) else None
 
 
 def _fold(event: dict[str, Any], size: int, partial: Partial, outline: Outline) -> None:
@@ -144,7 +132,7 @@ def _fold_response(found: object, size: int, partial: Partial, *, ended: str | N
 
 def fold_whole(body: bytes, partial: Partial) -> None:
     """Fold a whole response, or an error in its place."""
-    found = read(body)
+    found = read_quickly(body)
     if found is None:
         partial.bad_events += 1
         return

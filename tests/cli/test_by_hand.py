@@ -43,11 +43,18 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[Program]:
 
 
 async def test_the_demo_runs_where_it_is_told_to(tmp_path: Path) -> None:
-    """On other addresses the demo starts, says where everything is, and answers."""
+    """On other addresses the demo starts, says where everything is and what is spoken there, and answers."""
     async with demo(tmp_path, *ANYWHERE) as program, RawClient(program.port) as client:
         await client.post(CHAT, {"model": "demo@tokens=3", "stream": True, "messages": []})
         answer = await client.answer()
     assert re.search(r"demo upstream http://127\.0\.0\.1:[1-9]\d*/v1", program.log())
+    spoken = re.findall(r"http://127\.0\.0\.1:\d+(/\S+)   (\w.*?)(?:   .*)?$", program.log(), re.MULTILINE)
+    assert spoken == [
+        ("/v1", "assistants, openai with responses: emulate"),
+        ("/dify/v1", "dify"),
+        ("/async/v1", "async_messages"),
+        ("/aitronos/v1", "aitronos"),
+    ]
     assert answer.events[-1] == DONE
 
 

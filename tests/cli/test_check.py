@@ -3,12 +3,15 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from proxy.cli import check as command
 from proxy.config_file import load
 from proxy.config_file.json_schema import config_schema
 from proxy.core.settings import not_built_yet
+from proxy.engine.genai_fallback import NOT_INSTALLED
 from support.config_files import SMALLEST
-from support.program import ROOT
+from support.program import ROOT, config_text
 from support.quell import quell
 
 SECRETS = {
@@ -25,6 +28,7 @@ TWO_ROUTES = f"""\
   - path: /anthropic
     dialect: anthropic
     upstream: openai
+sink: {{url: "https://sink"}}
 """
 
 
@@ -74,11 +78,8 @@ def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
     write(tmp_path, f"{TWO_ROUTES}listen: 0.0.0.0:8484\n")
     done = quell("check", "quell.yaml", folder=tmp_path)
     assert done.returncode == 0
-    assert "quell.yaml:15:9: warning: listen: others can reach this listener" in done.stdout
-    assert (
-        "quell.yaml: warning: serve will refuse: routes[2].dialect: anthropic is not served by this version yet"
-        in done.stdout
-    )
+    assert "quell.yaml:16:9: warning: listen: others can reach this listener" in done.stdout
+    assert "quell.yaml: warning: serve will refuse: sink.url is not served by this version yet" in done.stdout
 
 
 def test_programs_get_json(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
     write(tmp_path, TWO_ROUTES)
     answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
     assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
-    assert answer["serve_will_refuse"] == ["routes[2].dialect: anthropic is not served by this version yet"]
+    assert answer["serve_will_refuse"] == ["sink.url is not served by this version yet"]
 
 
 def test_a_request_is_explained(tmp_path: Path) -> None:
@@ -128,7 +129,11 @@ def test_a_missing_file_is_one_clear_line(tmp_path: Path, name: str) -> None:
     assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (1, 1, "")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: str(file.name))
+CONFIGS = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config" / "prices.yaml"})
+"""Every example but the price list, which is no config by itself."""
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: str(file.name))
 def test_every_example_is_valid_and_shows_no_secret(tmp_path: Path, file: Path) -> None:
     """What people copy works, and its secrets are never printed."""
     done = quell("check", str(file), folder=tmp_path, **SECRETS)
@@ -136,6 +141,37 @@ def test_every_example_is_valid_and_shows_no_secret(tmp_path: Path, file: Path) 
     assert "canary" not in done.stdout
     if file.name != "full.yaml":
         assert "warning" not in done.stdout
+
+
+def test_the_example_of_a_price_list_is_valid(tmp_path: Path) -> None:
+    """It is checked along with a config that names it, and shown with its version."""
+    own = {"base_url": "http://127.0.0.1:1"}
+    prices = {"file": str(ROOT / "config" / "prices.yaml")}
+    write(tmp_path, config_text(own["base_url"], upstreams={"groq": own, "local": own}, prices=prices))
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "prices.yaml" not in done.stdout
+    assert "  prices  2026-08-example+" in done.stdout
+
+
+def test_an_error_of_the_price_list_is_one_of_the_config(tmp_path: Path) -> None:
+    """It has the price file's name as the config's was given, its line and column; the config is not valid."""
+    write(tmp_path, config_text("http://127.0.0.1:1", prices={"file": "prices.yaml"}))
+    (tmp_path / "prices.yaml").write_text('version: a\ncurrency: USD\nmodels: {m: {input: 0.15, output: "1"}}\n')
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith('prices.yaml:3:21: models.m.input: put it in quotes: "0.15"; ')
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_package_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    """A fallback whose package is not installed is named by check as what serve will refuse."""
+    write(tmp_path, config_text("http://127.0.0.1:1", prices={"fallback": "genai-prices"}))
+    monkeypatch.setattr(command, "is_installed", lambda: installed)
+    done = CliRunner().invoke(command.check, ["--format", "json", str(tmp_path / "quell.yaml")])
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["valid"]) == (0, True)
+    assert found["serve_will_refuse"] == ([] if installed else [NOT_INSTALLED])
 
 
 def test_the_full_example_is_served() -> None:

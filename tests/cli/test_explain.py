@@ -135,6 +135,30 @@ def test_what_never_goes_upstream_is_told(tmp_path: Path, method: str, path: str
     assert ("Quell answers it itself" in explanation.why, explanation.url is None) == (ours, ours)
 
 
+@pytest.mark.parametrize(
+    ("wire_format", "dialect", "path", "url"),
+    [
+        ("anthropic", "anthropic", "/messages", "/messages"),
+        ("anthropic", "anthropic", "/messages/x/cancel", None),
+        ("openai", "[anthropic, openai]", "/chat/completions/x/cancel", None),
+        ("openai", "[anthropic, openai]", "/models", "/models"),
+        ("gemini", "openai", "/models/m:generateContent", "/models/m:generateContent"),
+        ("gemini", "openai", "/chat/completions/x/cancel", None),
+    ],
+)
+def test_other_formats_are_explained(
+    tmp_path: Path, wire_format: str, dialect: str, path: str, url: str | None
+) -> None:
+    """What a route serves by its dialects and its upstream's format is told as the server does it."""
+    text = SMALLEST.replace("routes:", f"    format: {wire_format}\nroutes:").replace(
+        "dialect: openai", f"dialect: {dialect}"
+    )
+    loaded = load_text(tmp_path, text)
+    assert loaded.settings is not None
+    explanation = explain(loaded.settings, loaded.positions, "POST", f"/v1{path}")
+    assert explanation.url == (f"https://api.openai.com/v1{url}" if url else None)
+
+
 def test_what_is_refused_by_its_path_is_told(tmp_path: Path) -> None:
     """A stop route asked for by another method, and a model call in other letters, never go upstream."""
     loaded = load_text(tmp_path, SMALLEST)

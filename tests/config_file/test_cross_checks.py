@@ -80,6 +80,18 @@ def served(dialect: str, method: str, path: str) -> bool:
             "9:10: workers: more than one worker needs a bus, so that a stop reaches the right one; set bus.url",
         ),
         (
+            "budgets:\n  - {per: key, window: 1d, cost: 2.50}\n",
+            "10:34: budgets[0].cost: nothing is known to cost anything; set prices.file (or prices.fallback)",
+        ),
+        (
+            "budgets:\n  - {per: key, cost: 2.50}\n",
+            "10:11: budgets[0].per: a budget per key needs a window, such as window: 1d; per: request limits each",
+        ),
+        (
+            "budgets:\n  - {per: request, window: 1d, seconds: 5}\n",
+            "10:28: budgets[0].window: a request is counted by itself, without a window; did you mean per: key?",
+        ),
+        (
             "admin: {listen: 127.0.0.1:8484}\n",
             "9:17: admin.listen: the same address as listen; the admin listener needs its own",
         ),
@@ -182,6 +194,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
             "4:15: upstreams.openai.base_url: request paths are added at its end, /chat/completions too: cut",
         ),
         (
+            SMALLEST.replace("openai.com/v1", "anthropic.com/v1/messages"),
+            "4:15: upstreams.openai.base_url: request paths are added at its end, /messages too: cut",
+        ),
+        (
             f"{WITH_KEY}keys: [{{id: a, hash: {DIGEST}}}]\n",
             "7:11: routes[0].path: every upstream path can be called with the upstream's api_key",
         ),
@@ -197,6 +213,10 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
         (
             SMALLEST.replace("routes:", "    api_key: sk-proj-12345678\nroutes:"),
             "5:14: upstreams.openai.api_key: looks like a key itself; keep it out of the file",
+        ),
+        (
+            f"{SMALLEST}budgets: [{{per: key, window: 365d, seconds: 5}}]\n",
+            "9:30: budgets[0].window: longer than ledger.keep: after a restart only what the ledger still has is",
         ),
     ],
 )
@@ -215,6 +235,7 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, mess
         SMALLEST,
         WITH_KEY,
         f"{SMALLEST}listen: 0.0.0.0:8484\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
+        f"{SMALLEST}budgets: [{{per: key, window: 30d, cost: 2.50}}]\nprices: {{fallback: genai-prices}}\n",
         WITH_KEY + f"    only: [/chat/completions]\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
         SMALLEST.replace("routes:", "    bills_after_close: yes\n    on_stop: drain\nroutes:"),
         SMALLEST.replace("routes:", "    on_stop: drain\nroutes:") + "    settlement: drained\n",

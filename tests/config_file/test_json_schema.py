@@ -1,8 +1,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.config_file.json_schema import config_schema
+import pytest
+import yaml
+from jsonschema import Draft7Validator, ValidationError
+
+from proxy.config_file.json_schema import config_schema, price_schema
 from proxy.core.settings import LogSettings, RouteSettings, Settings, UpstreamSettings
+from support.program import ROOT
 
 
 def parts(schema: Any) -> Iterator[dict[str, Any]]:
@@ -59,3 +64,16 @@ def test_a_number_may_be_a_variable() -> None:
     """`slots: ${SLOTS}` is no error in the editor, since it is none here."""
     streams = config_schema()["definitions"]["LimitsSettings"]["properties"]["streams"]
     assert streams["anyOf"] == [{"minimum": 1, "type": "integer"}, {"type": "string", "pattern": r"\$\{"}]
+
+
+def test_the_price_list_has_one_too() -> None:
+    """The example of a price list fits its schema; a number without quotes does not, nor does an unknown key."""
+    validator = Draft7Validator(price_schema())
+    example = yaml.safe_load((ROOT / "config" / "prices.yaml").read_text())
+    validator.validate(example)
+    for wrong in ({"input": 0.15, "output": "1"}, {"input": "1", "output": "1", "cachd": "1"}, {"input": "1"}):
+        with pytest.raises(ValidationError):
+            validator.validate({**example, "models": {"m": wrong}})
+        with pytest.raises(ValidationError):
+            validator.validate({**example, "models": [{"model": "m", **wrong}]})
+    validator.validate({**example, "models": [{"model": "m", "input": "1", "output": "1"}]})

@@ -27,6 +27,9 @@ def test_every_character_is_kept_and_taken_once(added: list[tuple[str, int, bool
             assert whole.startswith(taken)
             assert len(whole) - len(taken) <= 1
         assert text.value() == whole
+        assert text.size == len(whole)
+        for start in (0, len(whole) // 3, len(whole) - 20_000, len(whole) - 1, len(whole)):
+            assert text.since(max(start, 0)) == whole[max(start, 0) :]
     text.add("end")
     assert taken + text.take() == whole + "end"
     assert text.take() == ""

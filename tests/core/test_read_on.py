@@ -25,7 +25,7 @@ def test_what_comes_is_counted_and_not_kept() -> None:
     beyond = read_on.beyond()
     assert (beyond.before, beyond.behind) == (len(text(8)), len(text(12)) - len(text(8)))
     assert beyond.usage == Usage(7, 12)
-    assert (read_on.partial.counted_text(), at_the_stop.text()) == ("", text(8))
+    assert (read_on.partial.display_text(), at_the_stop.text()) == ("", text(8))
 
 
 def test_nothing_but_the_usage_came() -> None:

@@ -16,7 +16,7 @@ import pytest
 from dialects.drivers import DRIVERS
 from dialects.drivers.base import Driver, Event, names, read_events
 from proxy.dialects import DIALECTS
-from support.chat import chat_events, sse, text
+from support.chat import text
 from support.client import Answer, RawClient
 from support.faults import Pieces
 from support.program import config_text
@@ -29,19 +29,25 @@ OWNER, STRANGER = Ask("sk-owner"), Ask("sk-stranger")
 SWEEPS = 2000
 """Races of a stop with the end of a stream, over all dialects."""
 AT_ONCE = 25
-EVENTS = chat_events(4)
 WHOLE = text(4)
 
 every_dialect = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS.keys())
 
 
 @asynccontextmanager
-async def a_route(driver: Driver, script: Script, folder: Path) -> AsyncIterator[tuple[RunningProxy, ScriptedUpstream]]:
+async def a_route(
+    driver: Driver, script: Script, folder: Path, **config: Any
+) -> AsyncIterator[tuple[RunningProxy, ScriptedUpstream]]:
     """A proxy whose route `/v1` speaks the dialect."""
     async with scripted_upstream(script) as up:
-        config = config_text(up.base_url, route={"dialect": driver.name, **driver.route}, ledger={"text": "all"})
-        async with running_proxy(config, folder) as proxy:
+        route = {"dialect": driver.name, **driver.route}
+        config_file = config_text(up.base_url, route=route, upstream=driver.upstream, ledger={"text": "all"}, **config)
+        async with running_proxy(config_file, folder) as proxy:
             yield proxy, up
+
+
+BUDGET = {"per": "key", "window": "5000w", "completion_tokens": 3}
+"""A window that begins and ends in no test."""
 
 
 async def a_stream(driver: Driver, proxy: RunningProxy, task_id: str) -> Answer:
@@ -72,7 +78,7 @@ def test_every_dialect_has_a_driver() -> None:
 @every_dialect
 async def test_a_whole_stream(driver: Driver, tmp_path: Path) -> None:
     """A stream says the upstream's text in events of the documented form, and ends as complete."""
-    async with a_route(driver, sse_stream(EVENTS), tmp_path) as (proxy, _):
+    async with a_route(driver, sse_stream(driver.says(4)), tmp_path) as (proxy, _):
         events = check(driver, await a_stream(driver, proxy, "t-1"), "completed")
         assert driver.text(events) == WHOLE
         await settled(proxy)
@@ -83,7 +89,7 @@ async def test_a_whole_stream(driver: Driver, tmp_path: Path) -> None:
 @every_dialect
 async def test_any_cut_gives_the_same_events(driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the upstream's bytes are cut, in two or in single bytes, the client's events are the same."""
-    body = b"".join(chat_events(2))
+    body = b"".join(driver.says(2))
     pieces = Pieces(monkeypatch)
     cuts = [[at] for at in range(0, len(body), 3)] + [list(range(1, len(body)))]
 
@@ -105,7 +111,10 @@ async def test_any_cut_gives_the_same_events(driver: Driver, tmp_path: Path, mon
 @every_dialect
 async def test_a_stop_by_its_own_route(driver: Driver, tmp_path: Path) -> None:
     """The dialect's own stop closes the upstream, ends the stream in the dialect's way, and keeps the partial."""
-    async with a_route(driver, events_then_hang(EVENTS[:4]), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+    async with (
+        a_route(driver, events_then_hang(driver.up_to("all ")), tmp_path) as (proxy, up),
+        RawClient(proxy.port) as client,
+    ):
         await driver.start(proxy, client, OWNER, "t-1")
         said = await client.until(b"all ")
         path, body = driver.stop("t-1", said)
@@ -126,7 +135,10 @@ async def test_a_stop_by_its_own_route(driver: Driver, tmp_path: Path) -> None:
 @every_dialect
 async def test_a_stop_by_the_native_route(driver: Driver, tmp_path: Path) -> None:
     """A native stop ends the dialect's stream in the dialect's own way, before the first token too."""
-    async with a_route(driver, events_then_hang(EVENTS[:1]), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+    async with (
+        a_route(driver, events_then_hang(driver.says(4)[:1]), tmp_path) as (proxy, up),
+        RawClient(proxy.port) as client,
+    ):
         await driver.start(proxy, client, OWNER, "t-1")
         await up.conn()
         receipt = (await stop(proxy, "t-1", OWNER)).json()
@@ -138,9 +150,30 @@ async def test_a_stop_by_the_native_route(driver: Driver, tmp_path: Path) -> Non
 
 
 @every_dialect
+async def test_a_budget_stops_it_and_refuses_the_next(driver: Driver, tmp_path: Path) -> None:
+    """At its budget a stream ends in the dialect's way, and the next call is 429 in the dialect's shape, until when."""
+    async with a_route(driver, events_then_hang(driver.up_to("all ")), tmp_path, budgets=[BUDGET]) as (proxy, up):
+        answer = await a_stream(driver, proxy, "t-1")
+        await up.no_connections()
+        await settled(proxy)
+        check(driver, answer, driver.over_budget)
+        kept = await record(proxy, "t-1", OWNER)
+        assert (kept["outcome"], kept["cause"], kept["text"]) == ("cancelled", "budget", text(3))
+        refused = await a_stream(driver, proxy, "t-2")
+        assert (refused.status, refused.header("x-should-retry")) == (429, "false")
+        assert int(refused.header("Retry-After") or 0) > 1000
+        jsonschema.validate(refused.json(), driver.error)
+        assert b"completion_tokens 3 per key" in refused.body
+        assert len(up.requests) == 1
+
+
+@every_dialect
 async def test_strangers_stop_nothing(driver: Driver, tmp_path: Path) -> None:
     """No other caller stops a generation, neither by the dialect's route nor by the native one."""
-    async with a_route(driver, events_then_hang(EVENTS[:4]), tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+    async with (
+        a_route(driver, events_then_hang(driver.up_to("all ")), tmp_path) as (proxy, up),
+        RawClient(proxy.port) as client,
+    ):
         await driver.start(proxy, client, OWNER, "t-1")
         said = await client.until(b"all ")
         path, body = driver.stop("t-1", said)
@@ -157,7 +190,7 @@ async def test_a_stop_against_the_end(driver: Driver, tmp_path: Path) -> None:
     chance = random.Random(driver.name)
 
     async def script(conn: Conn) -> None:
-        await sse_stream(EVENTS, 0.001)(conn)
+        await sse_stream(driver.says(4), 0.001)(conn)
 
     async def race(proxy: RunningProxy, number: int) -> str:
         task_id = f"t-{number}"
@@ -199,23 +232,17 @@ async def test_an_upstream_that_refuses(driver: Driver, tmp_path: Path, status: 
 
 
 @every_dialect
-@pytest.mark.parametrize(
-    "script",
-    [
-        sse_stream([*EVENTS[:3], sse({"error": {"message": "gone wrong", "type": "server_error", "code": "500"}})]),
-        sse_stream(EVENTS[:3]),
-        sse_stream(EVENTS[:3], then="reset"),
-    ],
-    ids=["an error event", "an end without a word", "a reset"],
-)
-async def test_an_upstream_that_breaks(driver: Driver, tmp_path: Path, script: Script) -> None:
+@pytest.mark.parametrize("how", ["an error event", "an end without a word", "a reset"])
+async def test_an_upstream_that_breaks(driver: Driver, tmp_path: Path, how: str) -> None:
     """What breaks in the middle ends a translated stream with the dialect's error event, once."""
-    async with a_route(driver, script, tmp_path) as (proxy, _):
+    begun = driver.says(4)[:3]
+    said = [*begun, driver.fails] if how == "an error event" else begun
+    async with a_route(driver, sse_stream(said, then="reset" if how == "a reset" else "end"), tmp_path) as (proxy, _):
         answer = await a_stream(driver, proxy, "t-1")
         await settled(proxy)
         assert (await record(proxy, "t-1", OWNER))["outcome"] == "failed"
     if driver.passes:
-        assert read_events(answer.body)[-1].name == "error" or answer.events == EVENTS[:3]
+        assert read_events(answer.body)[-1].name == "error" or answer.events == begun
     else:
         check(driver, answer, "failed")
 
@@ -224,7 +251,7 @@ async def test_an_upstream_that_breaks(driver: Driver, tmp_path: Path, script: S
 async def test_random_bodies(driver: Driver, tmp_path: Path) -> None:
     """No JSON body is answered with a 500, and what is refused is refused in the dialect's shape."""
     chance = random.Random(1)
-    async with a_route(driver, sse_stream(EVENTS), tmp_path) as (proxy, _), RawClient(proxy.port) as client:
+    async with a_route(driver, sse_stream(driver.says(4)), tmp_path) as (proxy, _), RawClient(proxy.port) as client:
         for path in driver.posts:
             for _ in range(60):
                 body = json.dumps(a_value(chance, 3)).encode()

@@ -1,6 +1,7 @@
 """The dialect `dify`: what its apps say of a generation, and its error object."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal, Source, UpstreamErrorKind
-from proxy.core.generation import Facts, Identity
+from proxy.core.generation import Facts, Identity, Priced
 from proxy.core.lifecycle import OUTCOME_OF, Cause, Outcome
+from proxy.core.prices import Price, frozen
 from proxy.core.usage import Usage
 from proxy.dialects.dify.errors import code_of, refused
 from proxy.dialects.dify.frames import PING
@@ -61,17 +63,25 @@ def grown(*pieces: str) -> DeltaPartial:
     return partial
 
 
-def over(partial: DeltaPartial, cause: Cause | None = None, refusal: Refusal | None = None) -> Over:
+def over(
+    partial: DeltaPartial,
+    cause: Cause | None = None,
+    refusal: Refusal | None = None,
+    *,
+    priced: Priced | None = None,
+    counted: Usage | None = None,
+) -> Over:
     """The end of an answer: complete, stopped by a cause, or failed."""
     outcome = Outcome.COMPLETED if cause is None else OUTCOME_OF[cause]
     return Over(
         outcome=Outcome.FAILED if refusal else outcome,
         cause=cause,
         refusal=refusal,
-        usage=Usage(7, 2),
+        usage=counted or Usage(7, 2),
         partial=partial,
         elapsed=1.2346,
         wall=1_700_000_002.7,
+        priced=priced or Priced(),
     )
 
 
@@ -306,3 +316,55 @@ def test_headers_of_errors() -> None:
     """A key that is none is told which scheme to use; when to try again stays."""
     assert dict(refused(Refusal.unauthorized()).headers)["WWW-Authenticate"] == 'Bearer realm="api"'
     assert dict(refused(Refusal.too_many(3)).headers)["Retry-After"] == "3"
+
+
+PRICE = Price(
+    Decimal("2.50"), Decimal(10), Decimal("1.25"), Decimal(10), Decimal("0.005"), currency="EUR", version="v", model="m"
+)
+CACHED = Usage(1000, 200, 400)
+
+
+def usage_in(end: dict[str, Any]) -> dict[str, Any]:
+    """The usage of an end, without counts and latency."""
+    usage: dict[str, Any] = end["metadata"]["usage"]
+    return {name: part for name, part in usage.items() if not name.endswith("tokens") and name != "latency"}
+
+
+def test_prices_are_decimal_strings() -> None:
+    """Unit prices are for a million tokens; the parts are those of prompt and answer, the total is the record's."""
+    translation, partial = MessageTranslation("completion", TURN), grown("Hi")
+    translation.begin(FACTS)
+    priced = Priced(Decimal("0.009"), "EUR", frozen(PRICE))
+    (end,) = said(translation.ending(over(partial, priced=priced, counted=CACHED)))
+    assert usage_in(end) == {
+        "prompt_unit_price": "2.5",
+        "prompt_price_unit": "0.000001",
+        "prompt_price": "0.002",
+        "completion_unit_price": "10",
+        "completion_price_unit": "0.000001",
+        "completion_price": "0.002",
+        "total_price": "0.009",
+        "currency": "EUR",
+    }
+
+
+@pytest.mark.parametrize("cost", [None, Decimal(0)])
+def test_what_costs_nothing_or_is_unknown_is_0(cost: Decimal | None) -> None:
+    """A void stop and an unknown cost are "0" in every part, with the unit prices that are known."""
+    translation, partial = MessageTranslation("completion", TURN), grown("Hi")
+    translation.begin(FACTS)
+    priced = Priced(cost, None if cost is None else "EUR", frozen(PRICE))
+    (end,) = said(translation.ending(over(partial, Cause.CLIENT, priced=priced, counted=CACHED)))
+    found = usage_in(end)
+    assert (found["prompt_price"], found["completion_price"], found["total_price"]) == ("0", "0", "0")
+    assert (found["prompt_unit_price"], found["currency"]) == ("2.5", "USD" if cost is None else "EUR")
+
+
+def test_a_workflow_shows_its_price() -> None:
+    """The node has the total beside its usage."""
+    translation, partial = WorkflowTranslation(TURN), grown("Hi")
+    translation.begin(FACTS)
+    priced = Priced(Decimal("0.009"), "EUR", frozen(PRICE))
+    node, _ = said(translation.ending(over(partial, priced=priced, counted=CACHED)))
+    assert node["data"]["outputs"]["usage"]["total_price"] == "0.009"
+    assert node["data"]["execution_metadata"] == {"total_tokens": 1200, "total_price": "0.009", "currency": "EUR"}

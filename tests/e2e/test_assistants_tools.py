@@ -9,6 +9,7 @@ import pytest
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import submit
 from proxy.stores.conversations import Owner
+from proxy.stores.ports import LedgerUnavailableError
 from support.assistants import (
     TOOL,
     a_run,
@@ -31,6 +32,8 @@ from support.stops import call, settled
 
 TWO = (("call_a", "look_up", '{"q": "rain"}'), ("call_b", "look_up", '{"q": "snow"}'))
 OUTPUTS = [{"tool_call_id": "call_b", "output": "white"}, {"tool_call_id": "call_a", "output": "wet"}]
+HALF = "half"
+"""Stands for an id that is half a surrogate pair, which only JSON's escapes can say."""
 
 
 async def stream(proxy: RunningProxy, path: str, body: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -130,6 +133,35 @@ async def test_deltas_of_calls(tmp_path: Path) -> None:
     assert [each["id"] for each in required] == [each["id"] for each in deltas if "id" in each]
 
 
+@pytest.mark.parametrize("ids", [("x" * 257, "x" * 256), ("call_a", "call_a"), (HALF, "call_a")])
+async def test_ids_that_no_client_can_send_back(tmp_path: Path, ids: tuple[str, str]) -> None:
+    """A call whose id is too long, used before or no text gets one of ours: in stream, run, step, and upstream."""
+    called = tool_events(*((ident, "look_up", "{}") for ident in ids))
+    called = [each.replace(HALF.encode(), rb"\ud800") for each in called]
+    script = in_turn(sse_stream(called), sse_stream(chat_events(1)))
+    async with served(script, tmp_path) as (proxy, up):
+        assistant, thread = await an_assistant(proxy, tools=[TOOL]), await a_thread(proxy, "Hello")
+        events = await stream(proxy, f"/threads/{thread}/runs", {"assistant_id": assistant})
+        run = events[-1][1]
+        shown = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
+        outputs = [{"tool_call_id": ident, "output": str(number)} for number, ident in enumerate(shown)]
+        at = f"/threads/{thread}/runs/{run['id']}"
+        await ask(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": outputs})
+        await settled(proxy)
+        step = (await ask(proxy, "GET", f"{at}/steps?order=asc"))["data"][0]["step_details"]
+        asked, *came = sent(up)["messages"][-3:]
+    deltas = [value["delta"]["step_details"]["tool_calls"][0] for name, value in events if name.endswith("step.delta")]
+    fit = [ident for ident in ("x" * 256, "call_a") if ident in ids]
+    assert [ident for ident in shown if ident in ids] == fit
+    assert len({ident for ident in shown if ident not in ids and ident.startswith("call_")}) == 1
+    assert [each["id"] for each in deltas if "id" in each] == shown
+    assert [(call["id"], call["function"]["output"]) for call in step["tool_calls"]] == [
+        (shown[0], "0"),
+        (shown[1], "1"),
+    ]
+    assert [call["id"] for call in asked["tool_calls"]] == [each["tool_call_id"] for each in came] == shown
+
+
 async def test_results_that_are_none(tmp_path: Path) -> None:
     """Results must be of all calls that are waited for, each once, and of nothing else; the run waits on."""
     async with served(sse_stream(tool_events(*TWO)), tmp_path) as (proxy, _):
@@ -213,27 +245,6 @@ async def test_calls_that_were_cut(tmp_path: Path) -> None:
     assert names(again)[-1] == "run.incomplete"
 
 
-async def test_a_bound_that_tools_use_up(tmp_path: Path) -> None:
-    """A run whose prompt tokens are used up by its rounds ends incomplete, with the results on their step."""
-    usage = sse({"choices": [], "usage": {"prompt_tokens": 250, "completion_tokens": 300, "total_tokens": 550}})
-    events = [*tool_events(TWO[0])[:-1], usage, b"data: [DONE]\n\n"]
-    bounds: list[dict[str, int]] = [{"max_prompt_tokens": 256}, {"max_completion_tokens": 256}]
-    async with served(sse_stream(events), tmp_path) as (proxy, up):
-        for bound in bounds:
-            assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
-            run = (await a_run(proxy, thread, assistant, **bound))["id"]
-            await settled(proxy)
-            at = f"/threads/{thread}/runs/{run}"
-            over = await ask(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": OUTPUTS[1:]})
-            steps = await ask(proxy, "GET", f"{at}/steps")
-            free = await told(proxy, "POST", f"/threads/{thread}/messages", {"role": "user", "content": "x"})
-            assert (over["status"], over["incomplete_details"]) == ("incomplete", {"reason": next(iter(bound))})
-            assert over["usage"]["total_tokens"] == 550
-            assert steps["data"][0]["step_details"]["tool_calls"][0]["function"]["output"] == "wet"
-            assert free.status == 200
-    assert len(up.requests) == 2
-
-
 async def test_a_cancel_during_a_refused_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is cancelled while its results are refused is cancelled in the store too, for any later reader."""
     begun, go = asyncio.Event(), asyncio.Event()
@@ -260,6 +271,31 @@ async def test_a_cancel_during_a_refused_submit(tmp_path: Path, monkeypatch: pyt
         item = await store.find_item(Owner("anonymous", "assistants"), "run", run)
     assert item is not None
     assert (item.body["status"], item.is_open) == ("cancelled", False)
+
+
+async def test_a_start_that_fails_behind_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the START of the next generation fails, the run says the same on disk as to its client: it failed."""
+
+    def begin(*_: Any) -> "asyncio.Future[None]":
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(LedgerUnavailableError("late"))
+        return failed
+
+    async with served(sse_stream(tool_events(TWO[0])), tmp_path) as (proxy, _):
+        assistant, thread = await an_assistant(proxy), await a_thread(proxy, "Hello")
+        run = (await a_run(proxy, thread, assistant))["id"]
+        await settled(proxy)
+        at = f"/threads/{thread}/runs/{run}"
+        with monkeypatch.context() as patch:
+            patch.setattr(type(proxy.app.engine.ledger), "begin", begin)
+            error_of(await told(proxy, "POST", f"{at}/submit_tool_outputs", {"tool_outputs": OUTPUTS[1:]}), 503)
+            await settled(proxy)
+        shown = [await ask(proxy, "GET", at), *(await ask(proxy, "GET", f"{at}/steps"))["data"]]
+        store, owner = proxy.app.engine.conversations, Owner("anonymous", "assistants")
+        kinds = ("run", "step")
+        items = [await store.find_item(owner, kind, each["id"]) for kind, each in zip(kinds, shown, strict=True)]
+    assert [each["status"] for each in shown] == ["failed", "completed"]
+    assert [(item.body, item.is_open) for item in items if item is not None] == [(each, False) for each in shown]
 
 
 def _second_refused(refused: Any) -> Any:

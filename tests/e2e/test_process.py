@@ -4,16 +4,17 @@ import asyncio
 import json
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
 from support.chat import DONE, chat_events, text
 from support.client import Answer, RawClient
-from support.program import ADMIN_TOKEN, Program, config_text, running_program
+from support.program import ADMIN_TOKEN, START_PATIENCE, Program, config_text, environment, running_program
 from support.scripts import events_then_hang, hang, json_answer, sse_stream
 from support.stops import CHAT, STREAM
 from support.upstream import scripted_upstream
-from support.wait import eventually
+from support.wait import PATIENCE, eventually
 
 SAID = chat_events(8)[:-2]
 SLOW_DRAIN = {"ready_delay": "0s", "timeout": "30s"}
@@ -135,6 +136,45 @@ async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
             assert await program.exit_code() == 0
     assert answer.events[-1] == DONE
     assert rows(tmp_path)["t-1"] == ("cancelled", text(8))
+
+
+async def test_it_outlives_whoever_reads_its_log(tmp_path: Path) -> None:
+    """With nobody left to read its output it goes on: a stream is stopped and recorded, SIGTERM drains, exit code 0."""
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        (tmp_path / "quell.yaml").write_text(config_text(up.base_url))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", "serve", "--config", "quell.yaml"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            port = await printed_port(process)
+            process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # no public way
+            async with RawClient(port) as client:
+                await client.post(CHAT, STREAM, [("X-Task-Id", "t-1")])
+                await client.until(b"data:", len(SAID))
+                assert (await post(port, "/v1/generations/t-1/cancel")).json()["result"] == "stopped"
+                assert (await client.answer()).events[-1] == DONE
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert rows(tmp_path) == {"t-1": ("cancelled", text(8))}
+
+
+async def printed_port(process: asyncio.subprocess.Process) -> int:
+    """The proxy's port, once the whole banner has been read."""
+    assert process.stdout is not None
+    found = b""
+    async with asyncio.timeout(START_PATIENCE):
+        while b"/metrics" not in found:
+            found += await process.stdout.readline()
+    return int(found.partition(b"proxy     http://127.0.0.1:")[2].partition(b"/")[0])
 
 
 async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ from support.wait import eventually
 ME, OTHER = Ask("sk-me"), Ask("sk-other")
 SAID = chat_events(8)[:-2]
 """A stream that is not over: role and eight words, no finish reason."""
+HALF = "half"
+"""Stands for an id that is half a surrogate pair, which only JSON's escapes can say."""
 
 
 def sent(up: ScriptedUpstream, index: int = -1) -> Any:
@@ -155,6 +157,31 @@ async def test_a_round_of_tools(tmp_path: Path) -> None:
     assert text_of(by_chain) == text_of(by_items) == text(2)
 
 
+@pytest.mark.parametrize("ids", [("x" * 513, "x" * 512), ("call_a", "call_a"), (HALF, "call_a")])
+async def test_ids_that_no_client_can_send_back(tmp_path: Path, ids: tuple[str, str]) -> None:
+    """A call whose id is too long, used before or no text gets one of ours: in stream, store, and upstream later."""
+    events = [each.replace(HALF.encode(), rb"\ud800") for each in tool_events(*((ident, "f", "{}") for ident in ids))]
+    script = in_turn(sse_stream(events), sse_stream(chat_events(2)))
+    async with served(script, tmp_path) as (proxy, up), RawClient(proxy.port) as client:
+        response_id = await begin(client)
+        stream = (await client.answer()).body
+        kept = await ended(proxy, response_id)
+        forget_tapes(proxy)
+        later = await again(proxy, response_id)
+        shown = [item["call_id"] for item in kept["output"]]
+        results = [{"type": "function_call_output", "call_id": ident, "output": "42"} for ident in shown]
+        by_chain = await create(proxy, input=results, previous_response_id=response_id)
+        await create(proxy, input=[{"role": "user", "content": "Tell me."}, *kept["output"], *results])
+        chats = [sent(up, number)["messages"][1:] for number in (1, 2)]
+    fit = [ident for ident in ("x" * 512, "call_a") if ident in ids]
+    assert [ident for ident in shown if ident in ids] == fit
+    assert len(set(shown)) == 2
+    assert later == stream
+    assert text_of(by_chain) == text(2)
+    for asked, *came in chats:
+        assert [call["id"] for call in asked["tool_calls"]] == [each["tool_call_id"] for each in came] == shown
+
+
 async def test_a_call_that_was_cut_off(tmp_path: Path) -> None:
     """Of a stopped response the text goes on in the conversation, a call that is not whole does not."""
     script = in_turn(events_then_hang([*SAID, *tool_events(("call_a", "f", "{}"))[:1]]), sse_stream(chat_events(2)))
@@ -213,9 +240,11 @@ async def test_delete(tmp_path: Path) -> None:
     assert [answer.status for answer in gone] == [404] * 5
 
 
-async def test_what_is_not_stored(tmp_path: Path) -> None:
-    """With `store: false` nothing can be read later; it can be stopped while it lives, and again afterwards."""
-    async with served(events_then_hang(SAID), tmp_path) as (proxy, _), RawClient(proxy.port) as client:
+@pytest.mark.parametrize(("kept", "shown"), [("partial", text(8)), ("none", "")])
+async def test_what_is_not_stored(tmp_path: Path, kept: str, shown: str) -> None:
+    """With `store: false` nothing can be read later; it can be stopped, and again, with what is kept of its text."""
+    serving = served(events_then_hang(SAID), tmp_path, ledger={"text": kept})
+    async with serving as (proxy, _), RawClient(proxy.port) as client:
         response_id = await begin(client, store=False)
         await client.until(b"output_text.delta", 16)
         assert (await send(proxy, "GET", f"{ROOT}/{response_id}")).status == 404
@@ -223,7 +252,7 @@ async def test_what_is_not_stored(tmp_path: Path) -> None:
         await settled(proxy)
         second = await cancel(proxy, response_id)
         stream = await client.answer()
-    assert (first.status, first.json()["status"], text_of(first.json())) == (200, "cancelled", text(8))
+    assert (first.status, first.json()["status"], text_of(first.json())) == (200, "cancelled", shown)
     assert second.body == first.body
     assert types(told(stream.body))[-1] == "cancelled"
 

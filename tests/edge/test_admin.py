@@ -34,7 +34,7 @@ TWO_KEYS: list[dict[str, Any]] = [
 ]
 """The SHA-256 of foo and of bar."""
 
-PATHS = ("generations", "generations/x", "generations/x/events", "usage", "upstreams", "config", "nonsense")
+PATHS = ("generations", "generations/x", "generations/x/events", "usage", "upstreams", "budgets", "config", "nonsense")
 
 
 @asynccontextmanager

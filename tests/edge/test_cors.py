@@ -96,6 +96,9 @@ async def test_preflight(tmp_path: Path, path: str) -> None:
         assert found.header("Access-Control-Allow-Headers") == "authorization,x-own"
         assert found.header("Access-Control-Max-Age") == "600"
         assert found.header("Vary") == "Origin"
+        unnamed = await send(proxy, "OPTIONS", path, headers=[("Origin", PAGE), asks[0]])
+        named = str(unnamed.header("Access-Control-Allow-Headers")).split(", ")
+        assert {"X-Task-Id", "X-User-Id", "X-Max-Seconds", "X-Max-Tokens", "X-Max-Cost"} <= set(named)
         foreign = await send(proxy, "OPTIONS", path, headers=[("Origin", FOREIGN), *asks])
         assert foreign.status == 204
         assert not [name for name, _ in foreign.headers if name.startswith("Access-Control-")]

@@ -11,7 +11,8 @@ from proxy.core.errors import Refusal
 from proxy.dialects import DIALECTS
 from proxy.dialects.openai import OpenAI
 from proxy.edge.runtime import Runtime
-from proxy.engine.dialect import ModelCall, StopCall
+from proxy.engine.dialect import ModelCall, PassThrough, StopCall
+from proxy.engine.pricing import Pricing
 from proxy.engine.upstream import Upstream
 from support.program import config_text
 from support.proxy import settings_of
@@ -30,7 +31,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         settings = settings_of(config_text(base_url, **overrides), tmp_path)
         upstreams = {name: Upstream(name, upstream) for name, upstream in settings.upstreams.items()}
         opened.extend(upstreams.values())
-        return Runtime(settings, upstreams, DIALECTS)
+        return Runtime(settings, upstreams, DIALECTS, Pricing("USD"))
 
     yield runtime
     for upstream in opened:
@@ -110,6 +111,45 @@ async def test_what_serves_a_request(make: Make) -> None:
     dialect, endpoint = served.endpoint("POST", rest)
     assert (dialect.name, endpoint) == ("openai", ModelCall(OpenAI().plan))
     assert served.endpoint("POST", "/completions/x/cancel")[1] == StopCall("x", OpenAI().stopped)
+
+
+async def test_passing_on_comes_last(make: Make) -> None:
+    """What one dialect would only pass on is served by a later one that knows it; what none knows is passed on."""
+    routes = [
+        {"path": "/both", "dialect": ["anthropic", "openai"], "upstream": "up"},
+        {"path": "/three", "dialect": ["openai", "dify", "async_messages"], "upstream": "up"},
+    ]
+    runtime = make(routes=routes)
+
+    def names(path: str, *calls: tuple[str, str]) -> list[str]:
+        served, _ = runtime.match(path)
+        return [served.endpoint(method, rest)[0].name for method, rest in calls]
+
+    assert names(
+        "/both",
+        ("POST", "/messages"),
+        ("POST", "/chat/completions"),
+        ("POST", "/messages/x/cancel"),
+        ("GET", "/chat/completions/x/cancel"),
+        ("GET", "/models"),
+    ) == ["anthropic", "openai", "anthropic", "openai", "anthropic"]
+    assert names("/three", ("POST", "/chat-messages"), ("POST", "/messages/async"), ("GET", "/files")) == [
+        "dify",
+        "async_messages",
+        "openai",
+    ]
+    served, _ = runtime.match("/both")
+    assert served.endpoint("GET", "/models")[1] == PassThrough()
+
+
+async def test_an_upstreams_format_says_what_openai_stands_for(make: Make) -> None:
+    """In front of an upstream of Gemini's format an `openai` route passes that API through, and keeps its own calls."""
+    for wire_format, names in (("openai", ["openai"]), ("anthropic", ["openai"]), ("gemini", ["gemini", "openai"])):
+        served, _ = make(upstream={"format": wire_format}).match("/v1")
+        assert [each.name for each in served.dialects] == names
+    calls = ("/models/m:generateContent", "/chat/completions", "/completions/x/cancel", "/models/m:countTokens")
+    served_by = [served.endpoint("POST", each)[0].name for each in calls]
+    assert served_by == ["gemini", "openai", "openai", "gemini"]
 
 
 async def test_an_emulated_api_goes_before_the_one_that_passes_on(make: Make) -> None:

@@ -8,17 +8,14 @@ from typing import Any
 
 import bpe_openai
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.core.record import UsageSource
-from proxy.engine.counting import CL100K, O200K, Counter, encoding_for, pieces
+from proxy.engine.counting import CL100K, O200K, Counter, encoding_for
 
 WORDS = "The quick brown fox jumps över the lazy dog.\n\nIt's 12345, isn't it? 漢字かな "
 
 
 DEEP = b'{"prompt": ' + b"[" * 900 + b"]" * 900 + b"}"
-PIECES = ["a", "Ab", " ", "  ", "\n", "\r\n", "/", "'s", "'S", ".", "é", "漢", "7", "\t", "x y", "\u0301"]
 
 
 @pytest.fixture
@@ -49,25 +46,6 @@ async def test_a_text_beyond_the_tokenizers_limits_is_counted(counter: Counter) 
     assert source is UsageSource.TOKENIZER
     assert abs(count - 150 * tokens(unit)) <= 150
     assert (await counter.count("\U0001f9ff" * 300_000, O200K))[0] >= 300_000
-
-
-@given(
-    text=st.lists(st.sampled_from(PIECES)).map("".join),
-    size=st.integers(1, 12),
-)
-@pytest.mark.parametrize("encoding", [O200K, CL100K])
-def test_no_token_reaches_across_a_border(encoding: str, text: str, size: int) -> None:
-    """Wherever a text is cut, the pieces have the tokens of the whole."""
-    cut = list(pieces(text, size))
-    assert "".join(cut) == text
-    encode = bpe_openai.get_encoding(encoding).encode_ordinary
-    assert [token for piece in cut for token in encode(piece)] == encode(text)
-
-
-def test_a_text_without_borders_is_cut_all_the_same() -> None:
-    """No piece is longer than the most, and all but the last are at least of the size asked for."""
-    cut = list(pieces("漢" * 95, size=20, most=30))
-    assert [len(piece) for piece in cut] == [30, 30, 30, 5]
 
 
 async def test_an_unknown_encoding_gives_an_estimate(counter: Counter) -> None:

@@ -1,6 +1,7 @@
 """Keeping: what waits for a message to be put in, and what becomes of one that has no generation."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,8 @@ class SlowStore(MemoryConversations):
         super().__init__()
         self.go = asyncio.Event()
         self.deletes = True
+        self.refused = 0
+        """So many changes of items, the next ones, can't be written."""
 
     async def add_messages(self, *messages: Message) -> bool:
         """Put messages in, when it may."""
@@ -38,11 +41,23 @@ class SlowStore(MemoryConversations):
             raise LedgerUnavailableError("not now")
         return await super().delete_messages(owner, *message_ids)
 
+    async def update_item(self, *args: Any, **values: Any) -> bool:
+        """Change an item, if it can."""
+        if self.refused:
+            self.refused -= 1
+            raise LedgerUnavailableError("not now")
+        return await super().update_item(*args, **values)
+
 
 def an_answer(message_id: str = "m-1", thread_id: str | None = None) -> Message:
     """A message that grows."""
     facts: dict[str, Any] = {"status": MessageStatus.IN_PROGRESS, "thread_id": thread_id, "content": {"query": "q"}}
     return Message(message_id, "key:acme", "any", "assistant", 1.0, **facts)
+
+
+def an_item(name: str, *, status: str, is_open: bool = True) -> Item:
+    """An item that says where it is."""
+    return Item(name, "key:acme", "any", "run", 1.0, {"status": status}, is_open=is_open)
 
 
 def a_relay(kept: Kept, uid: str = "u-1") -> Any:
@@ -112,6 +127,23 @@ async def test_failed_start_takes_new_items_back() -> None:
     await tasks.finish()
     assert ready.exception() is not None
     assert [await store.find_item(OWNER, "run", name) for name in ("r-1", "r-2")] == [before, None]
+
+
+@pytest.mark.parametrize("refused", [0, 2])
+async def test_failed_start_ends_what_it_changed(refused: int) -> None:
+    """Items that were there before a call whose START failed say what became of them; new ones stay away."""
+    store, tasks = SlowStore(), Tasks()
+    store.refused = refused
+    store.go.set()
+    run, step, new = (an_item(name, status="waits") for name in ("run", "step", "new"))
+    await store.add_items(run, step)
+    keeping = Keeping(store, tasks)
+    kept = Kept(an_answer(), items=(an_item("step", status="done", is_open=False), run, new))
+    keeping.put_in(kept, "u-1", started(LedgerUnavailableError("late")))
+    over = [an_item(name, status="failed", is_open=False) for name in ("run", "new")]
+    await keeping.end(a_relay(kept), kept, replace(DONE, items=(*over,)))
+    found = [await store.find_item(OWNER, "run", name) for name in ("run", "step", "new")]
+    assert found == [over[0], an_item("step", status="done", is_open=False), None]
 
 
 async def test_what_can_not_be_taken_back_is_ended() -> None:

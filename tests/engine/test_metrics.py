@@ -1,11 +1,13 @@
 """The metrics: their names, their types, and that no caller can make series of its own."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.engine.metrics import OTHER_MODELS, Metrics
@@ -24,6 +26,8 @@ NAMES = {
     "upstream_aborts_total": ("counter", {"upstream", "result"}),
     "tokens_late_total": ("counter", {"upstream"}),
     "tokens_saved_total": ("counter", {"upstream", "basis"}),
+    "budget_stops_total": ("counter", {"per", "limit"}),
+    "budget_refusals_total": ("counter", {"per", "limit"}),
     "ledger_pending": ("gauge", set()),
     "ledger_writes_total": ("counter", {"result"}),
     "bus_up": ("gauge", set()),
@@ -78,6 +82,7 @@ def test_labels_are_those_documented() -> None:
     metrics.cancelled("native", Cause.CLIENT, "stopped")
     metrics.aborted("openai", "ok")
     metrics.cost.labels("openai", "m", "USD").inc()
+    metrics.expect_budget(Budget("key", Limits(completion_tokens=5), 60.0))
     seen = set()
     for family in metrics.registry.collect():
         for sample in family.samples:
@@ -194,3 +199,15 @@ def test_the_ledger_is_counted_by_difference() -> None:
         metrics.ledger(pending, written, failed)
     found = [value(metrics, "ledger_writes_total", result=result) for result in ("ok", "error")]
     assert (value(metrics, "ledger_pending"), found) == (1, [9, 2])
+
+
+def test_costs_are_counted_by_model_and_currency() -> None:
+    """A cost is counted once its record is settled; one that is unknown or nothing makes no series."""
+    metrics = Metrics()
+    metrics.expect({}, {"m"})
+    for cost in (Decimal("0.25"), Decimal("0.5"), Decimal(0), None):
+        metrics.settled(ended(cost=cost, currency=None if cost is None else "USD"))
+    metrics.settled(ended("n", error_kind="truncated", cost=Decimal(1), currency="USD"))
+    assert value(metrics, "cost_total", upstream="openai", model="m", currency="USD") == 0.75
+    assert value(metrics, "cost_total", upstream="openai", model="other", currency="USD") == 1.0
+    assert len(next(iter(metrics.cost.collect())).samples) == 4  # each with the time of its beginning

@@ -14,7 +14,8 @@ from proxy.engine.canceller import Canceller
 from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
-from proxy.engine.runs import REMEMBERED_SECONDS, WAITING_SECONDS, Run, Runs
+from proxy.engine.run import WAITING_SECONDS, Run
+from proxy.engine.runs import REMEMBERED_SECONDS, Runs
 from proxy.engine.tasks import Tasks
 from proxy.stores.ledger_null import NullLedger
 
@@ -264,6 +265,50 @@ def test_bound_of_all() -> None:
         assert run is not None
         run.go(RunState.WAITING if number == 0 else RunState.ENDED, 2.0 + number)
     assert [run.identity.name for run in runs] == [live.identity.name, "key:0", "key:3", "key:4"]
+
+
+def test_bound_of_what_runs_hold() -> None:
+    """Beyond the bound, of one caller or of all, nothing more is held and no run is lost but those that are over."""
+    runs = Runs(most_held=15, most_held_of_one=10)
+    found: list[Run] = []
+    for number, held in enumerate([3, 3, 4]):
+        run = runs.begin(ACME, f"k-{number}", None, 1.0)
+        assert run is not None
+        assert runs.hold(run, held)
+        found.append(run)
+    old, first, second = found
+    assert not runs.hold(first, 4)
+    first.go(RunState.WAITING, 2.0)
+    old.go(RunState.ENDED, 2.0)
+    assert not runs.hold(first, 7)
+    assert (first.held, list(runs)) == (3, found)
+    assert runs.hold(first, 6)
+    assert list(runs) == [first, second]
+    other = runs.begin(GLOBEX, "k", None, 1.0)
+    assert other is not None
+    assert not runs.hold(other, 6)
+    assert runs.hold(other, 5)
+    assert runs.hold(first, 5)
+    assert not runs.hold(other, 7)
+
+
+def test_what_is_held_is_let_go_with_its_run() -> None:
+    """A run that is replaced, comes back, is forgotten or is over for long leaves nothing held."""
+    runs = Runs(most_held=10, most_held_of_one=10)
+    before = waiting(runs)
+    assert runs.hold(before, 6)
+    run = runs.begin(ACME, "k", None, 4.0)
+    assert run is not None
+    assert runs.hold(run, 10)
+    runs.forget(run)
+    run = runs.begin(GLOBEX, "k", None, 4.0)
+    assert run is not None
+    assert not runs.hold(run, 5)
+    before.go(RunState.ENDED, 5.0)
+    runs.expire(6.0 + REMEMBERED_SECONDS)
+    assert runs.hold(run, 10)
+    runs.forget(run)
+    assert (runs._held._all, runs._held._of, runs._held._runs) == (0, {}, set())
 
 
 def test_many_runs_cost_nothing_that_is_not_due() -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.core.conversation import MessageStatus
 from proxy.stores.conversations import Owner
 from proxy.stores.ports import LedgerUnavailableError
-from support.conversations import ALL, OWNER, a_message, a_thread, begun, in_thread, text_of
+from support.conversations import ALL, OWNER, a_message, a_thread, an_item, begun, in_thread, text_of
 from support.ledgers import a_ledger, all_written, failing, locked, rows
 from support.records import a_record
 from support.wait import eventually
@@ -158,17 +161,22 @@ async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         assert await in_thread(store, "old") == ["m1"]
 
 
-async def test_what_is_late_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "made", "words"), [("add_messages", partial(a_message, thread_id=None), 2), ("add_items", an_item, 1)]
+)
+async def test_what_is_late_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: Callable[[str], Any], words: int
+) -> None:
     """While the disk is away, only the few words that take it back wait on, not what was to be added."""
     monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):
             with pytest.raises(LedgerUnavailableError):
-                await ledger.conversations.add_messages(*(a_message(f"m{number}", None) for number in range(50)))
+                await getattr(ledger.conversations, name)(*(made(f"x{number}") for number in range(50)))
             await failing(ledger)
             await failing(ledger)
-            assert ledger.pending == 2
+            assert ledger.pending == words
         await all_written(ledger)
         assert rows(path) == {}
 

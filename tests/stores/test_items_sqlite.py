@@ -11,7 +11,7 @@ import pytest
 from proxy.core.conversation import MessageStatus
 from proxy.stores.ports import LedgerUnavailableError
 from support.conversations import ALL, OWNER, a_thread, an_item, begun, listed
-from support.ledgers import a_ledger, all_written, failing, locked, rows
+from support.ledgers import a_ledger, all_written, locked, rows
 from support.records import a_record
 
 
@@ -87,21 +87,6 @@ async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         assert await listed(store) == ["old"]
         assert store._open == set()
         assert await store.add_items(an_item("b"))
-
-
-async def test_what_is_late_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the disk is away, only the one word that takes it back waits on, not what was to be added."""
-    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
-    path = tmp_path / "q.db"
-    async with a_ledger(path, start_deadline=0.1) as ledger:
-        with locked(path):
-            with pytest.raises(LedgerUnavailableError):
-                await ledger.conversations.add_items(*(an_item(f"r{number}") for number in range(50)))
-            await failing(ledger)
-            await failing(ledger)
-            assert ledger.pending == 1
-        await all_written(ledger)
-        assert rows(path) == {}
 
 
 async def test_a_change_that_is_late_says_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, Settlement, UsageSource
-from proxy.stores.ports import Ledger, RecordFilter
+from proxy.stores.ports import Ledger, RecordFilter, UsedFilter, UsedRow
 from support.ledgers import a_ledger
 from support.records import a_record
 
@@ -410,3 +410,31 @@ async def test_closing_writes_what_is_queued(opened: Opener) -> None:
     assert end.done()
     async with opened() as ledger:
         assert await ledger.find("acme", "task-u1") == ended(a_record(), text="text")
+
+
+async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
+    """Sums by caller, or by each user of each caller, of what started within a time; unknown counts as nothing."""
+    uses: list[tuple[str, str, str | None, float, int | None, str | None]] = [
+        ("u1", "acme", "ann", 1000.0, 10, "0.000000000001"),
+        ("u2", "acme", "ann", 1001.0, 20, "2.5"),
+        ("u3", "acme", None, 1002.0, None, None),
+        ("u4", "other", "ann", 1003.0, 7, "1"),
+        ("too early", "acme", "ann", 999.9, 1000, "1"),
+        ("too late", "acme", "ann", 1010.0, 1000, "1"),
+        ("left out", "acme", "ann", 1004.0, 1000, "1"),
+    ]
+    for uid, identity, user, at, tokens, cost in uses:
+        record = a_record(uid, identity=identity, user=user, started_at=at)
+        await ledger.begin(record)
+        paid = None if cost is None else Decimal(cost)
+        await ledger.end(ended(record, completion_tokens=tokens, cost=paid, elapsed_seconds=1.5))
+    await ledger.begin(a_record("runs", started_at=1005.0))
+    which = UsedFilter(1000.0, 1010.0, by_user=True, most=10, without=["left out", "unknown"])
+    assert await ledger.used(which) == [
+        UsedRow("acme", "ann", 3.0, 30, Decimal("2.500000000001")),
+        UsedRow("other", "ann", 1.5, 7, Decimal(1)),
+        UsedRow("acme", None, 1.5, 0, Decimal(0)),
+    ]
+    assert await ledger.used(replace(which, by_user=False, most=1)) == [
+        UsedRow("acme", None, 4.5, 30, Decimal("2.500000000001"))
+    ]

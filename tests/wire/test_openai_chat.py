@@ -135,7 +135,7 @@ def test_reasoning_refusal_and_tool_calls_are_folded() -> None:
     )
     assert (partial.text(), partial.reasoning(), partial.refusal()) == ("a", "hm so!", "no")
     assert partial.tool_calls() == [("", "old", "{}"), ("c1", "f", '{"a":1}'), ("c2", "", ""), ("c3", "g", "free")]
-    assert partial.counted_characters == len(partial.counted_text())
+    assert partial.counted_characters == sum(text.size for _, text in partial.counted_texts())
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,14 @@ def facts(partial: Partial) -> tuple[object, ...]:
     counts = (partial.characters, partial.counted_characters, partial.clipped, partial.bad_events)
     end = (partial.finish_reasons, partial.done, partial.trailing, partial.error, partial.usage, partial.usage_is_final)
     names = (partial.upstream_id, partial.upstream_model, partial.created, partial.usage_chunk)
-    return (list(partial.choices), texts, counts, end, names, partial.counted_text())
+    return (
+        list(partial.choices),
+        texts,
+        counts,
+        end,
+        names,
+        [(place, text.value()) for place, text in partial.counted_texts()],
+    )
 
 
 def test_plain_chunks_are_read_in_one_go() -> None:

@@ -14,7 +14,7 @@ from proxy.dialects.aitronos.ids import NAME, thread_key
 from proxy.dialects.aitronos.turn import Decision, turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 
 LEFT_SECONDS: Final = 10.0
 """So long after its starter left a cancel of the stream is still answered."""

@@ -19,7 +19,7 @@ from proxy.dialects.aitronos.turn import Turn, is_cancelled, left, turn_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainRequest
 from proxy.engine.plan import Plan
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus
 from proxy.core.lifecycle import RunState
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations, Owner
 
 CANCELLED: Final[Mapping[str, Any]] = {"cancelled": True}

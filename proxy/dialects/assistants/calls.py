@@ -3,8 +3,9 @@
 from typing import Any
 
 from proxy.core.deltas import Delta
-from proxy.core.partial import Partial
+from proxy.core.partial import Partial, safe_text
 from proxy.dialects.assistants import frames
+from proxy.dialects.assistants.fields import MAX_ID
 from proxy.dialects.assistants.ids import CALL, fresh
 from proxy.dialects.assistants.live import LiveRun
 
@@ -12,7 +13,8 @@ from proxy.dialects.assistants.live import LiveRun
 class Calls:
     """Tool calls as they come. Theirs is one step, which begins with the first of them.
 
-    An upstream numbers its calls as it likes and may leave their ids out; here they count from 0, each with an id.
+    An upstream numbers its calls as it likes and may leave their ids out, or give some that can't be taken back from a
+    client; here they count from 0, each with an id.
     """
 
     def __init__(self, live: LiveRun) -> None:
@@ -33,7 +35,7 @@ class Calls:
         name = "" if delta.name == known else delta.name  # some send it again as a whole
         self._names[delta.place] = known + name
         if is_new:
-            self._ids[delta.place] = delta.id or fresh(CALL)
+            self._ids[delta.place] = delta.id if self._is_fit(delta.id) else fresh(CALL)
         call: dict[str, Any] = {"index": [*self._ids].index(delta.place), "type": "function"}
         function: dict[str, Any] = {"arguments": delta.text}
         if is_new:
@@ -42,6 +44,10 @@ class Calls:
         elif name:
             function["name"] = name
         return said + frames.call_delta(self.step_id, {**call, "function": function})
+
+    def _is_fit(self, ident: str) -> bool:
+        """Whether a client can name a call by the id that its upstream gave it."""
+        return 0 < len(ident) <= MAX_ID and ident == safe_text(ident) and ident not in self._ids.values()
 
     def finish(self, partial: Partial) -> list[dict[str, Any]]:
         """The calls as far as they came, in the order in which they began; their step has them then."""

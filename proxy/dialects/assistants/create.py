@@ -1,5 +1,6 @@
 """`POST /threads/{id}/runs` and `POST /threads/runs`: from a request to the run and its first generation."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from proxy.core.conversation import Message, Thread
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import assistants, frames, history, threads
 from proxy.dialects.assistants.content import read_message
-from proxy.dialects.assistants.errors import busy_for_run
+from proxy.dialects.assistants.errors import busy_for_run, not_found
 from proxy.dialects.assistants.fields import Fields, read_fields
 from proxy.dialects.assistants.generation import answer_of, body_of, over_limit, plan_of, started, worked_out
 from proxy.dialects.assistants.ids import NAME
@@ -21,8 +22,9 @@ from proxy.dialects.assistants.translation import RunTranslation
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import Launch, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept
+from proxy.stores.conversations import Conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
         model_options=said_of(asked, assistant),
     )
     run = _begin(live, request, desk)
+    live.size = await worked_out(len(request.body), lambda: len(json.dumps(live.run)))
+    desk.hold(run, live.size)
     earlier = [] if place.thread is not None else await history.load(place.thread_id, live.run, desk)
     newest_first = [*reversed(place.brought), *earlier]
     size = history.size_of(newest_first)
@@ -91,15 +95,24 @@ def _begin(live: LiveRun, request: PlainRequest, desk: Desk) -> Run:
 
 
 async def _refuse_start(live: LiveRun, place: Place, asked: Asked, desk: Desk) -> PlainReply:
-    """Keep a run whose prompt is too long: it is over before any model is asked."""
+    """Keep a run whose prompt is too long: it is over before any model is asked.
+
+    Raises:
+        Refusal: 404, its thread was deleted meanwhile.
+    """
     before = b"" if place.thread is None else frames.event("thread.created", threads.shown(place.thread))
     before += frames.event("thread.run.created", live.run) + frames.run_event(live.run)
     said = over_limit(live, "max_prompt_tokens", desk.wall(), before)
-    if place.thread is not None:
-        await desk.conversations.add_thread(place.thread)
-    await desk.conversations.add_messages(*place.brought)
-    await desk.conversations.add_items(live.run_item())
+    if not await desk.carry_out(_put_in(live, place, desk.conversations), "keep a run without a model call"):
+        raise not_found("thread", place.thread_id)
     return said.reply(live, streams=asked.streams)
+
+
+async def _put_in(live: LiveRun, place: Place, store: Conversations) -> bool:
+    """Put a run in, with what its request brought; False: its thread was deleted meanwhile."""
+    if place.thread is not None:
+        await store.add_thread(place.thread)
+    return await store.add_messages(*place.brought) and await store.add_items(live.run_item())
 
 
 def _shown(thread: Thread | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from proxy.dialects.assistants.translation import RunTranslation
 from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import Launch, PlainReply
 from proxy.engine.plan import Plan
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat

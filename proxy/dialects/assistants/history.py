@@ -72,6 +72,11 @@ def estimate(chat: Chat) -> int:
     return sum(PER_MESSAGE + -(-_characters(turn) // CHARACTERS_A_TOKEN) for turn in chat)
 
 
+def characters(chat: Chat) -> int:
+    """How many characters a chat has, its tool calls as JSON."""
+    return sum(map(_characters, chat))
+
+
 def _characters(turn: Mapping[str, Any]) -> int:
     content = turn.get("content") or ""
     text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from proxy.core.conversation import Item
 from proxy.core.usage import Usage
 from proxy.dialects.assistants.ids import NAME, STEP, fresh
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.stores.conversations import Conversations
 
 RUN_KIND: Final = "run"
@@ -40,6 +40,8 @@ class LiveRun:
     """What the model called, and what came back, in the upstream's words."""
     said: str = ""
     """What it said beside the calls that wait for their results."""
+    size: int = 0
+    """Characters of the run, as it began."""
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
 

@@ -11,7 +11,7 @@ from proxy.dialects.assistants.errors import not_found
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import RUN_KIND, LiveRun, died, live_of
 from proxy.engine.desk import Desk
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 
 
 async def active_run(thread_id: str, desk: Desk) -> LiveRun | None:

@@ -16,19 +16,18 @@ from proxy.dialects.assistants.generation import (
     started,
     worked_out,
 )
-from proxy.dialects.assistants.leaving import keep
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import Launch, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
-from proxy.engine.runs import Run
+from proxy.engine.run import Run
 from proxy.engine.translation import Kept
 
 MAX_OUTPUTS: Final = 512
-MAX_OUTPUT: Final = 20 * 2**20
-"""Characters; the limit of the whole body is what bounds it."""
+MAX_CHARACTERS: Final = 4 * 2**20
+"""Of all outputs of a run, in every round: each stays in memory, and goes up again, until the run is over."""
 
 
 async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk) -> Plan | Launch | PlainReply:
@@ -48,6 +47,7 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
     run, live = found
     results = _with_results(step, _read_outputs(fields, step), desk.wall())
     rounds = live.rounds_with(results)
+    _check_size(fields, rounds)
     newest_first = await history.load(thread_id, live.run, desk)
     size = history.size_of(newest_first) + len(request.body)
     room = left_of(live.run["max_prompt_tokens"], live.prompt_tokens)
@@ -57,9 +57,10 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
         raise takes_no_outputs((await look(thread_id, run_id, desk))["status"])
     if chat is None or (completion is not None and completion < 1):
         said = _end(run, live, results, "max_prompt_tokens" if chat is None else "max_completion_tokens", desk)
-        await keep(live)
+        await desk.leave_run(run)
         return said.reply(live, streams=streams)
     desk.resume_run(thread_id)
+    desk.hold(run, live.size + history.characters(rounds))
     answer = answer_of(live, desk.wall())
     queued = {**live.run, "status": "queued", "required_action": None}
     kept = Kept(answer, items=(live.step_item(results), live.run_item(queued)))
@@ -89,10 +90,22 @@ def _read_outputs(fields: Fields, step: dict[str, Any]) -> dict[str, str]:
         call_id = item.needed("tool_call_id")
         if call_id not in wanted or call_id in found:
             raise item.wrong("tool_call_id", f"each of {', '.join(wanted)} once")
-        found[call_id] = item.string("output", MAX_OUTPUT) or ""
+        found[call_id] = item.string("output", MAX_CHARACTERS) or ""
     if missing := [call_id for call_id in wanted if call_id not in found]:
         raise fields.wrong("tool_outputs", f"an output for each tool call of the run; missing: {', '.join(missing)}")
     return found
+
+
+def _check_size(fields: Fields, rounds: history.Chat) -> None:
+    """Make sure that the run's outputs, in all its rounds, are not too large.
+
+    Raises:
+        Refusal: 400, they are.
+    """
+    size = sum(len(turn["content"]) for turn in rounds if turn["role"] == "tool")
+    if size > MAX_CHARACTERS:
+        expected = f"at most {MAX_CHARACTERS} characters in all outputs of the run; with these there are {size}"
+        raise fields.wrong("tool_outputs", expected)
 
 
 def _with_results(step: dict[str, Any], outputs: dict[str, str], now: float) -> dict[str, Any]:

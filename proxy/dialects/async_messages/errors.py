@@ -6,29 +6,17 @@ from typing import Any, Final
 
 from proxy.core.errors import Refusal
 from proxy.engine.dialect import PlainReply
+from proxy.wire.anthropic_shapes import error_type
 
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 UNPROCESSABLE: Final = 422
 OVERLOADED: Final = 503
 ANTHROPIC_OVERLOADED: Final = 529
-SERVER_ERROR: Final = 500
 
 NO_STREAM: Final = "stream_not_found"
 INVALID: Final = "validation_error"
 CHALLENGE: Final = 'Basic realm="messages", Bearer realm="messages"'
-
-_TYPES: Final = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
 
 
 def invalid(where: Sequence[str | int], what: str) -> Refusal:
@@ -55,16 +43,10 @@ def no_stream(message_id: str) -> Refusal:
     return Refusal(NOT_FOUND, NO_STREAM, f"Stream with message_id {message_id} not found")
 
 
-def error_type(refusal: Refusal) -> str:
-    """Anthropic's word for a refusal."""
-    other = "api_error" if refusal.status >= SERVER_ERROR else "invalid_request_error"
-    return _TYPES.get(refusal.status, other)
-
-
 def error_object(refusal: Refusal) -> dict[str, Any]:
     """Anthropic's `error`, with the `detail` that this API adds."""
     detail = {"code": refusal.code, "explanation": refusal.message}
-    return {"type": error_type(refusal), "message": refusal.message, "detail": detail}
+    return {"type": error_type(refusal.status), "message": refusal.message, "detail": detail}
 
 
 def refused(refusal: Refusal) -> PlainReply:

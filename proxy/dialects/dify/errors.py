@@ -12,6 +12,7 @@ _CODES: Final = {
     "invalid_json": "bad_request",
     "duplicate_key": "bad_request",
     "rate_limit_exceeded": "too_many_requests",
+    "budget_exhausted": "rate_limit_error",
     "request_too_large": "file_too_large",
     "internal_error": "internal_server_error",
 }

@@ -81,11 +81,7 @@ class WorkflowTranslation:
             "process_data": None,
             "outputs": _node_outputs(over),
             **_result(over),
-            "execution_metadata": {
-                "total_tokens": frames.total(over.usage),
-                "total_price": frames.UNPRICED,
-                "currency": frames.CURRENCY,
-            },
+            "execution_metadata": {"total_tokens": frames.total(over.usage), **frames.total_price(over.priced)},
             "files": [],
         }
         finished = self._event("workflow_finished", {**self._finished(over), "files": []})
@@ -112,7 +108,7 @@ def _node_outputs(over: Over) -> dict[str, Any]:
     if over.refusal is not None:
         return {}
     reason = over.partial.finish_reasons.get(0)
-    return {"text": over.partial.text(), "usage": frames.usage(over.usage, over.elapsed), "finish_reason": reason}
+    return {"text": over.partial.text(), "usage": frames.usage(over), "finish_reason": reason}
 
 
 def _result(over: Over) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import was_asked_for
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.dialects.responses.names import NAME, RESPONSE
+from proxy.dialects.responses.names import NAME, NOT_STORED
 from proxy.dialects.responses.stored import find, shown, translation_of
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
@@ -45,12 +45,8 @@ async def cancel(any_id: str, request: PlainRequest, desk: Desk) -> PlainReply: 
 
 
 def _is_cancelled(record: Record) -> bool:
-    """Whether a record is that of a response that was not to be stored and was stopped; its text is still there.
-
-    Of one that was stored and deleted no text is left.
-    """
-    is_it = record.message_id.startswith(RESPONSE) and record.text is not None
-    return is_it and (record.outcome is Outcome.RUNNING or was_asked_for(record))
+    """Whether a record is that of a response that was not to be stored and was stopped, with text or without."""
+    return record.message_id.startswith(NOT_STORED) and (record.outcome is Outcome.RUNNING or was_asked_for(record))
 
 
 def _answer(response: dict[str, Any]) -> PlainReply:

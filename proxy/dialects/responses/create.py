@@ -17,7 +17,7 @@ from proxy.dialects.responses.chat import chat_messages
 from proxy.dialects.responses.draft import Draft
 from proxy.dialects.responses.history import load
 from proxy.dialects.responses.inputs import Item, check_calls
-from proxy.dialects.responses.names import NAME, RESPONSE, fresh
+from proxy.dialects.responses.names import NAME, NOT_STORED, RESPONSE, fresh
 from proxy.dialects.responses.request import Asked, read_request
 from proxy.dialects.responses.translation import ResponseTranslation
 from proxy.engine.desk import LARGE_BODY, Desk
@@ -69,7 +69,9 @@ async def create(request: PlainRequest, desk: Desk) -> Plan | Launch:
     items = [*earlier, *(item.shown for item in asked.items)]
     is_large = is_large or size >= LARGE_BODY
     check_calls(items, len(asked.items))
-    made = _Made(fresh(RESPONSE), asked, int(desk.wall()), request.user_header or asked.user)
+    made = _Made(
+        fresh(RESPONSE if asked.store else NOT_STORED), asked, int(desk.wall()), request.user_header or asked.user
+    )
     asks_usage = desk.asks_usage
     up = await asyncio.to_thread(_up, made, items, asks_usage) if is_large else _up(made, items, asks_usage)
     return _begun(made, up, desk)

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.core.deltas import Delta, DeltaKind
+from proxy.core.partial import safe_text
 from proxy.core.sse import encode_event
+from proxy.dialects.responses.fields import MOST_NAME
 from proxy.dialects.responses.names import CALL, MESSAGE, REASONING
 from proxy.dialects.responses.parts import ITEMS, Item, Part
 from proxy.wire.responses_shapes import item_id, response_object
@@ -118,7 +120,8 @@ class Draft:
         if item is None or item.kind != kind or item.status or kind == "function_call":
             said += self._close_current()
             ident = self._item_id(kind)
-            item = Item(ident, kind, len(self._items), call_id=delta.id or ident, name=delta.name)
+            call_id = delta.id if self._is_fit(delta.id) else ident
+            item = Item(ident, kind, len(self._items), call_id=call_id, name=delta.name)
             self._items.append(item)
             said += self._event("response.output_item.added", output_index=item.index, item=item.shown())
         elif current is not None:
@@ -133,6 +136,11 @@ class Draft:
             self._current = part
             said += self._event("response.content_part.added", **part.where, part=part.shown())
         return part, said
+
+    def _is_fit(self, call_id: str) -> bool:
+        """Whether a client can name a call by the id that its upstream gave it."""
+        is_text = 0 < len(call_id) <= MOST_NAME and call_id == safe_text(call_id)
+        return is_text and all(call_id != item.call_id for item in self._items)
 
     def _item_id(self, kind: str) -> str:
         prefix = {"message": MESSAGE, "reasoning": REASONING}.get(kind, CALL)

@@ -143,4 +143,5 @@ DRIVER = Driver(
     stop=stop,
     text=text,
     refuses_again=400,
+    over_budget="failed",
 )

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from support.chat import chat_events, sse
 from support.client import RawClient
 from support.proxy import RunningProxy
 from support.stops import Ask
 
 Schema = dict[str, Any]
+
+FAILURE = sse({"error": {"message": "gone wrong", "type": "server_error", "code": "500"}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,9 @@ class Driver:
     as JSON Schema. `stop`: path and body of the dialect's own stop, from the task id and what has come of the stream.
     `text`: the answer's text as a client puts it together. `passes`: the upstream's own words pass as they are.
     `records`: the dialect that its records have, where that is another name.
+    `over_budget`: which of the endings a stream has that its budget stops.
     `refuses_again`: what its own stop is answered with the second time, where that is a refusal; else the first answer.
+    `upstream`: what its upstream needs; `says`: that one's stream of so many words, `fails`: its error event.
     """
 
     name: str
@@ -50,6 +55,15 @@ class Driver:
     passes: bool = False
     records: str = ""
     refuses_again: int | None = None
+    over_budget: str = "cancelled"
+    upstream: dict[str, Any] = field(default_factory=dict)
+    says: Callable[[int], list[bytes]] = chat_events
+    fails: bytes = FAILURE
+
+    def up_to(self, said: str) -> list[bytes]:
+        """The upstream's stream up to the event with that word."""
+        events = self.says(4)
+        return events[: next(number for number, each in enumerate(events, 1) if said.encode() in each)]
 
 
 def read_events(body: bytes) -> list[Event]:
@@ -65,8 +79,13 @@ def read_events(body: bytes) -> list[Event]:
             found.append(Event("[DONE]", data))
             continue
         value = json.loads(data)
-        found.append(Event(kind or value.get("event") or value.get("object") or "error", value))
+        found.append(Event(_name(kind, value), value))
     return found
+
+
+def _name(kind: str, data: dict[str, Any]) -> str:
+    """What an event is called: by its line, else within its data; one of an API without names is an answer."""
+    return kind or data.get("event") or data.get("object") or ("error" if "error" in data else "answer")
 
 
 def names(events: list[Event]) -> str:

@@ -66,6 +66,7 @@ class Anthropic:
             folded=folded,
             answer_fold=AnthropicAnswerFold,
             wants_usage=call.stream,
+            max_tokens=call.max_tokens,
         )
 
     def stopped(self, record: Record) -> PlainReply:

@@ -176,6 +176,11 @@ class Metrics:
         if record.cost:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
             self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
+        if record.late_tokens:
+            self.late.labels(record.upstream).inc(record.late_tokens)
+        for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
+            if saved:
+                self.saved.labels(record.upstream, basis).inc(saved)
 
     def reconciled(self, result: str, record: Record | None, truth: Truth) -> None:
         """A later truth came in, about a record if there is one."""
@@ -189,12 +194,6 @@ class Metrics:
         ):
             if ours is not None and theirs is not None:
                 self.drift.labels(record.upstream, model, kind).inc(theirs - ours)
-
-        if record.late_tokens:
-            self.late.labels(record.upstream).inc(record.late_tokens)
-        for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
-            if saved:
-                self.saved.labels(record.upstream, basis).inc(saved)
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

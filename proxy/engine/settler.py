@@ -55,11 +55,12 @@ class Settler:
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
         self._price(relay)
 
-    def _price(self, relay: Relay) -> None:
+    @staticmethod
+    def _price(relay: Relay) -> None:
         try:
             pricing, address = relay.rules.pricing, relay.upstream.settings.base_url
             relay.generation.priced = pricing.price(relay.generation, address)
-        except Exception as error:  # noqa: BLE001 nor must an unknown price
+        except Exception as error:  # noqa: BLE001 nor must an unknown price keep it from its end
             log_failure("price.failed", error, task_id=relay.generation.facts.task_id)
 
     async def settle(self, relay: Relay) -> None:
@@ -85,7 +86,8 @@ class Settler:
             self._apply_settlement(relay)
         except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
             log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
-        self._price(relay)
+        if relay.read_on is not None:  # its counts are new ones
+            self._price(relay)
 
     def _apply_settlement(self, relay: Relay) -> None:
         generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on

@@ -17,7 +17,6 @@ from support.proxy import RunningProxy, running_proxy
 from support.scripts import events_then_hang, json_answer
 from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
 from support.upstream import Conn, ScriptedUpstream, scripted_upstream
-from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 TYPICAL = 100
@@ -93,11 +92,6 @@ async def test_what_is_typical_is_known_after_a_restart(tmp_path: Path) -> None:
     async with served(tmp_path, "no") as (proxy, _):
         await complete(proxy)
     async with served(tmp_path, "no") as (proxy, _):
-
-        async def known() -> bool:
-            return proxy.app.engine.typical.tokens("scripted", "/v1") is not None
-
-        await eventually(known, what="the ledger was read")
         saved, _ = await stopped(proxy, "t-1")
     assert saved["typical"] == TYPICAL - MADE
 

@@ -20,25 +20,12 @@ from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, inte
 from proxy.stores.lock_file import LockFile
 from proxy.stores.tables import APPLICATION_ID, SCHEMA
 
-_PREFIX: Final = "sqlite:///"
 _MAGIC: Final = b"SQLite format 3\0"
 _BUSY_TIMEOUT: Final = 5.0
 _CHECKED_UP_TO: Final = 256 << 20
 """Bytes up to which each page is checked at the start; half a gigabyte takes about a second."""
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
-
-
-def path_of(url: str) -> Path:
-    """The file that a ledger URL names.
-
-    Raises:
-        LedgerOpenError: the URL is not of the form `sqlite:///relative.db` or `sqlite:////absolute.db`.
-    """
-    name = url.removeprefix(_PREFIX)
-    if name == url or not name or name.startswith(":memory:"):
-        raise LedgerOpenError(f"ledger.url {url!r}: expected sqlite:///relative.db or sqlite:////absolute/path.db")
-    return Path(os.path.realpath(name))
 
 
 def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, list[tuple[str, str]]]:

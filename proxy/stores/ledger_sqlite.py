@@ -19,7 +19,8 @@ from proxy.core.record import Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
-from proxy.stores.ledger_open import open_file, path_of
+from proxy.stores.ledger_open import open_file
+from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean, row_of
 from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT

@@ -1,0 +1,16 @@
+"""`quell ledger`: what one does with the ledger's file. One file per command, one line here for each."""
+
+from typing import Final
+
+import click
+
+from proxy.cli.lazy import LazyGroup
+
+PLACES: Final = {
+    "verify": "proxy.cli.ledger_verify:verify",
+}
+
+
+@click.group(cls=LazyGroup, places=PLACES)
+def ledger() -> None:
+    """Look after the ledger: check it, save it, shorten it."""

@@ -22,6 +22,7 @@ from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
@@ -125,6 +126,7 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
+        self.tasks.start(settle_left_records(ledger, counter, self._encoding_of), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
 
@@ -159,6 +161,10 @@ class App:
         models = {route.model for route in settings.routes if route.model}
         self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
         return Runtime(settings, upstreams, DIALECTS)
+
+    def _encoding_of(self, upstream: str) -> str:
+        found = self.gateway.runtime.settings.upstreams.get(upstream)
+        return "auto" if found is None else found.encoding
 
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():

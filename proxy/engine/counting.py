@@ -41,7 +41,8 @@ _PIECE_MOST: Final = 40_000
 _BORDER: Final = re.compile(r"\n(?=[^\s/])|(?<=[a-z])(?= [A-Za-z])")
 """Where no token of either vocabulary reaches across: behind a line's end, and in front of the blank between words."""
 
-_CHARACTERS_A_TOKEN: Final = 4
+CHARACTERS_A_TOKEN: Final = 4
+"""Where there is no tokenizer."""
 
 _PER_MESSAGE: Final = 3
 _PER_NAME: Final = 1
@@ -106,7 +107,7 @@ class Counter:
     def _count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
         encode = self._encode(encoding)
         if encode is None:
-            return math.ceil(len(text) / _CHARACTERS_A_TOKEN), UsageSource.ESTIMATE
+            return math.ceil(len(text) / CHARACTERS_A_TOKEN), UsageSource.ESTIMATE
         return sum(len(encode(piece)) for piece in pieces(text)), UsageSource.TOKENIZER
 
     def _count_prompt(self, body: bytes, encoding: str) -> tuple[int | None, UsageSource]:

@@ -2,10 +2,13 @@
 
 import asyncio
 from functools import cached_property
+from typing import TypeVar
 
-from proxy.core.record import Record
+from proxy.core.record import Known, Record
 from proxy.stores.conversations_memory import MemoryConversations
 from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+
+_T = TypeVar("_T")
 
 
 class NullLedger:
@@ -33,14 +36,25 @@ class NullLedger:
 
     def begin(self, _record: Record) -> "asyncio.Future[None]":
         """Done at once."""
-        return _done()
+        return _done(None)
 
     def append(self, uid: str, text: str) -> None:
         """Forget the piece."""
 
+    def note(self, uid: str, known: Known) -> None:
+        """Forget it."""
+
     def end(self, _record: Record) -> "asyncio.Future[None]":
         """Done at once."""
-        return _done()
+        return _done(None)
+
+    async def unsettled(self, _limit: int) -> list[Record]:
+        """Nothing was ever left."""
+        return []
+
+    def settle(self, _record: Record) -> "asyncio.Future[int]":
+        """Done at once, and nothing changed."""
+        return _done(0)
 
     async def find(self, _identity: str | None, _any_id: str) -> Record | None:
         """Find nothing."""
@@ -65,7 +79,7 @@ class NullLedger:
         """There is nothing to close."""
 
 
-def _done() -> "asyncio.Future[None]":
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_result(None)
+def _done(result: _T) -> "asyncio.Future[_T]":
+    done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+    done.set_result(result)
     return done

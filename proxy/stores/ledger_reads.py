@@ -17,6 +17,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record
 from proxy.stores.ledger_rows import clean, record_of
+from proxy.stores.ledger_statements import UNSETTLED
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
 from proxy.stores.tables import generation, generation_text
 
@@ -65,6 +66,12 @@ class LedgerReads:
                 if row is not None:
                     return await _with_pieces(connection, record_of(row))
         return None
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`; in order of their start."""
+        asked = select(generation).where(UNSETTLED).order_by(_at.started_at, _at.uid).limit(limit)
+        async with self.reading() as connection:
+            return [record_of(row) for row in await connection.execute(asked)]
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """A page, newest first. Running records come without their text; of a long one just enough to see that."""

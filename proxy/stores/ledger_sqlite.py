@@ -15,15 +15,15 @@ from typing import Final
 import aiosqlite
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record, TextPolicy
+from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import open_file
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
-from proxy.stores.ledger_rows import clean, row_of
-from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_rows import clean, counted_row, row_of
+from proxy.stores.ledger_statements import COUNTED, DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, SETTLED, WIPE_TEXT
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
 from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
@@ -119,11 +119,23 @@ class SqliteLedger:
         if self._text != "none":
             self._writer.append(uid, clean(text))
 
+    def note(self, uid: str, known: Known) -> None:
+        """See `Ledger.note`."""
+        self._writer.note(uid, known)
+
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
         keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
         text = clean(record.text) if keeps and record.text is not None else None
         return self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`."""
+        return await self._reads.unsettled(limit)
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """See `Ledger.settle`."""
+        return self._writer.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""

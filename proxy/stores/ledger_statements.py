@@ -31,6 +31,12 @@ def _sql(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
+def _set(names: tuple[str, ...], which: ColumnElement[bool]) -> str:
+    """Set these columns, their values in this order and then the uid, where the record is one of `which`."""
+    values = [(generation.c[name], bindparam(f"new_{name}")) for name in names]
+    return _sql(update(generation).ordered_values(*values).where(generation.c.uid == _UID, which))
+
+
 def _pieces_joined() -> ScalarSelect[Any]:
     pieces = (
         select(generation_text.c.piece)
@@ -63,6 +69,16 @@ def _piece() -> str:
 START: Final = _sql(insert(generation).on_conflict_do_nothing())
 """Values: a row. A uid that is there already stays as it is."""
 
+NOTE: Final = _set(
+    (
+        *("phase", "upstream_id", "upstream_model", "first_token_at"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "usage_source"),
+        *("characters", "text_clipped"),
+    ),
+    _RUNNING,
+)
+"""Values: as named, then uid. What is known of a running record."""
+
 PIECE: Final = _piece()
 """Values: uid, offset in characters, text."""
 
@@ -79,6 +95,20 @@ SETTLED: Final = _sql(
     .on_conflict_do_nothing()
 )
 """Values: uid. Notes the end of a record that has ended, once."""
+
+UNSETTLED: Final = (generation.c.outcome == literal_column("'interrupted'")) & ~(
+    select(settled.c.uid).where(settled.c.uid == generation.c.uid).exists()
+)
+"""Which records are cut off and not yet settled: their tokens are still to be counted."""
+
+COUNTED: Final = _set(
+    (
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "usage_source", "encoding"),
+        *("cost", "currency", "price", "characters"),
+    ),
+    UNSETTLED,
+)
+"""Values: as named, then uid. The numbers of a record that is not settled; once it is, nothing changes."""
 
 DROP_PIECES: Final = _sql(delete(generation_text).where(generation_text.c.uid == _UID))
 """Values: uid."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from proxy.core.record import Record
+from proxy.core.record import Known, Record
 from proxy.stores.conversations import Conversations
 
 UsageGroup = Literal["model", "key", "user", "day", "outcome"]
@@ -83,8 +83,30 @@ class Ledger(Protocol):
         """Queue the next piece of a running generation's partial text, in order; never waits."""
         ...
 
+    def note(self, uid: str, known: Known) -> None:
+        """Queue what is known of a running generation, written with its next piece; the newest counts; never waits."""
+        ...
+
     def end(self, record: Record) -> "asyncio.Future[None]":
         """Queue the END: every field of the record, once. A second END for the same uid changes nothing."""
+        ...
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """Some of the records that a dead process left and whose tokens are still to be counted, with their text.
+
+        `characters` of such a record is how many count as completion tokens, as far as the dead process told.
+
+        Raises:
+            LedgerUnavailableError: the ledger can't be read.
+        """
+        ...
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """Queue the numbers of one of `unsettled`, after which it never changes again; gives 1, a second call 0.
+
+        Raises:
+            LedgerUnavailableError: as for `begin`.
+        """
         ...
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:

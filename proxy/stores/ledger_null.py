@@ -71,7 +71,7 @@ class NullLedger:
     async def wipe_text(self, uid: str) -> None:
         """There is no text."""
 
-    async def purge(self, _now: float) -> tuple[int, int]:
+    async def purge(self, _now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:  # noqa: ARG002 the port's names
         """There is nothing to delete."""
         return 0, 0
 

@@ -156,10 +156,13 @@ class SqliteLedger:
         wiped = self._writer.chore(WIPE_TEXT, uid)
         await asyncio.gather(dropped, wiped)
 
-    async def purge(self, now: float) -> tuple[int, int]:
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
-        texts = await self._purge(PURGE_TEXT, now - self._text_keep)
-        return texts, await self._purge(PURGE_RECORDS, now - self._keep)
+        texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
+        if dry_run:
+            return await self._reads.ended_before(texts, records)
+        wiped = await self._purge(PURGE_TEXT, texts)
+        return wiped, await self._purge(PURGE_RECORDS, records)
 
     async def close(self) -> None:
         """See `Ledger.close`. Lets the next process in."""

@@ -27,14 +27,15 @@ _RUNNING = generation.c.outcome == literal_column("'running'")
 _UID: BindParameter[str] = bindparam("uid")
 
 
-def _sql(statement: ClauseElement) -> str:
+def compiled(statement: ClauseElement) -> str:
+    """The statement as text, its values by place."""
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
 def _set(names: tuple[str, ...], which: ColumnElement[bool]) -> str:
     """Set these columns, their values in this order and then the uid, where the record is one of `which`."""
     values = [(generation.c[name], bindparam(f"new_{name}")) for name in names]
-    return _sql(update(generation).ordered_values(*values).where(generation.c.uid == _UID, which))
+    return compiled(update(generation).ordered_values(*values).where(generation.c.uid == _UID, which))
 
 
 def _pieces_joined() -> ScalarSelect[Any]:
@@ -53,12 +54,12 @@ def _end() -> str:
         column.name: fresh.excluded[column.name] for column in generation.columns if not column.primary_key
     }
     values["text"] = func.coalesce(fresh.excluded["text"], _pieces_joined())
-    return _sql(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
+    return compiled(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
 
 
 def _piece() -> str:
     fresh = insert(generation_text)
-    return _sql(
+    return compiled(
         fresh.on_conflict_do_update(
             index_elements=[generation_text.c.uid, generation_text.c.offset],
             set_={"piece": fresh.excluded.piece},
@@ -66,7 +67,7 @@ def _piece() -> str:
     )
 
 
-START: Final = _sql(insert(generation).on_conflict_do_nothing())
+START: Final = compiled(insert(generation).on_conflict_do_nothing())
 """Values: a row. A uid that is there already stays as it is."""
 
 NOTE: Final = _set(
@@ -86,7 +87,7 @@ END: Final = _end()
 """Values: a row. Changes a running record only; one whose START was given up is put in as it ended. Without a text
 of its own it takes the pieces, joined."""
 
-SETTLED: Final = _sql(
+SETTLED: Final = compiled(
     insert(settled)
     .from_select(
         ["uid", "revision"],
@@ -110,19 +111,29 @@ COUNTED: Final = _set(
 )
 """Values: as named, then uid. The numbers of a record that is not settled; once it is, nothing changes."""
 
-DROP_PIECES: Final = _sql(delete(generation_text).where(generation_text.c.uid == _UID))
+DROP_PIECES: Final = compiled(delete(generation_text).where(generation_text.c.uid == _UID))
 """Values: uid."""
 
-WITHDRAW: Final = _sql(delete(generation).where(generation.c.uid == _UID, _RUNNING))
+WITHDRAW: Final = compiled(delete(generation).where(generation.c.uid == _UID, _RUNNING))
 """Values: uid. Takes back a START that came to the disk after its caller had been told that it failed."""
 
-WIPE_TEXT: Final = _sql(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
+WIPE_TEXT: Final = compiled(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
 """Values: uid."""
 
 _BEFORE: BindParameter[float] = bindparam("before")
 _MANY: BindParameter[int] = bindparam("many")
 
-PURGE_TEXT: Final = _sql(
+COUNT_TEXT: Final = compiled(
+    select(func.count()).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE)
+)
+"""Values: the time before which a record ended."""
+
+COUNT_RECORDS: Final = compiled(
+    select(func.count()).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+)
+"""Values: as for `COUNT_TEXT`."""
+
+PURGE_TEXT: Final = compiled(
     update(generation)
     .where(
         generation.c.uid.in_(
@@ -133,7 +144,7 @@ PURGE_TEXT: Final = _sql(
 )
 """Values: the time before which a record ended, how many at most, 0."""
 
-PURGE_RECORDS: Final = _sql(
+PURGE_RECORDS: Final = compiled(
     delete(generation).where(
         generation.c.uid.in_(
             select(generation.c.uid)

@@ -133,8 +133,14 @@ class Ledger(Protocol):
         """Delete the text of one record; the numbers stay."""
         ...
 
-    async def purge(self, now: float) -> tuple[int, int]:
-        """Delete what retention has passed; gives (texts wiped, records deleted)."""
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
+        """Delete what retention has passed; gives (texts wiped, records deleted).
+
+        Args:
+            now: seconds since the epoch.
+            before: instead of what retention says, the records that ended before then.
+            dry_run: delete nothing, only say how many it would be.
+        """
         ...
 
     async def close(self) -> None:

@@ -18,7 +18,10 @@ _HEADER: Final = 100
 _USUAL_PAGE: Final = 4096
 _LONGEST_VARINT: Final = 9
 _INTEGER_SIZES: Final = (0, 1, 2, 3, 4, 6, 8)
-_FLOAT, _ZERO, _ONE, _FIRST_BLOB: Final = 7, 8, 9, 12
+_FLOAT: Final = 7
+_ZERO: Final = 8
+_ONE: Final = 9
+_FIRST_BLOB: Final = 12
 
 
 class UnreadableError(Exception):
@@ -54,7 +57,7 @@ class PageReader:
         return self._file.read(self._size)
 
     def rows(self, number: int) -> Iterator[tuple[int, tuple[Value, ...]] | None]:
-        """Row id and values of each row on a page, None for one that can't be read; none if it is no leaf of a table."""
+        """Row id and values of each row on a page, None for an unreadable one; nothing for pages of other kinds."""
         page = self.page(number)
         start = _HEADER if number == 1 else 0
         if len(page) < self._size or page[start] != _TABLE_LEAF:

@@ -25,6 +25,7 @@ def committed_pages(path: Path, page_size: int) -> dict[int, bytes]:
         return {}
     committed: dict[int, bytes] = {}
     waiting: dict[int, bytes] = {}
+    pages = 0
     so_far = (summed[0], summed[1])
     for place in range(_HEADER, len(data) - _FRAME - page_size + 1, _FRAME + page_size):
         number, pages_after, one, two, sum_1, sum_2 = struct.unpack_from(">6I", data, place)
@@ -35,9 +36,8 @@ def committed_pages(path: Path, page_size: int) -> dict[int, bytes]:
         waiting[number] = page
         if pages_after:
             committed |= waiting
-            committed = {found: page for found, page in committed.items() if found <= pages_after}
-            waiting = {}
-    return committed
+            waiting, pages = {}, pages_after
+    return {number: page for number, page in committed.items() if number <= pages}
 
 
 def _sum(order: str, data: bytes, so_far: tuple[int, int]) -> tuple[int, int]:

@@ -98,6 +98,7 @@ class App:
                 replica=replica,
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
+                reserve=kept.reserve,
             )
             left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)

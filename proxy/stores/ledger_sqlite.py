@@ -18,6 +18,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
+from proxy.stores.disk_room import DiskRoom
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import open_file
 from proxy.stores.ledger_place import path_of
@@ -26,7 +27,7 @@ from proxy.stores.ledger_rows import clean, counted_row, row_of
 from proxy.stores.ledger_statements import COUNTED, DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, SETTLED, WIPE_TEXT
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
 
 __all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
 
@@ -65,6 +66,7 @@ class SqliteLedger:
         conversations_keep: float,
         async_keep: float,
         interrupted: list[tuple[str, str]],
+        reserve: int,
         max_pending: int,
         start_deadline: float,
         close_patience: float,
@@ -76,6 +78,7 @@ class SqliteLedger:
         self._text = text
         self._keep = keep
         self._text_keep = text_keep
+        self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
         self._writer = LedgerWriter(
             partial(_connect, path),
@@ -94,6 +97,7 @@ class SqliteLedger:
             sqlite3.Error: the write connection can't be opened.
         """
         await self._writer.start()
+        self._room.start()
 
     @property
     def pending(self) -> int:
@@ -102,8 +106,8 @@ class SqliteLedger:
 
     @property
     def healthy(self) -> bool:
-        """False after a START was late, until a write succeeds again; the writer tries by itself."""
-        return self._writer.healthy
+        """False after a START was late, until a write succeeds again (the writer tries by itself); or without room."""
+        return self._writer.healthy and self._room.is_enough
 
     @property
     def transactions(self) -> tuple[int, int]:
@@ -112,6 +116,8 @@ class SqliteLedger:
 
     def begin(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
+        if not self._room.is_enough:
+            raise LedgerUnavailableError("the ledger's disk has less room than ledger.reserve")
         return self._writer.begin(record.uid, row_of(record, None))
 
     def append(self, uid: str, text: str) -> None:
@@ -166,6 +172,7 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """See `Ledger.close`. Lets the next process in."""
+        self._room.stop()
         try:
             await self._writer.close()
         finally:
@@ -194,6 +201,7 @@ async def open_ledger(
     replica: str,
     conversations_keep: float = CONVERSATIONS_KEEP,
     async_keep: float = ASYNC_KEEP,
+    reserve: int = 0,
     max_pending: int = MAX_PENDING,
     start_deadline: float = START_DEADLINE,
     close_patience: float = CLOSE_PATIENCE,
@@ -209,6 +217,7 @@ async def open_ledger(
         replica: this process's name, for the lock file.
         conversations_keep: seconds after its last change that a thread stays, with its messages.
         async_keep: seconds after its end that a message without a thread stays.
+        reserve: bytes of the disk that must be free for a START to be taken.
         max_pending: how many writes may wait before `begin` refuses.
         start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
         close_patience: seconds `close` goes on trying while the disk refuses.
@@ -228,6 +237,7 @@ async def open_ledger(
         conversations_keep=conversations_keep,
         async_keep=async_keep,
         interrupted=interrupted,
+        reserve=reserve,
         max_pending=max_pending,
         start_deadline=start_deadline,
         close_patience=close_patience,

@@ -63,7 +63,7 @@ class Ledger(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """False after a START failed or was late, until a write succeeds again."""
+        """False after a START failed or was late, until a write succeeds again, and while the disk has no room."""
         ...
 
     @property
@@ -75,7 +75,8 @@ class Ledger(Protocol):
         """Queue the START of a generation; the future is done when it is on disk.
 
         Raises:
-            LedgerUnavailableError: the queue is full or the ledger is closed (the future may fail with it too).
+            LedgerUnavailableError: the queue is full, the disk is, or the ledger is closed (the future may fail with it
+                too).
         """
         ...
 

@@ -101,7 +101,7 @@ class Counter:
 
     def _encode(self, encoding: str) -> Encode | None:
         if encoding not in self._encodings:
-            self._encodings[encoding] = _load(encoding)
+            self._encodings[encoding] = load_encoding(encoding)
         return self._encodings[encoding]
 
     def _count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
@@ -160,7 +160,8 @@ def pieces(text: str, size: int = _PIECE, most: int = _PIECE_MOST) -> Iterator[s
         yield text[start:]
 
 
-def _load(encoding: str) -> Encode | None:
+def load_encoding(encoding: str) -> Encode | None:
+    """The tokenizer of an encoding, loaded once a process; None without its package, or for an unknown name."""
     try:
         encode: Encode = importlib.import_module("bpe_openai").get_encoding(encoding).encode_ordinary
     except (ImportError, KeyError):  # the package is optional; it answers a name it does not know with a KeyError

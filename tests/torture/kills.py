@@ -63,20 +63,16 @@ class Figures:
     def lines(self) -> list[str]:
         """The figures in words."""
         ages = sorted(self.ages) or [0.0]
+        p99, most = ages[len(ages) * 99 // 100], ages[-1]
+        wrong = (self.starts_lost, self.ends_lost, self.two_ends, self.foreign_text, self.findings)
+        lost, ends, two, foreign, findings = map(len, wrong)
         return [
-            (
-                f"kills {self.kills}, and {self.kills_while_starting} more while starting; streams {self.streams}, "
-                f"stops answered {self.stops}; ends {dict(self.outcomes)}"
-            ),
-            (
-                f"starts lost {len(self.starts_lost)}; acknowledged ends lost {len(self.ends_lost)}; records with two ends "
-                f"{len(self.two_ends)}; texts that were never sent {len(self.foreign_text)}; findings {len(self.findings)}"
-            ),
-            (
-                f"age of the oldest missing text: p50 {ages[len(ages) // 2] * 1000:.0f} ms, p99 "
-                f"{ages[len(ages) * 99 // 100] * 1000:.0f} ms, most {ages[-1] * 1000:.0f} ms; beyond one flush "
-                f"(+{LATE * 1000:.0f} ms): {len(self.late)}; characters shown and not kept: {self.given_away}"
-            ),
+            f"kills {self.kills}, and {self.kills_while_starting} more while starting; streams {self.streams}",
+            f"stops answered {self.stops}; ends {dict(self.outcomes)}",
+            f"starts lost {lost}; acknowledged ends lost {ends}; records with two ends {two}",
+            f"texts that were never sent {foreign}; findings {findings}",
+            f"age of the oldest missing text: p99 {p99 * 1000:.0f} ms, most {most * 1000:.0f} ms",
+            f"beyond one flush (+{LATE * 1000:.0f} ms): {len(self.late)}; not kept: {self.given_away} characters",
         ]
 
 

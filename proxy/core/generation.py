@@ -13,6 +13,7 @@ from proxy.core.usage import Usage
 
 REFUSED = 400
 SERVER_ERROR = 500
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class Generation:
 
     def known(self, handed: int) -> Known:
         """What is known while it runs; `handed` characters of its text are in the ledger."""
-        partial, usage = self.partial, self.partial.usage
+        partial, usage = self.partial, self.partial.usage or NO_USAGE
         beyond = self.text == "none" or partial.counted_characters != handed
         source = UsageSource.UPSTREAM if partial.usage_is_final else UsageSource.UPSTREAM_RUNNING
         return Known(
@@ -187,11 +188,11 @@ class Generation:
             upstream_id=partial.upstream_id,
             upstream_model=partial.upstream_model,
             first_token_at=None if self.first_token is None else self._wall(self.first_token),
-            prompt_tokens=usage and usage.prompt_tokens,
-            completion_tokens=usage and usage.completion_tokens,
-            cached_tokens=usage and usage.cached_tokens,
-            reasoning_tokens=usage and usage.reasoning_tokens,
-            usage_source=source if usage is not None and usage.is_known else UsageSource.NONE,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=source if usage.is_known else UsageSource.NONE,
             characters=partial.counted_characters if beyond else None,
             text_clipped=partial.clipped,
         )

@@ -19,8 +19,14 @@ async def purge_file(path: Path, settings: LedgerSettings, now: float, before: f
         LedgerOpenError: it can't be opened; `LedgerLockedError` if a process holds it.
         LedgerUnavailableError: the disk refuses.
     """
-    url, kept = f"sqlite:///{path}", {"keep": settings.keep, "text_keep": settings.text_keep}
-    ledger = await open_ledger(url, text=settings.text, now=now, replica=NAME, **kept)
+    ledger = await open_ledger(
+        f"sqlite:///{path}",
+        text=settings.text,
+        keep=settings.keep,
+        text_keep=settings.text_keep,
+        now=now,
+        replica=NAME,
+    )
     try:
         return await ledger.purge(now, before=before)
     finally:

@@ -34,7 +34,7 @@ def compiled(statement: ClauseElement) -> str:
 
 def _set(names: tuple[str, ...], which: ColumnElement[bool]) -> str:
     """Set these columns, their values in this order and then the uid, where the record is one of `which`."""
-    values = [(generation.c[name], bindparam(f"new_{name}")) for name in names]
+    values: list[tuple[Any, BindParameter[Any]]] = [(generation.c[name], bindparam(f"new_{name}")) for name in names]
     return compiled(update(generation).ordered_values(*values).where(generation.c.uid == _UID, which))
 
 

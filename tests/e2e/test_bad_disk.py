@@ -87,13 +87,15 @@ async def counted(program: Program) -> bool:
 
 async def refused(scene: Scene) -> Answer:
     """The answer to new work, once it is refused before the upstream is called."""
+    answers: list[Answer] = []
 
-    async def asked() -> Answer | None:
+    async def asked() -> bool:
         before = len(scene.up.requests)
-        answer = await called(scene.program, "new")
-        return answer if answer.status == 503 and len(scene.up.requests) == before else None
+        answers.append(await called(scene.program, "new"))
+        return answers[-1].status == 503 and len(scene.up.requests) == before
 
-    return await eventually(asked, LONG, "new work is refused before the upstream is called")
+    await eventually(asked, LONG, "new work is refused before the upstream is called")
+    return answers[-1]
 
 
 async def well_again(scene: Scene) -> None:

@@ -105,7 +105,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.fates[uid] = Fate(record, start)
 
     async def _begin(self, record: Record) -> "asyncio.Future[None]":
-        return self.ledger.begin(record)
+        ledger: SqliteLedger = self.ledger
+        return ledger.begin(record)
 
     @rule(number=CHOICES, texts=st.lists(TEXTS, min_size=1, max_size=3), written=st.booleans())
     def append(self, number: int, texts: list[str], written: bool) -> None:
@@ -144,7 +145,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.write_all()
 
     async def _end(self, record: Record) -> "asyncio.Future[None]":
-        return self.ledger.end(record)
+        ledger: SqliteLedger = self.ledger
+        return ledger.end(record)
 
     @rule()
     def write_all(self) -> None:

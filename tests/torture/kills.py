@@ -152,8 +152,8 @@ class Torture(AbstractAsyncContextManager["Torture"]):
 
     async def _born(self) -> tuple[int, int]:
         pid, log = await self._spawn()
-        port = await eventually(lambda: log.is_file() and listening(log.read_text()), 30.0, "the proxy listens")
-        return pid, int(port)
+        await eventually(lambda: log.is_file() and listening(log.read_text()), 30.0, "the proxy listens")
+        return pid, listening(log.read_text()) or 0
 
     async def _die_young(self) -> None:
         """A life that is killed while it starts, and recovers."""

@@ -22,7 +22,7 @@ RETRY_SECONDS: Final = 5.0
 
 
 async def settle_left_records(ledger: Ledger, counter: Counter, encoding_of: Callable[[str], str]) -> None:
-    """Count and settle what is left, oldest first; returns when all is. A failure of the ledger is tried again.
+    """Count and settle what is left; returns when all is. A failure of the ledger is tried again.
 
     Args:
         ledger: opened, with what the dead process left ended as interrupted.

@@ -77,7 +77,7 @@ class Settler:
         encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
         prompt, _ = await self._counter.count_prompt(plan.body, encoding)
         if _made_unseen(relay):
-            return Counted(Usage(prompt_tokens=prompt), UsageSource.TOKENIZER)
+            return Counted(Usage(prompt_tokens=prompt), UsageSource.NONE if prompt is None else UsageSource.TOKENIZER)
         async with self._counter.turn(partial.counted_characters):
             text = partial.counted_text()
             completion, source = await self._counter.count(text, encoding)

@@ -68,8 +68,8 @@ class LedgerReads:
         return None
 
     async def unsettled(self, limit: int) -> list[Record]:
-        """See `Ledger.unsettled`; in order of their start."""
-        asked = select(generation).where(UNSETTLED).order_by(_at.started_at, _at.uid).limit(limit)
+        """See `Ledger.unsettled`."""
+        asked = select(generation).where(UNSETTLED).order_by(_at.uid).limit(limit)
         async with self.reading() as connection:
             return [record_of(row) for row in await connection.execute(asked)]
 

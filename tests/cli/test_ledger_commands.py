@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import pty
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +18,7 @@ from proxy.core.lifecycle import Outcome, Phase
 from support.chat import ask, chat_events
 from support.client import RawClient
 from support.ledgers import a_ledger
-from support.program import config_text, running_program
+from support.program import config_text, environment, running_program
 from support.quell import quell
 from support.records import a_record
 from support.scripts import sse_stream
@@ -60,10 +64,29 @@ async def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     done = quell("ledger", "verify", "q.db", folder=tmp_path)
     assert done.returncode == 1
     assert "task-u1  failed_of_nothing  it failed, and the record does not say of what" in done.stdout
-    assert done.stdout.endswith("q.db: 2 records, not in use: 1 findings\n")
+    assert done.stdout.endswith("q.db: 2 records, not in use: 1 finding\n")
     found = json.loads(quell("ledger", "verify", "q.db", "-o", "json", folder=tmp_path).stdout)
     assert (found["valid"], found["records"], found["in_use"]) == (False, 2, False)
     assert [each["rule"] for each in found["findings"]] == ["failed_of_nothing"]
+
+
+async def test_progress_is_for_who_waits(tmp_path: Path) -> None:
+    """A terminal on standard error sees a bar; standard output stays the result alone."""
+    await used(tmp_path / "q.db", 10.0)
+    ours, theirs = pty.openpty()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "proxy", "ledger", "verify", "q.db", "-o", "json"],
+        cwd=tmp_path,
+        env=environment(TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=True,
+    )
+    os.close(theirs)
+    assert b"100%" in os.read(ours, 65536)
+    os.close(ours)
+    assert json.loads(done.stdout)["valid"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
-from proxy.core.encodings import AUTO, each_encoding
+from proxy.core.encodings import AUTO, EncodingSetting, each_encoding
+from proxy.core.generation import Priced
+from proxy.core.record import Record
 from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings, not_built_yet
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
@@ -25,6 +27,7 @@ from proxy.engine.budgets import Prepared
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
+from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
 from proxy.engine.pricing import Pricing
 from proxy.engine.sink import Sink
@@ -109,6 +112,7 @@ class App:
                 replica=replica,
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
+                reserve=kept.reserve,
             )
             left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)
@@ -142,6 +146,8 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
+        settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of)
+        self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
 
@@ -188,6 +194,15 @@ class App:
             return await self.engine.budgets.prepare(settings.budgets, lambda: self.engine.registry)
         except LedgerUnavailableError as error:
             raise ReloadError([f"budgets: what was used of them so far is not known: {error}"]) from error
+
+    def _encoding_of(self, upstream: str) -> EncodingSetting:
+        found = self.gateway.runtime.settings.upstreams.get(upstream)
+        return AUTO if found is None else found.encoding
+
+    def _price_of(self, record: Record) -> Priced:
+        runtime = self.gateway.runtime
+        found = runtime.settings.upstreams.get(record.upstream)
+        return runtime.pricing.price_left(record, "" if found is None else found.base_url)
 
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():

@@ -8,6 +8,8 @@ from proxy.cli.lazy import LazyGroup
 
 PLACES: Final = {
     "verify": "proxy.cli.ledger_verify:verify",
+    "recover": "proxy.cli.ledger_recover:recover",
+    "purge": "proxy.cli.ledger_purge:purge",
     "export": "proxy.cli.ledger_export:export",
     "reconcile": "proxy.cli.ledger_reconcile:reconcile",
     "drift": "proxy.cli.ledger_drift:drift",

@@ -22,6 +22,7 @@ class LedgerPlace:
 
     path: Path
     settings: LedgerSettings | None
+    config: Path | None
 
 
 def takes_ledger(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +52,7 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     places = [path] if path is not None else _places((settings or LedgerSettings()).url, config)
     for place in places:
         if place.is_file():
-            return LedgerPlace(place, settings)
+            return LedgerPlace(place, settings, config)
     looked = " and ".join(map(str, dict.fromkeys(places)))
     raise CommandError(f"no ledger: looked for {looked}. Name its file, or give --config", Exit.NOT_FOUND)
 

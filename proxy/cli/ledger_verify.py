@@ -39,5 +39,6 @@ def _print(path: Path, found: Verified) -> None:
     if found.findings:
         show_table(HEADS, [(each.task_id, each.rule, each.meaning) for each in found.findings])
     use = "in use" if found.in_use else "not in use"
-    verdict = f"{len(found.findings)} findings" if found.findings else "all is well"
+    many = len(found.findings)
+    verdict = f"{many} finding{'s' * (many > 1)}" if many else "all is well"
     click.echo(f"{path}: {found.records:,} records, {use}: {verdict}")

@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from proxy.core.lifecycle import ASKED_FOR, OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
 from proxy.core.partial import Partial
-from proxy.core.record import Record, Settlement, TextPolicy, UsageSource
+from proxy.core.record import Known, Record, Settlement, TextPolicy, UsageSource
 from proxy.core.usage import Usage
 
 REFUSED = 400
 SERVER_ERROR = 500
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,25 @@ class Generation:
         """The record is written: nothing but it is kept, the texts are let go."""
         self._settled = record
         self.partial = Partial()
+
+    def known(self, handed: int) -> Known:
+        """What is known while it runs; `handed` characters of its text are in the ledger."""
+        partial, usage = self.partial, self.partial.usage or NO_USAGE
+        beyond = self.text == "none" or partial.counted_characters != handed
+        source = UsageSource.UPSTREAM if partial.usage_is_final else UsageSource.UPSTREAM_RUNNING
+        return Known(
+            phase=self.phase,
+            upstream_id=partial.upstream_id,
+            upstream_model=partial.upstream_model,
+            first_token_at=None if self.first_token is None else self._wall(self.first_token),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=source if usage.is_known else UsageSource.NONE,
+            characters=partial.counted_characters if beyond else None,
+            text_clipped=partial.clipped,
+        )
 
     def record(self, now: float) -> Record:
         """The record as of `now`; final once the outcome is written. It runs as long as its upstream is read on."""

@@ -154,6 +154,7 @@ class LedgerSettings(Section):
     text: Literal["none", "partial", "all"] = Field("partial", description="Whose answer text is kept.")
     text_keep: Duration = Field(86_400.0, description="How long text is kept.")
     flush: Duration = Field(0.25, description="How often partial text is written.")
+    reserve: Size = Field(64 * 2**20, description="Below so much free disk space, new work is refused.")
     durability: Literal["overlapped", "strict"] = Field(
         "overlapped", description="A start is on disk before the client's first byte, or before the upstream is called."
     )

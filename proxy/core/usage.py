@@ -41,6 +41,12 @@ class Usage:
             return None
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any count."""
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.reasoning_tokens)
+        return any(count is not None for count in counts)
+
     def larger(self, other: "Usage | None") -> "Usage":
         """Each count the larger of both, so that usage sent twice or as a running total is counted once."""
         return self if other is None else self._merged(other, max, max)

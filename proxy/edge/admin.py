@@ -98,6 +98,7 @@ class Admin:
             f"{_API}/budgets": (READS, reports.budgets),
             f"{_API}/config": (READS, reports.config),
             f"{_API}/reload": (("POST",), reports.reload),
+            f"{_API}/ledger/purge": (("POST",), reports.purge),
         }
         self._calls_of_one: dict[str, tuple[tuple[str, ...], _CallOfOne]] = {
             "": (READS, generations.get),

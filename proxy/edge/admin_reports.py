@@ -13,7 +13,8 @@ from proxy.core.lifecycle import Phase
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
 from proxy.edge.admin_errors import ReloadError
-from proxy.edge.admin_query import parameters
+from proxy.edge.admin_query import flag, json_fields, parameters
+from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
 
@@ -68,6 +69,14 @@ class AdminReports:
         parameters(http, ())
         return masked(runtime.settings)
 
+    async def purge(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """Apply retention now, or delete the records that ended before a time; with `dry_run` only say how many."""
+        parameters(http, ())
+        fields = json_fields(await small_body(http, runtime.settings.limits), ("before", "dry_run"))
+        before, dry_run = _moment(fields.get("before")), flag(fields, "dry_run")
+        texts, records = await self._engine.ledger.purge(time.time(), before=before, dry_run=dry_run)
+        return {"object": "ledger.purge", "dry_run": dry_run, "texts": texts, "records": records}
+
     async def reload(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
         """Read the config file again and take it as a whole, or not at all."""
         parameters(http, ())
@@ -77,6 +86,15 @@ class AdminReports:
             message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
             raise Refusal(422, "config_rejected", message) from error
         return {"object": "config.reload", "needs_restart": waiting}
+
+
+def _moment(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= time.time():
+        message = "before must be a time in the past, in seconds since the epoch."
+        raise Refusal.bad_request("invalid_parameter", message, "before")
+    return float(value)
 
 
 async def metrics_answer(http: web.BaseRequest, engine: Engine) -> web.Response:

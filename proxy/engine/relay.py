@@ -12,6 +12,7 @@ from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.partial import Partial
 from proxy.core.read_on import ReadOn
+from proxy.core.record import Known
 from proxy.core.tee import Tee
 from proxy.engine import reading_on
 from proxy.engine.deadlines import Expiry, look_again, overdue
@@ -41,7 +42,10 @@ class Relay:
     __slots__ = (
         "_alone_since",
         "_exchange",
+        "_folded",
         "_fresh",
+        "_handed",
+        "_known",
         "_look_at",
         "_releasing",
         "_said",
@@ -103,7 +107,9 @@ class Relay:
         """What a client without a header is told, and the end of a stream says."""
         self._alone_since: float | None = None
         self._look_at = 0.0
-        self._fresh = False
+        self._fresh = self._folded = False
+        self._handed = 0
+        self._known = Known()
 
     # What others ask of it. None of this waits.
 
@@ -166,9 +172,25 @@ class Relay:
             self._look(now)
         if not self._fresh or self.tee is None:
             return ""
-        self._fresh = False
+        self._fresh, self._folded = False, True
         self.tee.fold()
-        return self.generation.partial.take_new_text()
+        text = self.generation.partial.take_new_text()
+        self._handed += len(text)
+        return text
+
+    def news(self) -> Known | None:
+        """What the ledger is to know while this runs; None unless that has changed since the last call."""
+        generation = self.generation
+        if not self._folded and generation.phase is self._known.phase:
+            return None
+        self._folded = False
+        if generation.outcome is not Outcome.RUNNING:  # its END says it all
+            return None
+        known = generation.known(self._handed)
+        if known == self._known:
+            return None
+        self._known = known
+        return known
 
     def _look(self, now: float) -> None:
         """Look whether a deadline has passed, and when to look again: thousands of relays can't be asked every time."""

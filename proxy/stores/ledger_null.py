@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeVar
 
-from proxy.core.record import Record
+from proxy.core.record import Known, Record
 from proxy.stores.conversations_memory import MemoryConversations
 from proxy.stores.outbox import EVERYTHING, ForeignPositionError, OutboxPage
 from proxy.stores.ports import Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.truths import Attached, Attachment, Drift, Told, Untold
 from proxy.stores.usage import Span, UsageQuery, UsageRow
+
+_T = TypeVar("_T")
 
 
 class NullLedger:
@@ -47,14 +50,25 @@ class NullLedger:
 
     def begin(self, _record: Record) -> "asyncio.Future[None]":
         """Done at once."""
-        return _done()
+        return _done(None)
 
     def append(self, uid: str, text: str) -> None:
         """Forget the piece."""
 
+    def note(self, uid: str, known: Known) -> None:
+        """Forget it."""
+
     def end(self, _record: Record) -> "asyncio.Future[None]":
         """Done at once."""
-        return _done()
+        return _done(None)
+
+    async def unsettled(self, _limit: int) -> list[Record]:
+        """Nothing was ever left."""
+        return []
+
+    def settle(self, _record: Record) -> "asyncio.Future[int]":
+        """Done at once, and nothing changed."""
+        return _done(0)
 
     async def find(self, _identity: str | None, _any_id: str) -> Record | None:
         """Find nothing."""
@@ -79,7 +93,7 @@ class NullLedger:
     async def wipe_text(self, uid: str) -> None:
         """There is no text."""
 
-    async def purge(self, _now: float) -> tuple[int, int]:
+    async def purge(self, _now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:  # noqa: ARG002 the port's names
         """There is nothing to delete."""
         return 0, 0
 
@@ -133,7 +147,7 @@ class NullTruths:
         return []
 
 
-def _done() -> "asyncio.Future[None]":
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_result(None)
+def _done(result: _T) -> "asyncio.Future[_T]":
+    done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+    done.set_result(result)
     return done

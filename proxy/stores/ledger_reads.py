@@ -17,6 +17,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record
 from proxy.stores.ledger_rows import clean, record_of
+from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_TEXT, UNSETTLED
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter
 from proxy.stores.tables import generation, generation_text
 
@@ -57,6 +58,21 @@ class LedgerReads:
                 if row is not None:
                     return await _with_pieces(connection, record_of(row))
         return None
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`."""
+        asked = select(generation).where(UNSETTLED).order_by(_at.uid).limit(limit)
+        async with self.reading() as connection:
+            return [record_of(row) for row in await connection.execute(asked)]
+
+    async def ended_before(self, texts: float, records: float) -> tuple[int, int]:
+        """How many records with a text ended before `texts`, and how many of all before `records`."""
+        async with self.reading() as connection:
+            counted = [
+                (await connection.exec_driver_sql(asked, (before,))).scalar_one()
+                for asked, before in ((COUNT_TEXT, texts), (COUNT_RECORDS, records))
+            ]
+        return counted[0], counted[1]
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """A page, newest first. Running records come without their text; of a long one just enough to see that."""

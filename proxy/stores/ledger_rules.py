@@ -33,6 +33,9 @@ def _stops() -> str:
 
 
 _ENDED: Final = "outcome <> 'running'"
+_WITHOUT_NUL: Final = "instr(CAST(text AS BLOB), x'00') = 0"
+"""SQLite's `length` of a text ends at a NUL."""
+
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 _NUMBERS: Final = (*_COUNTS, "cost", "characters", "max_tokens", "late_tokens", "saved_most", "saved_typical")
 
@@ -95,15 +98,19 @@ ROW_RULES: Final = (
     Rule("part_of_prompt", "cached_tokens > prompt_tokens", "more of its prompt was cached than there was"),
     Rule(
         "cost_of_what",
-        "cost IS NOT NULL AND (currency IS NULL OR price IS NULL)",
+        "cost IS NOT NULL AND (currency IS NULL OR (price IS NULL AND NOT (settlement = 'void' AND cost = 0)))",
         "it has a cost without a currency or without the prices that made it",
     ),
-    Rule("void_is_free", "settlement = 'void' AND cost <> 0", "it is to be billed for nothing, and costs something"),
+    Rule(
+        "void_is_free",
+        "settlement = 'void' AND cause IS NOT NULL AND cost <> 0",
+        "it was stopped, is to be billed for nothing then, and costs something",
+    ),
     Rule("running_is_unpriced", "outcome = 'running' AND cost IS NOT NULL", "it has a cost before it has ended"),
     Rule(
         "text_and_characters",
         "text IS NOT NULL AND characters IS NOT NULL AND text_clipped = 0 AND outcome = 'interrupted' "
-        "AND length(text) <> characters",
+        f"AND {_WITHOUT_NUL} AND length(text) <> characters",
         "the number of its characters is not that of its text",
     ),
     Rule(
@@ -189,7 +196,8 @@ TABLE_RULES: Final = (
     Rule(
         "pieces_with_gap",
         "SELECT g.uid, g.task_id FROM (SELECT uid, max(offset + length(piece)) AS upto, sum(length(piece)) AS kept, "
-        "min(offset) AS first FROM generation_text GROUP BY uid) p JOIN generation g ON g.uid = p.uid "
+        "min(offset) AS first FROM generation_text GROUP BY uid HAVING max(instr(CAST(piece AS BLOB), x'00')) = 0) p "
+        "JOIN generation g ON g.uid = p.uid "
         "WHERE p.first <> 0 OR p.upto <> p.kept",
         "a piece in the middle of its text is missing",
     ),

@@ -15,20 +15,29 @@ from typing import Final
 import aiosqlite
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record, TextPolicy
+from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
+from proxy.stores.disk_room import DiskRoom
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import open_file
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
-from proxy.stores.ledger_rows import clean, row_of
-from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_SERVED, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_rows import clean, counted_row, row_of
+from proxy.stores.ledger_statements import (
+    COUNTED,
+    DROP_PIECES,
+    PURGE_RECORDS,
+    PURGE_SERVED,
+    PURGE_TEXT,
+    SETTLED,
+    WIPE_TEXT,
+)
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
 from proxy.stores.outbox_sqlite import SqliteOutbox
-from proxy.stores.ports import Page, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.reports import Reports
 from proxy.stores.truths_sqlite import SqliteTruths
 from proxy.stores.usage import UsageQuery, UsageRow
@@ -71,6 +80,7 @@ class SqliteLedger:
         conversations_keep: float,
         async_keep: float,
         interrupted: list[tuple[str, str]],
+        reserve: int,
         max_pending: int,
         start_deadline: float,
         close_patience: float,
@@ -82,6 +92,7 @@ class SqliteLedger:
         self._text = text
         self._keep = keep
         self._text_keep = text_keep
+        self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
         self._writer = LedgerWriter(
             partial(_connect, path),
@@ -103,6 +114,7 @@ class SqliteLedger:
             sqlite3.Error: the write connection can't be opened.
         """
         await self._writer.start()
+        self._room.start()
 
     @property
     def pending(self) -> int:
@@ -111,8 +123,8 @@ class SqliteLedger:
 
     @property
     def healthy(self) -> bool:
-        """False after a START was late, until a write succeeds again; the writer tries by itself."""
-        return self._writer.healthy
+        """False after a START was late, until a write succeeds again (the writer tries by itself); or without room."""
+        return self._writer.healthy and self._room.is_enough
 
     @property
     def transactions(self) -> tuple[int, int]:
@@ -121,12 +133,18 @@ class SqliteLedger:
 
     def begin(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
+        if not self._room.is_enough:
+            raise LedgerUnavailableError("the ledger's disk has less room than ledger.reserve")
         return self._writer.begin(record.uid, row_of(record, None))
 
     def append(self, uid: str, text: str) -> None:
         """See `Ledger.append`. What comes while the disk is busy becomes one piece."""
         if self._text != "none":
             self._writer.append(uid, clean(text))
+
+    def note(self, uid: str, known: Known) -> None:
+        """See `Ledger.note`."""
+        self._writer.note(uid, known)
 
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
@@ -135,6 +153,16 @@ class SqliteLedger:
         durable = self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
         durable.add_done_callback(self.outbox.grown)
         return durable
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`."""
+        return await self._reads.unsettled(limit)
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """See `Ledger.settle`."""
+        settled = self._writer.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
+        settled.add_done_callback(self.outbox.grown)
+        return settled
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""
@@ -164,16 +192,20 @@ class SqliteLedger:
         wiped = self._writer.chore(WIPE_TEXT, uid)
         await asyncio.gather(dropped, wiped)
 
-    async def purge(self, now: float) -> tuple[int, int]:
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
-        texts = await self._purge(PURGE_TEXT, now - self._text_keep)
+        texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
+        if dry_run:
+            return await self._reads.ended_before(texts, records)
+        wiped = await self._purge(PURGE_TEXT, texts)
         held = [await self.outbox.position(consumer) for consumer in self.outbox.held]
         if held:  # a position only grows: an old one spares too much, never too little
-            return texts, await self._purge(PURGE_SERVED, now - self._keep, min(held))
-        return texts, await self._purge(PURGE_RECORDS, now - self._keep)
+            return wiped, await self._purge(PURGE_SERVED, records, min(held))
+        return wiped, await self._purge(PURGE_RECORDS, records)
 
     async def close(self) -> None:
         """See `Ledger.close`. Lets the next process in."""
+        self._room.stop()
         try:
             await self._writer.close()
         finally:
@@ -203,6 +235,7 @@ async def open_ledger(
     replica: str,
     conversations_keep: float = CONVERSATIONS_KEEP,
     async_keep: float = ASYNC_KEEP,
+    reserve: int = 0,
     max_pending: int = MAX_PENDING,
     start_deadline: float = START_DEADLINE,
     close_patience: float = CLOSE_PATIENCE,
@@ -218,6 +251,7 @@ async def open_ledger(
         replica: this process's name, for the lock file.
         conversations_keep: seconds after its last change that a thread stays, with its messages.
         async_keep: seconds after its end that a message without a thread stays.
+        reserve: bytes of the disk that must be free for a START to be taken.
         max_pending: how many writes may wait before `begin` refuses.
         start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
         close_patience: seconds `close` goes on trying while the disk refuses.
@@ -237,6 +271,7 @@ async def open_ledger(
         conversations_keep=conversations_keep,
         async_keep=async_keep,
         interrupted=interrupted,
+        reserve=reserve,
         max_pending=max_pending,
         start_deadline=start_deadline,
         close_patience=close_patience,

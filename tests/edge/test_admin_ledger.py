@@ -179,7 +179,9 @@ async def test_sums_over_several_groups(tmp_path: Path) -> None:
     """Groups are named, values that a record does not have are null, each currency has its own sum."""
     async with a_proxy(tmp_path) as (proxy, ledger):
         await settle(ledger, over("eur", started_at=time.time(), cost=Decimal(1), currency="EUR", tags={}))
-        await settle(ledger, over("none", started_at=time.time(), cost=None, outcome=Outcome.FAILED, tags={}))
+        await settle(
+            ledger, over("none", started_at=time.time(), cost=None, outcome=Outcome.FAILED, error_kind="reset", tags={})
+        )
         found = (await call(proxy, "GET", "usage", by="model,tag:team")).json()
         assert (found["by"], found["until"]) == (["model", "tag:team"], None)
         assert [(each["group"], each["generations"], each["cost"], each["cost_unknown"]) for each in found["data"]] == [

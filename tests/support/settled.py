@@ -3,8 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record
+from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.truths import Told
@@ -15,13 +15,16 @@ def over(uid: str = "u1", **facts: Any) -> Record:
     """An ended record with numbers and a cost; its upstream's id is made from the uid."""
     known: dict[str, Any] = {
         "outcome": Outcome.COMPLETED,
+        "phase": Phase.FINISHED,
         "ended_at": 1001.0,
         "upstream_id": f"up-{uid}",
         "model": "m",
         "prompt_tokens": 7,
         "completion_tokens": 5,
+        "usage_source": UsageSource.UPSTREAM,
         "cost": Decimal("0.25"),
         "currency": "USD",
+        "price": '{"input":"1"}',
     }
     return a_record(uid, **(known | facts))
 

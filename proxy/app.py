@@ -33,6 +33,7 @@ from proxy.engine.pricing import Pricing
 from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
+from proxy.stores.ledger_open import Left
 from proxy.stores.ledger_sqlite import open_ledger
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -100,7 +101,7 @@ class App:
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = socket.gethostname() if settings.replica == "auto" else settings.replica
-        left: list[tuple[str, str]] = []
+        left = Left([], unsettled=False)
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
             ledger = opened = await open_ledger(
@@ -114,14 +115,14 @@ class App:
                 async_keep=talk.async_keep,
                 reserve=kept.reserve,
             )
-            left = opened.interrupted
+            left = opened.left
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         self._counter = counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
-        metrics.interrupted(left)
-        self.interrupted = len(left)
+        metrics.interrupted(left.interrupted)
+        self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
@@ -146,8 +147,9 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
-        settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of)
-        self.tasks.start(settling, "settle what was left")
+        if left.unsettled:
+            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of)
+            self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
 

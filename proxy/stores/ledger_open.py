@@ -7,10 +7,11 @@ to do; a file that is not understood is never changed.
 import os
 import shlex
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -19,8 +20,9 @@ from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, interrupt_messages, interrupt_running
 from proxy.stores.ledger_schema import migrate
+from proxy.stores.ledger_statements import UNSETTLED
 from proxy.stores.lock_file import LockFile
-from proxy.stores.tables import APPLICATION_ID
+from proxy.stores.tables import APPLICATION_ID, generation
 
 _MAGIC: Final = b"SQLite format 3\0"
 _BUSY_TIMEOUT: Final = 5.0
@@ -28,11 +30,20 @@ _CHECKED_UP_TO: Final = 256 << 20
 """Bytes up to which each page is checked at the start; half a gigabyte takes about a second."""
 
 
-def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, list[tuple[str, str]]]:
-    """Lock the file, make or migrate its tables, and end what the last process left running.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the last process left.
 
-    Returns:
-        The lock, and route and upstream of each record that was still running and is `interrupted` now.
+    `interrupted`: route and upstream of each record that was still running and is `interrupted` now. `unsettled`:
+    whether any of these, or of those before, is still to be counted.
+    """
+
+    interrupted: list[tuple[str, str]]
+    unsettled: bool
+
+
+def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, Left]:
+    """Lock the file, make or migrate its tables, and end what the last process left running.
 
     Raises:
         LedgerOpenError: as the message says.
@@ -78,7 +89,7 @@ def _refuse_foreign_bytes(path: Path) -> None:
         )
 
 
-def _prepare(path: Path, *, text: TextPolicy, now: float) -> list[tuple[str, str]]:
+def _prepare(path: Path, *, text: TextPolicy, now: float) -> Left:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
@@ -97,8 +108,9 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> list[tuple[str, str
             interrupt_messages(connection, now=now)
             interrupt_items(connection)
             forget_deletions(connection)
+            unsettled = connection.execute(select(generation.c.uid).where(UNSETTLED).limit(1)).first() is not None
             connection.exec_driver_sql("COMMIT")
-            return interrupted
+            return Left(interrupted, unsettled)
     except DBAPIError as error:
         raise _refused_by_sqlite(path, error.orig) from error
     finally:

@@ -20,7 +20,7 @@ from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.disk_room import DiskRoom
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
-from proxy.stores.ledger_open import open_file
+from proxy.stores.ledger_open import Left, open_file
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean, counted_row, row_of
@@ -63,7 +63,7 @@ _PRAGMAS: Final = (
 )
 
 
-Opened = tuple[LockFile, list[tuple[str, str]]]
+Opened = tuple[LockFile, Left]
 
 
 class SqliteLedger:
@@ -79,15 +79,14 @@ class SqliteLedger:
         text_keep: float,
         conversations_keep: float,
         async_keep: float,
-        interrupted: list[tuple[str, str]],
+        left: Left,
         reserve: int,
         max_pending: int,
         start_deadline: float,
         close_patience: float,
     ) -> None:
         self.path = path
-        self.interrupted: Final = interrupted
-        """Route and upstream of each generation that ran when the last process died."""
+        self.left: Final = left
         self._lock = lock
         self._text = text
         self._keep = keep
@@ -261,7 +260,7 @@ async def open_ledger(
         LedgerLockedError: another process has it; `pid` says which.
     """
     path = path_of(url)
-    lock, interrupted = await _on_own_thread(partial(open_file, path, text=text, now=now, replica=replica))
+    lock, left = await _on_own_thread(partial(open_file, path, text=text, now=now, replica=replica))
     ledger = SqliteLedger(
         path,
         lock,
@@ -270,7 +269,7 @@ async def open_ledger(
         text_keep=text_keep,
         conversations_keep=conversations_keep,
         async_keep=async_keep,
-        interrupted=interrupted,
+        left=left,
         reserve=reserve,
         max_pending=max_pending,
         start_deadline=start_deadline,

@@ -1,4 +1,4 @@
-"""A slow conversation store, or a START that fails, shown with Dify: no message stays in progress or lacks text."""
+"""A slow conversation store, or a START that fails: no message stays in progress, lacks text, or is told too early."""
 
 import asyncio
 from pathlib import Path
@@ -10,24 +10,32 @@ from proxy.core.conversation import Message, MessageStatus
 from proxy.engine import translated
 from proxy.stores.conversations import Owner, Window
 from proxy.stores.ports import LedgerUnavailableError
-from support import dify
+from support import assistants, dify
 from support.chat import chat_events, text
 from support.client import RawClient
 from support.proxy import RunningProxy
 from support.scripts import SSE, hang
 from support.stops import settled
 from support.upstream import Conn
-from support.wait import PATIENCE
+from support.wait import PATIENCE, within
 
 OWNER = Owner("anonymous", "dify /v1")
 
 
-def held(patch: pytest.MonkeyPatch, proxy: RunningProxy, name: str, let_in: asyncio.Event) -> None:
-    """Let one method of the store begin when it may."""
+def held(
+    patch: pytest.MonkeyPatch,
+    proxy: RunningProxy,
+    name: str,
+    let_in: asyncio.Event,
+    called: asyncio.Event | None = None,
+) -> None:
+    """Let one method of the store begin when it may; `called` is set when it is asked to."""
     store = type(proxy.app.engine.conversations)
     real = getattr(store, name)
 
     async def later(self: Any, *args: Any, **values: Any) -> Any:
+        if called is not None:
+            called.set()
         await let_in.wait()
         return await real(self, *args, **values)
 
@@ -114,3 +122,37 @@ async def test_first_words_of_a_blocking_answer(tmp_path: Path, monkeypatch: pyt
                     await asyncio.sleep(0.05)
                     found = await in_store(proxy)
     assert [(each.status, each.text) for each in found] == [(MessageStatus.IN_PROGRESS, text(6))]
+
+
+async def test_a_run_that_ends_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Assistants run is told as completed only once its message is kept, also to whoever asked before its end."""
+    finish, asked, look_on, ending, write = (asyncio.Event() for _ in range(5))
+
+    async def script(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        await finish.wait()
+        for event in chat_events(3):
+            await conn.chunk(event)
+        await conn.end()
+
+    async with assistants.served(script, tmp_path) as (proxy, _):
+        thread_id = await assistants.a_thread(proxy, "Hello.")
+        run = await assistants.a_run(proxy, thread_id, await assistants.an_assistant(proxy))
+        path = f"/threads/{thread_id}/runs/{run['id']}"
+        held(monkeypatch, proxy, "find_item", look_on, asked)
+        held(monkeypatch, proxy, "end_message", write, ending)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(assistants.ask(proxy, "GET", path))
+            try:
+                await within(asked.wait(), "the run is looked for")
+                finish.set()
+                await within(ending.wait(), "its message is being kept")
+                look_on.set()
+                done, _ = await asyncio.wait({reading}, timeout=0.2)
+                assert not done
+            finally:
+                for event in (look_on, write):
+                    event.set()
+        assert reading.result()["status"] == "completed"
+        messages = (await assistants.ask(proxy, "GET", f"/threads/{thread_id}/messages"))["data"]
+        assert (messages[0]["role"], messages[0]["status"]) == ("assistant", "completed")

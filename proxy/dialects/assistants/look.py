@@ -24,7 +24,10 @@ async def active_run(thread_id: str, desk: Desk) -> LiveRun | None:
 
 def live_run(thread_id: str, run_id: str, desk: Desk) -> tuple[Run, LiveRun] | None:
     """A run in memory, if it is this one."""
-    run = desk.run(thread_id)
+    return _found_in(desk.run(thread_id), run_id)
+
+
+def _found_in(run: Run | None, run_id: str) -> tuple[Run, LiveRun] | None:
     live = live_of(run)
     return None if run is None or live is None or live.id != run_id else (run, live)
 
@@ -59,16 +62,22 @@ async def look(thread_id: str, run_id: str, desk: Desk) -> dict[str, Any]:
         Refusal: 404, there is none with this id in this thread.
     """
     found = live_run(thread_id, run_id, desk)
-    if found is not None and found[1].is_over:
-        await desk.settle_run(thread_id)
-        await have_written(found[0], desk)
     item = await desk.conversations.find_item(desk.owner(NAME), RUN_KIND, run_id)
     if item is None or item.thread_id != thread_id:
         raise not_found("run", run_id)
-    return shown(*found) if found is not None else died(item.body)
+    return await _as_it_is(found, item, desk)
 
 
-def look_at(item: Item, desk: Desk) -> dict[str, Any]:
-    """The same of a kept run that is listed."""
-    found = live_run(item.thread_id or "", item.id, desk)
-    return shown(*found) if found is not None else died(item.body)
+async def look_at(item: Item, live: Run | None, desk: Desk) -> dict[str, Any]:
+    """The same of a kept run that is listed; `live` is the thread's run in memory before the list was read."""
+    return await _as_it_is(_found_in(live, item.id), item, desk)
+
+
+async def _as_it_is(found: tuple[Run, LiveRun] | None, item: Item, desk: Desk) -> dict[str, Any]:
+    """What is in memory goes before what was kept a moment ago; if it has ended meanwhile, that is written first."""
+    if found is None:
+        return died(item.body)
+    if found[1].is_over:
+        await desk.settle_run(item.thread_id or "")
+        await have_written(found[0], desk)
+    return shown(*found)

@@ -21,8 +21,9 @@ async def list_all(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRe
     """`GET /threads/{id}/runs`."""
     page, owner = read_page(request.query), desk.owner(NAME)
     await threads.find(thread_id, desk)
+    live = desk.run(thread_id)
     found, more = await part(page, lambda window: desk.conversations.items(owner, RUN_KIND, thread_id, window))
-    return listed([look_at(item, desk) for item in found], more=more)
+    return listed([await look_at(item, live, desk) for item in found], more=more)
 
 
 async def read(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk) -> PlainReply:

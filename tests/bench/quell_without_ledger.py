@@ -1,4 +1,4 @@
-"""The proxy with the ledger that keeps nothing, a process of its own: what the ledger costs shows in the difference.
+"""The proxy that neither counts tokens nor keeps a ledger, a process of its own: what both cost is the difference.
 
 `python quell_without_ledger.py CONFIG`.
 """
@@ -12,11 +12,29 @@ from pathlib import Path
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import proxy.app
 from proxy.app import App
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import settle_memory
 from proxy.config_file.loader import load
+from proxy.core.record import UsageSource
+from proxy.engine.counting import Counter
 from proxy.stores.ledger_null import NullLedger
+
+
+class NotCounting(Counter):
+    """A counter to which every text and every prompt is nothing."""
+
+    async def warm(self, *_: object) -> None:
+        """Load nothing."""
+
+    async def count_each(self, *_: object) -> tuple[int, UsageSource]:
+        """Count nothing."""
+        return 0, UsageSource.ESTIMATE
+
+    async def count_prompt(self, *_: object) -> tuple[int | None, UsageSource]:
+        """The same."""
+        return 0, UsageSource.ESTIMATE
 
 
 async def _main(path: Path) -> None:
@@ -26,6 +44,7 @@ async def _main(path: Path) -> None:
     set_up_log(loaded.settings.observability.log)
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    proxy.app.Counter = NotCounting  # type: ignore[attr-defined]  # the composition root asks for no other one
     app = App(loaded.settings, None)
     await app.start(ledger=NullLedger())
     settle_memory()  # as `quell serve` does: only the ledger is to make a difference

@@ -19,7 +19,16 @@ import click
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import scene_cpu, scene_dialects, scene_first_byte, scene_memory, scene_resume, scene_safety, scene_stops
+from bench import (
+    scene_cpu,
+    scene_dialects,
+    scene_first_byte,
+    scene_memory,
+    scene_money,
+    scene_resume,
+    scene_safety,
+    scene_stops,
+)
 from bench.contestants import Arena
 from bench.scene import Bench
 from bench.table import Table
@@ -32,6 +41,7 @@ SCENES: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
     "stops": scene_stops.run,
     "memory": scene_memory.run,
     "safety": scene_safety.run,
+    "money": scene_money.run,
 }
 
 

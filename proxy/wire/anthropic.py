@@ -17,11 +17,12 @@ from proxy.wire.anthropic_fold import blocks_of, fold_event, fold_whole
 from proxy.wire.anthropic_shapes import PREFIX, error_type, event, message_start, stop_reason
 from proxy.wire.chunks import read_quickly
 from proxy.wire.openai_fold import DONE, usable_id
+from proxy.wire.usage_by_itself import UsageByItself
 
 _STATUS_OF: Final = {"upstream_idle_timeout": 504, "upstream_total_timeout": 504}
 
 
-class AnthropicMessages:
+class AnthropicMessages(UsageByItself):
     """Messages: blocks that open, grow and close, one after the other."""
 
     name: Final = "anthropic"
@@ -67,22 +68,6 @@ class AnthropicMessages:
     def error_frame(self, partial: Partial, message: str, type_: str, code: str) -> bytes:
         """See `Wire`."""
         return event("error", error={"type": error_type(_STATUS_OF.get(code, 502)), "message": message, "code": code})
-
-    def ask_for_usage(self, body: bytes, *, continuous: bool = False) -> bytes:
-        """See `Wire`. Usage always comes."""
-        return body
-
-    def is_extra_usage(self, data: bytes) -> bool:
-        """See `Wire`."""
-        return False
-
-    def without_extra_usage(self, block: bytes) -> bytes:
-        """See `Wire`."""
-        return block
-
-    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
-        """See `Wire`."""
-        return block
 
     def countable(self, body: bytes) -> bytes:
         """See `Wire`. The system prompt stands beside the messages here."""

@@ -16,12 +16,13 @@ from proxy.core.usage import Usage
 from proxy.wire.gemini_fold import fold_bare, fold_event, fold_whole, read
 from proxy.wire.gemini_shapes import error_object
 from proxy.wire.openai_fold import DONE, usable_id
+from proxy.wire.usage_by_itself import UsageByItself
 
 _FINISH_REASONS: Final = {"stop": "STOP", "cancelled": "OTHER"}
 _STATUS_OF: Final = {"upstream_idle_timeout": 504, "upstream_total_timeout": 504, "internal_error": 500}
 
 
-class Gemini:
+class Gemini(UsageByItself):
     """Answers: each event of a stream is one, with the next parts."""
 
     name: Final = "gemini"
@@ -75,10 +76,6 @@ class Gemini:
         """See `Wire`."""
         return _frame(error_object(_STATUS_OF.get(code, 502), message))
 
-    def ask_for_usage(self, body: bytes, *, continuous: bool = False) -> bytes:
-        """See `Wire`. Usage always comes."""
-        return body
-
     def countable(self, body: bytes) -> bytes:
         """See `Wire`. Contents are messages here, and the system prompt stands beside them."""
         request = read(body) or {}
@@ -91,18 +88,6 @@ class Gemini:
             if isinstance(each, dict)
         ]
         return json.dumps({"messages": messages}).encode()
-
-    def is_extra_usage(self, data: bytes) -> bool:
-        """See `Wire`."""
-        return False
-
-    def without_extra_usage(self, block: bytes) -> bytes:
-        """See `Wire`."""
-        return block
-
-    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
-        """See `Wire`."""
-        return block
 
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""

@@ -5,9 +5,10 @@
 from proxy.core import sse
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
+from proxy.wire.usage_by_itself import UsageByItself
 
 
-class Opaque:
+class Opaque(UsageByItself):
     """Bytes are passed and counted elsewhere; an answer is whole when its HTTP body ended properly."""
 
     name = "opaque"
@@ -38,25 +39,9 @@ class Opaque:
         """See `Wire`."""
         return sse.comment(f"error {code}: {message}")
 
-    def ask_for_usage(self, body: bytes, *, continuous: bool = False) -> bytes:
-        """See `Wire`."""
-        return body
-
     def countable(self, body: bytes) -> bytes:
         """See `Wire`."""
         return body
-
-    def is_extra_usage(self, data: bytes) -> bool:
-        """See `Wire`."""
-        return False
-
-    def without_extra_usage(self, block: bytes) -> bytes:
-        """See `Wire`."""
-        return block
-
-    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
-        """See `Wire`."""
-        return block
 
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""

@@ -17,9 +17,10 @@ from proxy.wire.openai_fold import DONE, usable_id
 from proxy.wire.responses_fold import fold_event, fold_whole
 from proxy.wire.responses_outline import outline_of
 from proxy.wire.responses_shapes import CANCELLED, STREAM_ERROR, response_object
+from proxy.wire.usage_by_itself import UsageByItself
 
 
-class OpenAIResponses:
+class OpenAIResponses(UsageByItself):
     """Responses: items that grow, and an event of its own for every step."""
 
     name: Final = "openai_responses"
@@ -72,25 +73,9 @@ class OpenAIResponses:
         number = outline_of(partial).next_number
         return _frame(STREAM_ERROR, number, code=code, message=message, param=None)
 
-    def ask_for_usage(self, body: bytes, *, continuous: bool = False) -> bytes:
-        """See `Wire`."""
-        return body
-
     def countable(self, body: bytes) -> bytes:
         """See `Wire`."""
         return body
-
-    def is_extra_usage(self, data: bytes) -> bool:
-        """See `Wire`."""
-        return False
-
-    def without_extra_usage(self, block: bytes) -> bytes:
-        """See `Wire`."""
-        return block
-
-    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
-        """See `Wire`."""
-        return block
 
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""

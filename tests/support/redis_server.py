@@ -1,0 +1,117 @@
+"""A real Redis (or Valkey) in tests: a server of its own on a free port, which can be restarted, stopped and continued.
+
+async with redis_server(tmp_path) as redis:
+    ... redis.url, redis.port, redis.command("FLUSHALL"), redis.pause(), redis.resume(), await redis.restart()
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from support.wait import eventually
+
+PROGRAMS: Final = ("valkey-server", "redis-server")
+MISSING: Final = "neither valkey-server nor redis-server is installed (Debian: apt-get install redis-server)"
+
+
+def server_program() -> str:
+    """Where the server is. Without one the test is skipped, and says why; in CI, which installs it, it fails."""
+    for name in PROGRAMS:
+        if (found := shutil.which(name)) is not None:
+            return found
+    if os.environ.get("CI"):
+        pytest.fail(MISSING)
+    pytest.skip(MISSING)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A running server, which keeps nothing on disk."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+        self._program, self._folder, self._options = server_program(), folder, options
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address, as `bus.url` takes it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self, *words: Any) -> Any:
+        """Do something at the server, on a connection of its own; gives what it says."""
+        with Redis(port=self.port, socket_timeout=5) as client:
+            return client.execute_command(*words)
+
+    def keys(self) -> list[bytes]:
+        """The names of all keys."""
+        found: list[bytes] = self.command("KEYS", "*")
+        return sorted(found)
+
+    async def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        with (self._folder / f"redis-{self.port}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--dir", str(self._folder), *self._options], stdout=log, stderr=subprocess.STDOUT
+            )
+        await eventually(self._answers, what="the Redis server answers")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.command("PING"))
+        except RedisError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def restart(self) -> None:
+        """Kill it and start it again, empty."""
+        self.kill()
+        await self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+@asynccontextmanager
+async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
+    """Start a server, and kill it at the end. `options` go to its command line."""
+    server = RedisServer(folder, options)
+    try:
+        await server.start()
+        yield server
+    finally:
+        server.kill()
+        await asyncio.sleep(0)

@@ -45,9 +45,9 @@ def free_port() -> int:
 class RedisServer:
     """A running server, which keeps nothing on disk."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = (), port: int = 0) -> None:
         self._program, self._folder, self._options = server_program(), folder, options
-        self.port = free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,7 +60,7 @@ class RedisServer:
         with Redis(port=self.port, socket_timeout=5) as client:
             return client.execute_command(*words)
 
-    def keys(self) -> list[bytes]:
+    def names(self) -> list[bytes]:
         """The names of all keys."""
         found: list[bytes] = self.command("KEYS", "*")
         return sorted(found)
@@ -69,7 +69,7 @@ class RedisServer:
         """Start it, and wait until it answers."""
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         with (self._folder / f"redis-{self.port}.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it starts at once
                 [*command, "--dir", str(self._folder), *self._options], stdout=log, stderr=subprocess.STDOUT
             )
         await eventually(self._answers, what="the Redis server answers")
@@ -106,12 +106,54 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
-    """Start a server, and kill it at the end. `options` go to its command line."""
-    server = RedisServer(folder, options)
+async def redis_server(folder: Path, *options: str, port: int = 0) -> AsyncIterator[RedisServer]:
+    """Start a server, and kill it at the end. `options` go to its command line; `port` 0 is a free one."""
+    server = RedisServer(folder, options, port)
     try:
         await server.start()
         yield server
     finally:
         server.kill()
         await asyncio.sleep(0)
+
+
+class RedisCluster:
+    """Three servers that share the slots."""
+
+    def __init__(self, servers: list[RedisServer]) -> None:
+        self.servers = servers
+
+    @property
+    def url(self) -> str:
+        """Its address, as `bus.url` takes it."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+
+SLOTS: Final = 16384
+
+
+@asynccontextmanager
+async def redis_cluster(folder: Path, size: int = 3) -> AsyncIterator[RedisCluster]:
+    """Start the servers, join them, and wait until every slot is served; kill them at the end."""
+    servers: list[RedisServer] = []
+    try:
+        for index in range(size):
+            own = folder / f"node-{index}"
+            own.mkdir()
+            bus_port = str(free_port())
+            servers.append(RedisServer(own, ("--cluster-enabled", "yes", "--cluster-port", bus_port)))
+            await servers[-1].start()
+            servers[0].command("CLUSTER", "MEET", "127.0.0.1", str(servers[-1].port), bus_port)
+            first, last = index * SLOTS // size, (index + 1) * SLOTS // size - 1
+            servers[-1].command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        await eventually(
+            lambda: (
+                all(b"cluster_state:ok" in server.command("CLUSTER", "INFO") for server in servers)
+                and all(server.command("CLUSTER", "NODES").count(b" connected ") == size for server in servers)
+            ),
+            what="the Cluster is whole",
+        )
+        yield RedisCluster(servers)
+    finally:
+        for server in servers:
+            server.kill()

@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types floors format bench bench-readme lock clean system-packages
+.PHONY: help setup run test check lint types floors format bench bench-readme torture lock clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -48,9 +48,12 @@ bench: $(DEV_READY) system-packages ## the benchmarks: Quell beside nginx and a 
 bench-readme: bench ## the benchmarks, and their table into README.md
 	sed -i -e '/^<!-- bench -->$$/,/^<!-- \/bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .quell/bench.md' README.md
 
+torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams and 400 power cuts (half an hour); ARGS="--minutes 10"
+	$(BIN)/python tests/torture/run.py $(ARGS)
+
 lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) pyproject.toml --extra tokens -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -12,6 +12,9 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
+from proxy.core.encodings import AUTO, EncodingSetting, each_encoding
+from proxy.core.generation import Priced
+from proxy.core.record import Record
 from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings, not_built_yet
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
@@ -24,8 +27,10 @@ from proxy.engine.budgets import Prepared
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
+from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
 from proxy.engine.pricing import Pricing
+from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ledger_sqlite import open_ledger
@@ -37,6 +42,10 @@ Reload = Callable[[], Settings]
 
 SETTLE_SECONDS = 10.0
 """How long the last records may wait for a disk that does not answer, before the ledger is closed without them."""
+
+SINK_SECONDS = 2.0
+"""How long the last records may wait for a sink that takes them. What it was not served it is served after the next
+start."""
 
 GOODBYE_SECONDS = 2.0
 """How long readers that lag may go on reading after everything has ended; aiohttp takes this time twice."""
@@ -59,14 +68,17 @@ class App:
         self._reread = reread
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
+        self._reloading = asyncio.Lock()
         self._draining = False
         self._warm = False
         self.port = 0
         self.admin_port = 0
         self.interrupted = 0
         """How many generations ran when the last process died."""
+        self._counter: Counter
         self.engine: Engine
         self.gateway: Gateway
+        self.sink: Sink
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -100,17 +112,19 @@ class App:
                 replica=replica,
                 conversations_keep=talk.keep,
                 async_keep=talk.async_keep,
+                reserve=kept.reserve,
             )
             left = opened.interrupted
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
-        counter = Counter()
+        self._counter = counter = Counter()
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         metrics.interrupted(left)
         self.interrupted = len(left)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
+        self.sink = Sink(ledger.outbox, metrics, settings.sink)
         try:
             budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
@@ -120,9 +134,11 @@ class App:
         engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
         self._stack.push_async_callback(self.tasks.cancel)
-        warming = self.tasks.start(counter.warm(), "warm the tokenizer")
+        warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
+        self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
+        await engine.learn()
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")
         token = admin_token(settings)
@@ -130,6 +146,8 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
+        settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of)
+        self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
 
@@ -177,6 +195,15 @@ class App:
         except LedgerUnavailableError as error:
             raise ReloadError([f"budgets: what was used of them so far is not known: {error}"]) from error
 
+    def _encoding_of(self, upstream: str) -> EncodingSetting:
+        found = self.gateway.runtime.settings.upstreams.get(upstream)
+        return AUTO if found is None else found.encoding
+
+    def _price_of(self, record: Record) -> Priced:
+        runtime = self.gateway.runtime
+        found = runtime.settings.upstreams.get(record.upstream)
+        return runtime.pricing.price_left(record, "" if found is None else found.base_url)
+
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():
             await upstream.close()
@@ -195,11 +222,16 @@ class App:
         Raises:
             ReloadError: there is something wrong with the new settings, the old ones stay.
         """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> list[str]:
         metrics = self.engine.metrics
-        old = self.gateway.runtime
         try:
-            settings = self._read_again()
+            settings = await asyncio.to_thread(self._read_again)  # a new vocabulary takes its time
+            await self._counter.warm(_encodings(settings))
             budgets = await self._budgets(settings)
+            old = self.gateway.runtime
             self.gateway.runtime = await self._runtime(settings, old.upstreams)
         except ReloadError as error:
             metrics.reload_success.set(0)
@@ -209,6 +241,7 @@ class App:
         kept = set(self.gateway.runtime.upstreams.values())
         for upstream in set(old.upstreams.values()) - kept:
             self.tasks.start(self._retire(upstream), f"retire {upstream.name}")
+        self.sink.configure(settings.sink)
         metrics.reload_success.set(1)
         waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != getattr(self._settings, key)]
         log.info("config.reloaded", needs_restart=waiting)
@@ -247,6 +280,9 @@ class App:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.engine.settle_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SINK_SECONDS):
+                await self.sink.caught_up()
         await self._stack.aclose()
         return stopped
 
@@ -281,6 +317,12 @@ async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
 def _check_built(settings: Settings) -> None:
     if missing := not_built_yet(settings):
         raise StartError("\n".join(missing))
+
+
+def _encodings(settings: Settings) -> list[str]:
+    """The vocabularies that the settings name, to be loaded before they are needed."""
+    named = [each for upstream in settings.upstreams.values() for each in each_encoding(upstream.encoding)]
+    return [each for each in named if each != AUTO]
 
 
 def _upstream(name: str, settings: UpstreamSettings, old: Upstream | None) -> Upstream:

@@ -63,7 +63,7 @@ def asked(lock: str) -> list[str]:
     extras = project["optional-dependencies"]
     made_from: dict[str, list[str]] = {
         "build": PROJECT["build-system"]["requires"],
-        "run": project["dependencies"] + extras["tokens"],
+        "run": project["dependencies"] + extras["tokens"] + extras["vocabularies"],
         "dev": project["dependencies"] + extras["dev"],
     }
     return made_from[lock]

@@ -8,8 +8,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from enum import IntEnum
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -114,6 +115,16 @@ class AdminClient:
                 return
             asked["cursor"] = page["next_cursor"]
 
+    def lines(self, path: str, query: Mapping[str, str]) -> tuple[Message, bytes]:
+        """Headers and body of a GET below `/api` that is answered with a JSON object a line; otherwise as `get`."""
+        status, headers, body = self._exchange("GET", f"/api{path}?{urlencode(query)}", None, self.headers())
+        if status == _OK and headers.get_content_type() == "application/x-ndjson":
+            return headers, body
+        try:
+            raise self._refused(status, json.loads(body))
+        except ValueError as error:
+            raise self._other() from error
+
     def probe(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a path that needs no token.
 
@@ -154,17 +165,28 @@ class AdminClient:
         raise self._refused(status, answer)
 
     def _call(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, Any]:
+        status, _, body = self._exchange(method, target, data, headers)
+        try:
+            return status, json.loads(body)
+        except ValueError as error:
+            raise self._other() from error
+
+    def _exchange(
+        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Message, bytes]:
         made = HTTPSConnection if self._is_tls else HTTPConnection
         connection = made(self._host, self._port, timeout=PATIENCE)
         try:
             connection.request(method, self._prefix + target, body=data, headers=dict(headers))
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
+            return response.status, response.headers, response.read()
         except TimeoutError as error:
             raise CommandError(f"the proxy at {self.url} did not answer within {PATIENCE:.0f} s") from error
         except OSError as error:
             raise self._unreachable(error) from error
-        except (HTTPException, ValueError) as error:
+        except IncompleteRead as error:
+            raise CommandError(f"the proxy at {self.url} broke off its answer; does it still run?") from error
+        except HTTPException as error:
             raise self._other() from error
         finally:
             connection.close()

@@ -35,7 +35,12 @@ class AdminConfig:
 
     listen: Address
     token: str | None
-    ledger_url: str
+    ledger: LedgerSettings
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is."""
+        return self.ledger.url
 
 
 def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
@@ -64,7 +69,7 @@ def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
     if problems or admin is None or ledger is None:
         raise AdminConfigError("\n".join(render(problems)))
     token = None if admin.token is None else admin.token.get_secret_value()
-    return AdminConfig(admin.listen, token, ledger.url)
+    return AdminConfig(admin.listen, token, ledger)
 
 
 def _validated(model: type[T], sections: dict[str, object], name: str, findings: Findings) -> T | None:

@@ -123,7 +123,16 @@ def sentence(receipt: dict[str, Any]) -> str:
         return f"stopping {task_id} · the upstream's close is not confirmed yet"
     took = receipt["upstream_closed_ms"]
     speed = f" in {took:.1f} ms" if took is not None else ""
-    return f"stopped {task_id}{speed} · {kept} kept · upstream closed"
+    return f"stopped {task_id}{speed} · {kept} kept{_saved(receipt)} · upstream closed"
+
+
+def _saved(receipt: dict[str, Any]) -> str:
+    """What the stop saved, where that can be said; an older proxy says nothing of it."""
+    saved = receipt.get("saved_tokens", {})
+    if (typical := saved.get("typical")) is not None:
+        return f" · about {typical} not made"
+    most = saved.get("most")
+    return "" if most is None else f" · at most {most} not made"
 
 
 def _unconfirmed(answer: dict[str, Any]) -> str:

@@ -1,33 +1,94 @@
 """`quell usage`: what was used, from the ledger."""
 
-from typing import get_args
+from typing import Any, Final
 
 import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.durations import DURATION
 from proxy.cli.output import show_csv, show_json, show_table
-from proxy.stores.ports import UsageGroup
+from proxy.cli.span_options import MOMENT, TAG
+from proxy.core.lifecycle import Outcome
 
-COLUMNS = ("generations", "prompt_tokens", "completion_tokens", "total_tokens", "unknown")
-GROUPS: tuple[UsageGroup, ...] = get_args(UsageGroup)
+COUNTS: Final = (
+    *("generations", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"),
+    "unknown",
+)
+SAVED: Final = ("saved_typical", "saved_most", "late_tokens")
+SHORT: Final = {
+    "prompt_tokens": "PROMPT",
+    "completion_tokens": "COMPLETION",
+    "total_tokens": "TOTAL",
+    "cached_tokens": "CACHED",
+    "reasoning_tokens": "REASONING",
+    "cost_unknown": "NO COST",
+    "saved_typical": "SAVED",
+    "late_tokens": "LATE",
+}
+"""The heads of the table; the other ones are the columns' names."""
 
 
 @click.command()
-@click.option("--since", type=DURATION, default="7d", show_default=True, help="How far back, such as 24h or 30d.")
-@click.option("--by", type=click.Choice(GROUPS), default="model", show_default=True, help="What to sum over.")
+@click.option("--since", type=MOMENT, default="7d", show_default=True, help="24h, 7d, 2026-11-01, 2026-11-01T12:30Z.")
+@click.option("--until", type=MOMENT, help="The same; what started then or later is left out.")
+@click.option(
+    "--by",
+    multiple=True,
+    default=("model",),
+    show_default=True,
+    help="What to sum over: model, key, user, route, day, outcome, tag:NAME; several with commas.",
+)
+@click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
+@click.option("--user", help="Only this end user's.")
+@click.option("--model", help="Only with this model.")
+@click.option("--route", help="Only on this route, such as /v1.")
+@click.option("--tag", type=TAG, help="Only with this tag, such as team=search.")
+@click.option("--outcome", type=click.Choice(list(Outcome)), help="Only what ended like this.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")
 @talks_to_proxy
-def usage(client: AdminClient, *, since: str, by: str, output: str) -> None:
-    """Sum up tokens. `unknown` counts the generations of which no token count is known."""
-    found = client.get("/usage", {"since": since, "by": by})
+def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: str | None) -> None:
+    """Sum up tokens and cost of the generations that started in a span.
+
+    UNKNOWN counts those of which no token count is known, NO COST those without a cost: they are in no sum. SAVED is
+    what stops kept from being made, against a typical answer and at most; LATE is what upstreams made behind a stop.
+    Neither is billed.
+    """
+    query = {name: value for name, value in filters.items() if value is not None}
+    found = client.get("/usage", {**query, "by": ",".join(by)})
     if output == "json":
         show_json(found)
         return
-    rows = [(each["group"], *(each[name] for name in COLUMNS)) for each in found["data"]]
+    groups, data = found["by"], found["data"]
+    currencies = sorted({currency for row in data for currency in row["cost"]})
+    rows = [_row(groups, currencies, row) for row in data]
     if output == "csv":
-        show_csv((by, *COLUMNS), rows)
+        costs = [f"cost_{currency}" for currency in currencies]
+        show_csv((*groups, *COUNTS, *costs, "cost_unknown", *SAVED), rows)
     else:
-        heads = (by, *COLUMNS)
-        show_table([head.upper().replace("_", " ") for head in heads], [(row[0] or None, *row[1:]) for row in rows])
+        heads = (*groups, *COUNTS, *(f"cost {currency}" for currency in currencies), "cost_unknown")
+        show_table(
+            [*(_head(head) for head in heads), "SAVED", "LATE"], [(*row[: -len(SAVED)], *_saved(row)) for row in rows]
+        )
+
+
+def _row(groups: list[str], currencies: list[str], row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        *(row["group"][name] for name in groups),
+        *(row[name] for name in COUNTS),
+        *(row["cost"].get(currency) for currency in currencies),
+        row["cost_unknown"],
+        *(row[name] for name in SAVED),
+    )
+
+
+def _head(name: str) -> str:
+    return SHORT.get(name, name.upper().replace("_", " "))
+
+
+def _saved(row: tuple[Any, ...]) -> tuple[Any, Any]:
+    """What was saved as a range, and what came late."""
+    typical, most, late = row[-len(SAVED) :]
+    if most is None and typical is None:
+        return None, late
+    low, high = (f"{count:,}" if count is not None else "?" for count in (typical, most))
+    return f"{low} to {high}", late

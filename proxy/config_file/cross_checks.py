@@ -12,7 +12,8 @@ from proxy.config_file.claims import find_claims
 from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
-from proxy.core.settings import Address, RouteSettings, Settings
+from proxy.core.lifecycle import OnDisconnect
+from proxy.core.settings import Address, RouteSettings, Settings, UpstreamSettings
 from proxy.core.settings_urls import check_route_path
 from proxy.core.templates import VARIABLE, variables
 
@@ -70,9 +71,8 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
     used = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         loc: Loc = ("upstreams", name)
-        if upstream.on_stop == "close" and upstream.bills_after_close == "yes":
-            message = "yes, with on_stop: close: a stop saves nothing here; on_stop: drain reads on for the usage"
-            findings.warn((*loc, "bills_after_close"), message)
+        for key, message in _stop_warnings(upstream):
+            findings.warn((*loc, key), message)
         for call in (call for call in _CALLS if upstream.base_url.endswith(call)):
             message = f"request paths are added at its end, {call} too: cut {call} off, so that it ends like …/v1"
             findings.warn((*loc, "base_url"), message)
@@ -87,7 +87,32 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
             findings.warn(("routes", index, key), message)
 
 
+def _stop_warnings(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
+    if upstream.on_stop == "close" and upstream.bills_after_close == "yes":
+        message = "yes, with on_stop: close: a stop saves nothing here; on_stop: drain reads on for the usage"
+        yield "bills_after_close", message
+    if upstream.on_stop == "drain" and upstream.bills_after_close == "no":
+        yield "on_stop", "drain reads on, and pays, for nothing: the bill ends with the connection; on_stop: close"
+    if upstream.on_stop == "drain" and upstream.usage == "none":
+        yield "usage", "none, with on_stop: drain: what is read on for, the usage, is not asked for; usage: final"
+
+
+def _settlement_warnings(upstream: UpstreamSettings, route: RouteSettings) -> Iterator[tuple[str, str]]:
+    """Routes on which a stop saves less than their upstream allows, or bills what nobody counts."""
+    if route.settlement == "drained" and upstream.on_stop != "drain":
+        message = f"drained needs an upstream with on_stop: drain; {route.upstream} has {upstream.on_stop}, so that "
+        yield "settlement", message + "nobody knows what it made behind a stop, and what was produced is billed"
+    if upstream.bills_after_close == "no" and route.on_disconnect is OnDisconnect.FINISH:
+        yield "on_disconnect", "finish: a client that leaves saves nothing, although the bill would end with it"
+    if upstream.bills_after_close == "no" and route.blocking == "pass" and not _PASSED_ON.isdisjoint(route.dialects):
+        message = (
+            "pass: many servers finish a non-streaming call that was closed, and bill it; blocking: stream stops it"
+        )
+        yield "blocking", message
+
+
 def _route_warnings(settings: Settings, route: RouteSettings) -> Iterator[tuple[str, str]]:
+    yield from _settlement_warnings(settings.upstreams[route.upstream], route)
     has_key = settings.upstreams[route.upstream].api_key is not None
     if has_key and settings.keys and not route.only and not _PASSED_ON.isdisjoint(route.dialects):
         message = (

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from proxy.config_file.problems import Loc
+from proxy.config_file.problems import Loc, nearest
 from proxy.config_file.values import Findings
+from proxy.config_file.vocabulary import VocabularyError, read_vocabulary
+from proxy.core.encodings import BUILT_IN, check_encoding, is_file
 
 LARGEST_SECRET = 64 * 1024
 _WIDER_THAN_0640 = 0o137
@@ -47,10 +49,40 @@ def resolve_plain_files(raw: Any, folder: Path, findings: Findings) -> list[Path
             upstream["ca_file"] = str(path)
             if read_beginning(path, (*loc, "ca_file"), findings) is not None:
                 needed.append(path)
+        needed += _resolve_vocabularies(upstream, loc, folder, findings)
     prices = raw.get("prices") if isinstance(raw, dict) else None
     if isinstance(prices, dict) and isinstance(prices.get("file"), str):
         prices["file"] = str(folder / prices["file"])
     return needed
+
+
+def _resolve_vocabularies(upstream: dict[str, Any], loc: Loc, folder: Path, findings: Findings) -> Iterator[Path]:
+    """Every encoding of an upstream that is a file; each must be a vocabulary, and each other one a known name."""
+    value = upstream.get("encoding")
+    table, place = (value, (*loc, "encoding")) if isinstance(value, dict) else (upstream, loc)
+    for key in list(value) if isinstance(value, dict) else ["encoding"]:
+        encoding = table.get(key)
+        if not isinstance(encoding, str):
+            continue
+        if not is_file(encoding):
+            _check_name(encoding, (*place, key), findings)
+            continue
+        path = folder / encoding
+        table[key] = str(path)
+        try:
+            read_vocabulary(path)
+        except VocabularyError as error:
+            findings.error((*place, key), f"{path}: {error}")
+        else:
+            yield path
+
+
+def _check_name(encoding: str, loc: Loc, findings: Findings) -> None:
+    try:
+        check_encoding(encoding)
+    except ValueError as error:
+        near = nearest(encoding, BUILT_IN) if encoding else None
+        findings.error(loc, f"{error} (did you mean '{near}'?)" if near else str(error))
 
 
 def _secrets(raw: Any) -> Iterator[tuple[Loc, dict[str, Any], str]]:
@@ -59,7 +91,7 @@ def _secrets(raw: Any) -> Iterator[tuple[Loc, dict[str, Any], str]]:
         yield loc, upstream, "api_key"
     if not isinstance(raw, dict):
         return
-    for name, twin in (("admin", "token"), ("bus", "secret")):
+    for name, twin in (("admin", "token"), ("bus", "secret"), ("sink", "token")):
         if isinstance(raw.get(name), dict):
             yield (name,), raw[name], twin
     keys = raw.get("keys")

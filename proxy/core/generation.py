@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from proxy.core.lifecycle import ASKED_FOR, OUTCOME_OF, PHASE_AFTER, Cause, Outcome, Phase
 from proxy.core.partial import Partial
-from proxy.core.record import Record, Settlement, TextPolicy, UsageSource
+from proxy.core.record import Known, Record, Settlement, TextPolicy, UsageSource
 from proxy.core.usage import Usage
 
 REFUSED = 400
 SERVER_ERROR = 500
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Counted:
     usage: Usage = field(default_factory=Usage)
     source: UsageSource = UsageSource.NONE
     encoding: str | None = None
+    """What they were counted with, where we counted any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Generation:
         "partial",
         "phase",
         "priced",
+        "reads_on",
         "spared",
         "status",
         "stop",
@@ -122,6 +125,8 @@ class Generation:
         self.counted = Counted()
         self.priced = Priced()
         self.spared = Spared()
+        self.reads_on = False
+        """Whether the upstream still works, although a stop has released the client: what is read is only counted."""
 
     def advance(self, phase: Phase) -> None:
         """Go on to `phase` where the table allows it; otherwise nothing happens (the end stays the end)."""
@@ -182,13 +187,33 @@ class Generation:
         self._settled = record
         self.partial = Partial()
 
+    def known(self, handed: int) -> Known:
+        """What is known while it runs; `handed` characters of its text are in the ledger."""
+        partial, usage = self.partial, self.partial.usage or NO_USAGE
+        beyond = self.text == "none" or partial.counted_characters != handed
+        source = UsageSource.UPSTREAM if partial.usage_is_final else UsageSource.UPSTREAM_RUNNING
+        return Known(
+            phase=self.phase,
+            upstream_id=partial.upstream_id,
+            upstream_model=partial.upstream_model,
+            first_token_at=None if self.first_token is None else self._wall(self.first_token),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=source if usage.is_known else UsageSource.NONE,
+            characters=partial.counted_characters if beyond else None,
+            text_clipped=partial.clipped,
+        )
+
     def record(self, now: float) -> Record:
-        """The record as of `now`; final once the outcome is written."""
+        """The record as of `now`; final once the outcome is written. It runs as long as its upstream is read on."""
         if self._settled is not None:
             return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
         stop = self.stop if self.was_stopped or self.outcome is Outcome.RUNNING else None
         ended = self.ended
+        is_open = self.reads_on and self.was_stopped
         elapsed = (now if ended is None else ended) - facts.started
         return Record(
             uid=facts.uid,
@@ -207,8 +232,8 @@ class Generation:
             upstream_id=partial.upstream_id,
             upstream_model=partial.upstream_model,
             first_token_at=None if self.first_token is None else self._wall(self.first_token),
-            ended_at=None if ended is None else self._wall(ended),
-            outcome=self.outcome,
+            ended_at=None if ended is None or is_open else self._wall(ended),
+            outcome=Outcome.RUNNING if is_open else self.outcome,
             cause=stop.cause if stop else None,
             cancelled_by=stop.by if stop else None,
             reason=stop.reason if stop else None,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
+from proxy.core.choices import Choice, Place, ToolCall
 from proxy.core.kept_text import Text
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, together
 
 MAX_TEXT = 1 << 20
 """Characters of text kept by default."""
@@ -15,28 +15,6 @@ MAX_TOOL_CALLS = 512
 """Tool calls kept of one answer, far above what any model asks for in one turn."""
 
 _MAX_NAME = 256
-
-Place: TypeAlias = tuple[int, str, int]
-"""Where in an answer a text stands: its choice, what it is there, and which tool call it belongs to."""
-
-
-@dataclass(slots=True)
-class ToolCall:
-    """One tool call as far as it came."""
-
-    id: str = ""
-    name: Text = field(default_factory=Text)
-    arguments: Text = field(default_factory=Text)
-
-
-@dataclass(slots=True)
-class Choice:
-    """One of the answers of a generation; most have only content."""
-
-    content: Text = field(default_factory=Text)
-    reasoning: Text | None = None
-    refusal: Text | None = None
-    tool_calls: dict[int, ToolCall] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +39,10 @@ class Partial:
     choices: dict[int, Choice] = field(default_factory=dict)
     finish_reasons: dict[int, str] = field(default_factory=dict)
     """By choice; when an upstream sends two, the last one stands, as in its SDKs."""
-    usage: Usage | None = None
     usage_is_final: bool = False
     """False for a running total that came before the end."""
+    usage_runs: bool = False
+    """Whether running totals came, in chunks with choices."""
     usage_chunk: bool = False
     """Whether the extra chunk with usage and no choices came."""
     upstream_id: str | None = None
@@ -93,6 +72,10 @@ class Partial:
     """Unicode code points of content, of all choices, kept or not."""
     counted_characters: int = 0
     """The same of everything that counts as completion tokens: content, reasoning, refusals, tool calls."""
+    _total: Usage | None = None
+    _running: dict[int, Usage] | None = None
+    _usage_at: int = 0
+    """`counted_characters` when the upstream counted last."""
     _kept: int = 0
     _tool_calls: int = 0
 
@@ -147,10 +130,55 @@ class Partial:
         if self._choice(choice):
             self.finish_reasons[choice] = safe_text(reason[:_MAX_NAME])
 
-    def note_usage(self, usage: Usage, *, final: bool) -> None:
-        """Take the upstream's counts; of two the larger stands."""
-        self.usage = usage if self.usage is None else self.usage.larger(usage)
+    def note_usage(self, usage: Usage, *, final: bool, choice: int | None = None) -> None:
+        """Take the upstream's counts; of two of a kind the larger stands, and a total goes before running ones.
+
+        Args:
+            usage: what it counted.
+            final: whether that is all, as far as it knows.
+            choice: whose running total it is, where it came in a chunk of one choice: they add up.
+        """
+        if choice is None:
+            self._total = usage.larger(self._total)
+        else:
+            self._running = self._running or {}
+            self._running[choice] = usage.larger(self._running.get(choice))
         self.usage_is_final = self.usage_is_final or final
+        self.usage_runs = self.usage_runs or not final
+        self._usage_at = self.counted_characters
+
+    @property
+    def usage(self) -> Usage | None:
+        """The upstream's counts so far, running totals or the last ones; None: it sent none."""
+        running = together((self._running or {}).values())
+        if self._total is None:
+            return running
+        several = self._running is not None and len(self._running) > 1  # a server may mean the total by each of these
+        return self._total.filled(running) if several else self._total.larger(running)
+
+    @property
+    def outgrew_usage(self) -> bool:
+        """Whether more came behind the upstream's last running total, so that it is too small."""
+        return not self.usage_is_final and self.counted_characters > self._usage_at
+
+    def counting_on(self) -> "Partial":
+        """A partial that goes on with this answer from here, and keeps no text: what comes is only counted."""
+        further = Partial(
+            max_text=0,
+            finish_reasons=dict(self.finish_reasons),
+            usage_is_final=self.usage_is_final,
+            upstream_id=self.upstream_id,
+            upstream_model=self.upstream_model,
+            created=self.created,
+            at_start=self.at_start,
+            counted_characters=self.counted_characters,
+            _total=self._total,
+            _running=None if self._running is None else dict(self._running),
+            _usage_at=self._usage_at,
+        )
+        for choice in self.choices:
+            further.see(choice)
+        return further
 
     def all_finished(self) -> bool:
         """Whether at least one choice came, and each that came has its finish reason."""
@@ -205,14 +233,7 @@ class Partial:
         Each is counted by itself, since no token reaches from one into another.
         """
         for number, choice in self.choices.items():
-            yield (number, "content", 0), choice.content
-            if choice.reasoning:
-                yield (number, "reasoning", 0), choice.reasoning
-            if choice.refusal:
-                yield (number, "refusal", 0), choice.refusal
-            for index, call in (choice.tool_calls or {}).items():
-                yield (number, "name", index), call.name
-                yield (number, "arguments", index), call.arguments
+            yield from choice.texts(number)
 
     def _choice(self, index: int) -> Choice | None:
         found = self.choices.get(index)

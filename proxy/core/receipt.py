@@ -74,4 +74,6 @@ def receipt(record: Record) -> dict[str, Any]:
         "upstream_closed_ms": record.upstream_closed_ms,
         "partial": {"characters": record.characters, "text": record.text},
         "usage": usage_of(record),
+        "late_tokens": record.late_tokens,
+        "saved_tokens": {"most": record.saved_most, "typical": record.saved_typical},
     }

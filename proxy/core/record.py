@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 
@@ -31,6 +31,27 @@ class Settlement(StrEnum):
 
 TextPolicy = Literal["none", "partial", "all"]
 """Whose answer text a record has: nobody's, that of answers that did not complete, or everybody's."""
+
+
+class Known(NamedTuple):
+    """What is known of a generation while it runs, so that a kill leaves a record that can be billed.
+
+    `first_token_at` is seconds since the epoch. The counts are the upstream's own running ones. `characters` is how
+    many count as completion tokens so far, told only where the pieces of the text are not all of it: reasoning, tool
+    calls, further choices, a text that is clipped or not kept.
+    """
+
+    phase: Phase = Phase.QUEUED
+    upstream_id: str | None = None
+    upstream_model: str | None = None
+    first_token_at: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    usage_source: UsageSource = UsageSource.NONE
+    characters: int | None = None
+    text_clipped: bool = False
 
 
 @dataclass(slots=True)

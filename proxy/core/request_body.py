@@ -8,8 +8,11 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+from proxy.core.usage import MAX_COUNT
 
 MAX_DEPTH = 200
 """Levels of nesting. JSON schemas of tools stay below 30; readers that recurse break somewhere above 900."""
@@ -23,6 +26,9 @@ MAX_MODEL = 256
 """Characters of a model's name; it is stored, shown and may become a metric's label."""
 MAX_USER = 512
 """Characters of an end user's name."""
+
+MAX_TOKENS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Where a request bounds its answer, in OpenAI's APIs; of several the first one counts."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _STRING = re.compile(rb'"(?>[^"\\]+|\\.)*+(?:"|\Z)', re.DOTALL)
@@ -48,8 +54,12 @@ class ModelCall:
     user: str | None
     include_usage: bool
     """Whether the client asked for the usage chunk."""
+    running_usage: bool
+    """Whether it asked for running totals in every chunk (`continuous_usage_stats` of vLLM and SGLang)."""
     n: int
     """How many choices were asked for."""
+    max_tokens: int | None
+    """The most completion tokens that it allows, of all choices; None: it names no bound that could be read."""
     body: dict[str, Any]
     """All of it, for dialects that translate. What goes upstream is the client's bytes, never this."""
 
@@ -66,14 +76,25 @@ def parse_model_call(raw: bytes) -> ModelCall:
         raise BodyError("invalid_type", "'stream' must be true or false.", "stream")
     options = body.get("stream_options")
     n = body.get("n")
+    choices = n if type(n) is int and 0 < n <= MAX_COUNT else 1
     return ModelCall(
         model=name_in(body, "model", MAX_MODEL),
         stream=bool(stream),
         user=name_in(body, "user", MAX_USER),
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        n=n if type(n) is int and n > 0 else 1,
+        running_usage=isinstance(options, dict) and options.get("continuous_usage_stats") is True,
+        n=choices,
+        max_tokens=most_tokens(body, choices),
         body=body,
     )
+
+
+def most_tokens(body: Mapping[str, Any], choices: int = 1) -> int | None:
+    """The most completion tokens that a request allows, with so many choices; what is no positive number is none."""
+    found = next((body[name] for name in MAX_TOKENS if body.get(name) is not None), None)
+    if type(found) is not int or not 0 < found <= MAX_COUNT // choices:
+        return None
+    return found * choices
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

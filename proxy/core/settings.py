@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from proxy.core.settings_abort import AbortSettings
 from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
 from proxy.core.settings_sections import (
     AdminSettings,
@@ -29,8 +30,6 @@ from proxy.core.settings_sections import (
 )
 from proxy.core.settings_types import NAME_PATTERN, Address, Count, Listen, Name, Section
 from proxy.core.settings_upstream import (
-    BUILT_IN_ENCODINGS,
-    AbortSettings,
     QueueSettings,
     ReadOnSettings,
     TimeoutSettings,
@@ -116,36 +115,13 @@ def masked(settings: Settings) -> dict[str, Any]:
 
 def not_built_yet(settings: Settings) -> list[str]:
     """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
-    return [
-        f"{where} is not served by this version yet"
-        for where in (*_unserved_upstreams(settings), *_unserved_routes(settings), *_unserved_rest(settings))
-    ]
+    return [f"{where} is not served by this version yet" for where in _unserved(settings)]
 
 
-def _unserved_upstreams(settings: Settings) -> Iterator[str]:
-    for name, upstream in settings.upstreams.items():
-        at = f"upstreams.{name}"
-        if upstream.on_stop != "close":
-            yield f"{at}.on_stop: {upstream.on_stop}"
-        if upstream.usage == "continuous":
-            yield f"{at}.usage: continuous"
-        if upstream.encoding not in BUILT_IN_ENCODINGS:
-            yield f"{at}.encoding: {upstream.encoding}"
-
-
-def _unserved_routes(settings: Settings) -> Iterator[str]:
-    for index, route in enumerate(settings.routes):
-        at = f"routes[{index}]"
-        if route.settlement != "produced":
-            yield f"{at}.settlement: {route.settlement}"
-
-
-def _unserved_rest(settings: Settings) -> Iterator[str]:
+def _unserved(settings: Settings) -> Iterator[str]:
     if settings.workers > 1:
         yield f"workers: {settings.workers}"
     if not settings.ledger.url.startswith("sqlite:"):
         yield "ledger.url: postgresql"
     if settings.bus.url is not None:
         yield "bus.url"
-    if settings.sink.url is not None:
-        yield "sink.url"

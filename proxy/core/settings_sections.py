@@ -1,9 +1,11 @@
 """The settings of everything but upstreams and routes: one small section each."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
@@ -15,6 +17,11 @@ from proxy.core.settings_urls import LedgerUrl, check_service_url
 _HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _SHA256_HEX = 64
 _HEX = frozenset("0123456789abcdef")
+_OWN_HEADERS = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "transfer-encoding"}
+)
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 
 
 def _hash_lines(text: str) -> list[str]:
@@ -147,6 +154,7 @@ class LedgerSettings(Section):
     text: Literal["none", "partial", "all"] = Field("partial", description="Whose answer text is kept.")
     text_keep: Duration = Field(86_400.0, description="How long text is kept.")
     flush: Duration = Field(0.25, description="How often partial text is written.")
+    reserve: Size = Field(64 * 2**20, description="Below so much free disk space, new work is refused.")
     durability: Literal["overlapped", "strict"] = Field(
         "overlapped", description="A start is on disk before the client's first byte, or before the upstream is called."
     )
@@ -190,11 +198,30 @@ class PricesSettings(Section):
 
 
 class SinkSettings(Section):
-    """Where events of generations are sent."""
+    """Where ended generations are sent, as CloudEvents."""
 
     url: Annotated[str, check_service_url(("http", "https"))] | None = Field(
-        None, description="Takes CloudEvents. null: nobody.", repr=False
+        None, description="Takes batches of CloudEvents by POST. null: nobody.", repr=False
     )
+    token: Credential | None = Field(None, description="Sent along as Authorization: Bearer.", repr=False)
+    token_file: Path | None = Field(None, description="The file that holds token.")
+    headers: Mapping[HeaderName, Credential] = Field({}, description="Further headers of each POST.", repr=False)
+    source: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = Field(
+        "quell", description="The events' source; with their ids it tells one event from every other."
+    )
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.url is None:
+            return self
+        named = {name.lower() for name in self.headers}
+        if taken := sorted(named & _OWN_HEADERS):
+            raise misplaced("headers", f"{taken[0]} is set by Quell itself; leave it out")
+        in_url = "@" in urlsplit(self.url).netloc
+        given = [self.token is not None or self.token_file is not None, in_url, "authorization" in named]
+        if sum(given) > 1:
+            raise misplaced("url", "more than one of token, a password in url, and a header Authorization; keep one")
+        return self
 
 
 class LogSettings(Section):

@@ -1,15 +1,16 @@
 """The settings of an upstream: a model provider, and how it is called, awaited and stopped."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
+from proxy.core.encodings import AUTO, EncodingSetting, check_encoding
+from proxy.core.settings_abort import AbortSettings
 from proxy.core.settings_types import Count, CountOrZero, Duration, Section, misplaced
 from proxy.core.settings_urls import BaseUrl, ProxyUrl
-
-BUILT_IN_ENCODINGS = frozenset({"auto", "o200k_base", "cl100k_base"})
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
@@ -23,6 +24,29 @@ def _header_safe(secret: SecretStr) -> SecretStr:
 
 Credential = Annotated[SecretStr, AfterValidator(_header_safe)]
 """A secret that travels in a header: not empty, printable ASCII, no blanks."""
+
+
+def _encodings(value: object) -> EncodingSetting:
+    if isinstance(value, str):
+        return check_encoding(value)
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("expected auto, a name, a vocabulary file, or a table of these by patterns of model names")
+    for pattern, encoding in value.items():
+        if not isinstance(pattern, str) or not isinstance(encoding, str):
+            raise misplaced(str(pattern), "expected auto, a name, or a vocabulary file")
+        try:
+            check_encoding(encoding)
+        except ValueError as error:
+            raise misplaced(pattern, str(error)) from None
+    return dict(value)
+
+
+Encodings = Annotated[
+    str | Mapping[str, str],
+    PlainValidator(_encodings),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]}),
+]
+"""What tokens are counted with: for every model the same, or by patterns of model names."""
 
 
 class TimeoutSettings(Section):
@@ -39,14 +63,6 @@ class QueueSettings(Section):
 
     size: CountOrZero = Field(1000, description="Calls that may wait; one more is answered with 429.")
     timeout: Duration = Field(30.0, description="How long one may wait; then it is answered with 503.")
-
-
-class AbortSettings(Section):
-    """The provider's own abort call, as templates over `upstream_id` and `task_id`."""
-
-    method: Literal["POST", "DELETE", "PUT"] = Field("POST", description="The HTTP method.")
-    path: str = Field(description="Below base_url, such as /requests/{{upstream_id}}/abort.", pattern="^/")
-    body: str | None = Field(None, description="The JSON body, if the provider wants one.")
 
 
 class ReadOnSettings(Section):
@@ -71,7 +87,8 @@ class UpstreamSettings(Section):
         description="close the connection, call the provider's own abort route, or drain: it bills anyway, so read on.",
     )
     bills_after_close: Literal["no", "yes", "unknown"] = Field(
-        "unknown", description="Whether the provider bills on after a closed connection; shown, never assumed."
+        "unknown",
+        description="Whether the provider bills on after a closed connection; decides what a stop is said to save.",
     )
     usage: Literal["auto", "final", "continuous", "none"] = Field(
         "auto", description="What is asked of the upstream for counting; auto asks only what it is known to take."
@@ -81,8 +98,9 @@ class UpstreamSettings(Section):
     queue: QueueSettings = Field(QueueSettings(), description="The line in front of the slots.")
     abort: AbortSettings | None = Field(None, description="The provider's abort call, for on_stop: call.")
     drain: ReadOnSettings = Field(ReadOnSettings(), description="The bounds of reading on, for on_stop: drain.")
-    encoding: str = Field(
-        "auto", min_length=1, description="Tokenizer for counting: auto, a name, or a vocabulary file."
+    encoding: Encodings = Field(
+        AUTO,
+        description="Tokenizer for counting: auto, a name, a vocabulary file, or a table of these by model patterns.",
     )
     ca_file: Path | None = Field(None, description="PEM file with the authorities trusted for this upstream.")
     proxy: ProxyUrl | None = Field(None, description="HTTP proxy on the way to the upstream.", repr=False)
@@ -105,4 +123,6 @@ class UpstreamSettings(Section):
             raise misplaced("on_stop", "call needs abort: {method, path}, the route that stops a call")
         if self.abort is not None and self.on_stop != "call":
             raise misplaced("abort", f"is used by on_stop: call only, and on_stop is {self.on_stop}")
+        if self.abort is not None and not self.abort.fits(self.base_url):
+            raise misplaced("abort", "its address is at another host than base_url, which is to get no credential")
         return self

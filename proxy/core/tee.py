@@ -80,6 +80,11 @@ class Tee:
         self._size += len(chunk)
         return self._streamed and self._size >= FOLD_BYTES
 
+    def go_on(self, partial: Partial) -> None:
+        """Fold what comes from now on into another partial; what was kept still belongs to the one before."""
+        self.fold()
+        self._partial = partial
+
     def fold(self, *, final: bool = False) -> None:
         """Fold what was kept; an answer only as a whole, at the end. The first final fold is the last one."""
         if self._over:

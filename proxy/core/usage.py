@@ -1,9 +1,26 @@
 """Token counts as an upstream reports them, checked before anything is billed from them."""
 
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
 
 MAX_COUNT = 1 << 53
 """The largest count that every JSON reader still reads exactly (RFC 8259, section 6)."""
+
+CHARACTERS_A_TOKEN: Final = 4
+"""What a token is taken for where nothing can count it."""
+
+
+class UsageAsk(IntEnum):
+    """What a stream is asked for beside its text, for counting. Each has what those before it have."""
+
+    NOTHING = 0
+    FINAL = 1
+    """The totals at its end: `stream_options.include_usage`."""
+    RUNNING = 2
+    """Running totals in every chunk: `stream_options.continuous_usage_stats` (vLLM, SGLang)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +41,42 @@ class Usage:
             return None
         return self.prompt_tokens + self.completion_tokens
 
-    def larger(self, other: "Usage") -> "Usage":
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any count."""
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.reasoning_tokens)
+        return any(count is not None for count in counts)
+
+    def larger(self, other: "Usage | None") -> "Usage":
         """Each count the larger of both, so that usage sent twice or as a running total is counted once."""
+        return self if other is None else self._merged(other, max, max)
+
+    def beside(self, other: "Usage | None") -> "Usage":
+        """The counts of two choices of one answer: what was made adds up, the prompt is the same."""
+        return self if other is None else self._merged(other, max, operator.add)
+
+    def filled(self, other: "Usage | None") -> "Usage":
+        """These counts, and the other's where there are none."""
+        return self if other is None else self._merged(other, _first, _first)
+
+    def _merged(
+        self, other: "Usage", of_prompt: Callable[[int, int], int], of_completion: Callable[[int, int], int]
+    ) -> "Usage":
         return Usage(
-            _larger(self.prompt_tokens, other.prompt_tokens),
-            _larger(self.completion_tokens, other.completion_tokens),
-            _larger(self.cached_tokens, other.cached_tokens),
-            _larger(self.reasoning_tokens, other.reasoning_tokens),
+            _merge(self.prompt_tokens, other.prompt_tokens, of_prompt),
+            _merge(self.completion_tokens, other.completion_tokens, of_completion),
+            _merge(self.cached_tokens, other.cached_tokens, of_prompt),
+            _merge(self.reasoning_tokens, other.reasoning_tokens, of_completion),
             self.invalid or other.invalid,
         )
+
+
+def together(running: Iterable[Usage]) -> Usage | None:
+    """The running totals of several choices: each has its own completion, the prompt is the same."""
+    whole: Usage | None = None
+    for usage in running:
+        whole = usage.beside(whole)
+    return whole
 
 
 def read_usage(found: object) -> Usage | None:
@@ -62,7 +106,11 @@ def count_in(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
-def _larger(one: int | None, other: int | None) -> int | None:
+def _merge(one: int | None, other: int | None, of_both: Callable[[int, int], int]) -> int | None:
     if one is None or other is None:
         return other if one is None else one
-    return max(one, other)
+    return of_both(one, other)
+
+
+def _first(one: int, _other: int) -> int:
+    return one

@@ -12,6 +12,7 @@ from proxy.core.receipt import receipt
 from proxy.core.record import Record
 from proxy.core.request_body import MAX_USER, BodyError, name_in, parse_model_call
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
 from proxy.wire.anthropic import AnthropicMessages
@@ -45,7 +46,7 @@ class Anthropic:
             raise Refusal.not_found()
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: UsageAsk, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
         """Check the body, and decide what is asked of the upstream."""
         try:
             call = parse_model_call(request.body)
@@ -58,13 +59,14 @@ class Anthropic:
             wire=WIRE,
             path=request.rest,
             query=request.query,
-            body=as_stream(request.body, usage=False) if folded else request.body,
+            body=as_stream(request.body, usage=UsageAsk.NOTHING) if folded else request.body,
             model=call.model,
             user=request.user_header or user,
             streamed=call.stream,
             folded=folded,
             answer_fold=AnthropicAnswerFold,
             wants_usage=call.stream,
+            max_tokens=call.max_tokens,
         )
 
     def stopped(self, record: Record) -> PlainReply:

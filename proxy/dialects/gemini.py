@@ -6,13 +6,14 @@ the native routes, under the `responseId` that its first answer names too.
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from proxy.core.errors import Refusal
-from proxy.core.request_body import BodyError, parse_object
+from proxy.core.request_body import BodyError, most_tokens, parse_object
 from proxy.core.settings import RouteSettings
 from proxy.core.settings_route import GEMINI
+from proxy.core.usage import MAX_COUNT, UsageAsk
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
 from proxy.wire.gemini import Gemini as GeminiWire
@@ -43,10 +44,10 @@ class Gemini:
             raise Refusal.not_found()
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: UsageAsk, forbids_usage: bool) -> Plan:  # noqa: ARG002 usage always comes
         """Check the body; the model stands in the path, and the query says whether events are wanted."""
         try:
-            parse_object(request.body)
+            body = parse_object(request.body)
         except BodyError as error:
             raise Refusal.bad_request(error.code, error.message, error.param) from error
         found = _CALL.fullmatch(request.rest)
@@ -61,12 +62,23 @@ class Gemini:
             user=request.user_header,
             streamed=streamed,
             wants_usage=streamed,
+            max_tokens=_most_tokens(body),
         )
 
     def refused(self, refusal: Refusal) -> PlainReply:
         """Google's error object."""
         body = json.dumps(error_object(refusal.status, refusal.message)).encode()
         return PlainReply(refusal.status, body, tuple(refusal.headers.items()))
+
+
+def _most_tokens(body: dict[str, Any]) -> int | None:
+    """The most completion tokens that a request allows, of all its candidates."""
+    config = body.get("generationConfig")
+    if not isinstance(config, dict):
+        return None
+    count = config.get("candidateCount")
+    choices = count if type(count) is int and 0 < count <= MAX_COUNT else 1
+    return most_tokens({"max_tokens": config.get("maxOutputTokens")}, choices)
 
 
 def _wants_events(query: str) -> bool:

@@ -14,6 +14,7 @@ from proxy.core.record import Record
 from proxy.core.request_body import BodyError, parse_model_call
 from proxy.core.request_body import ModelCall as ParsedCall
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.dialects.openai_responses import CANCEL, RESPONSES, WIRE, background_id, cancel_response, response_id_of
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
@@ -73,7 +74,7 @@ class OpenAI:
             raise Refusal.not_found()
         return PassThrough()
 
-    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
+    def plan(self, request: PlainRequest, route: RouteSettings, *, asks_usage: UsageAsk, forbids_usage: bool) -> Plan:
         """Check the body, and decide what is asked of the upstream."""
         if _plain(request.rest) == RESPONSES:
             return self._response(request)
@@ -82,12 +83,13 @@ class OpenAI:
             return self._opaque(request)
         call = _parsed(request.body)
         folded = route.blocking == "stream" and not call.stream
-        asks = asks_usage and call.stream and not call.include_usage
+        asks = _asks(call, asks_usage)
         body = request.body
-        if folded:
-            body = as_stream(body, usage=not forbids_usage)  # an answer that is no stream always has its usage
+        if folded:  # an answer that is no stream always has its usage
+            asks = UsageAsk.NOTHING if forbids_usage else max(asks_usage, UsageAsk.FINAL)
+            body = as_stream(body, usage=asks)
         elif asks:
-            body = wire.ask_for_usage(body)
+            body = wire.ask_for_usage(body, continuous=asks >= UsageAsk.RUNNING)
         return Plan(
             dialect=self.name,
             wire=wire,
@@ -96,10 +98,14 @@ class OpenAI:
             body=body,
             model=call.model,
             user=request.user_header or call.user,
+            max_tokens=call.max_tokens,
             streamed=call.stream,
             folded=folded,
             wants_usage=call.stream and call.include_usage,
-            strips_usage=asks,
+            wants_running=call.stream and call.running_usage,
+            asks_usage=asks,
+            strips_usage=asks >= UsageAsk.FINAL and call.stream and not call.include_usage,
+            strips_running=asks >= UsageAsk.RUNNING and call.stream,
         )
 
     def _stop_call(self, method: str, any_id: str) -> StopCall:
@@ -118,6 +124,7 @@ class OpenAI:
             body=request.body,
             model=call.model,
             user=request.user_header or call.user,
+            max_tokens=call.max_tokens,
             streamed=call.stream,
             counts=call.stream or not background,
             message_id=background_id() if background else None,
@@ -149,6 +156,12 @@ class OpenAI:
     def refused(self, refusal: Refusal) -> PlainReply:
         """OpenAI's error object."""
         return PlainReply(refusal.status, openai_error_body(refusal), tuple(refusal.headers.items()))
+
+
+def _asks(call: ParsedCall, most: UsageAsk) -> UsageAsk:
+    """What a stream is asked for beside what its client asks for; who asks for running totals gets what it asked."""
+    own = UsageAsk.RUNNING if call.running_usage else UsageAsk.FINAL if call.include_usage else UsageAsk.NOTHING
+    return most if call.stream and most > own else UsageAsk.NOTHING
 
 
 def _plain(rest: str) -> str:

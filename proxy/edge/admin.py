@@ -16,8 +16,11 @@ from aiohttp.http import HttpVersion10
 
 from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
+from proxy.edge.admin_answer import HEADERS
 from proxy.edge.admin_generations import AdminGenerations
+from proxy.edge.admin_ledger import AdminLedger
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
+from proxy.edge.admin_usage import AdminUsage
 from proxy.edge.asked import READS, check_method
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
@@ -32,10 +35,9 @@ SHUTDOWN_SECONDS: Final = 2.0
 
 _API: Final = "/api"
 _GENERATIONS: Final = "/api/generations"
-_HEADERS: Final = {"Server": "quell", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _PORT: Final = re.compile(r":[0-9]*\Z")
 
-_Call = Callable[[web.BaseRequest, Runtime], Awaitable[dict[str, Any]]]
+_Call = Callable[[web.BaseRequest, Runtime], Awaitable[dict[str, Any] | web.StreamResponse]]
 _CallOfOne = Callable[[web.BaseRequest, Runtime, str], Awaitable[dict[str, Any] | web.StreamResponse]]
 
 
@@ -83,14 +85,20 @@ class Admin:
         self._ready = ready
         self._names = names
         generations, reports = AdminGenerations(engine), AdminReports(engine, reload)
+        ledger = AdminLedger(engine)
         self._calls: dict[str, tuple[tuple[str, ...], _Call]] = {
             _GENERATIONS: (READS, generations.list),
             f"{_GENERATIONS}/cancel": (("POST",), generations.cancel_many),
-            f"{_API}/usage": (READS, reports.usage),
+            f"{_API}/usage": (READS, AdminUsage(engine).usage),
+            f"{_API}/ledger/export": (("GET",), ledger.export),
+            f"{_API}/ledger/truths": (("POST",), ledger.truths),
+            f"{_API}/ledger/untold": (READS, ledger.untold),
+            f"{_API}/ledger/drift": (READS, ledger.drift),
             f"{_API}/upstreams": (READS, reports.upstreams),
             f"{_API}/budgets": (READS, reports.budgets),
             f"{_API}/config": (READS, reports.config),
             f"{_API}/reload": (("POST",), reports.reload),
+            f"{_API}/ledger/purge": (("POST",), reports.purge),
         }
         self._calls_of_one: dict[str, tuple[tuple[str, ...], _CallOfOne]] = {
             "": (READS, generations.get),
@@ -136,14 +144,13 @@ class Admin:
         if path in self._calls:
             methods, call = self._calls[path]
             check_method(http, *methods)
-            return _json(await call(http, runtime))
+            return _answer(await call(http, runtime))
         any_id, _, verb = path.removeprefix(f"{_GENERATIONS}/").partition("/")
         if not path.startswith(f"{_GENERATIONS}/") or verb not in self._calls_of_one or not any_id:
             raise Refusal.not_found()
         methods, call_of_one = self._calls_of_one[verb]
         check_method(http, *methods)
-        answer = await call_of_one(http, runtime, any_id)
-        return _json(answer) if isinstance(answer, dict) else answer
+        return _answer(await call_of_one(http, runtime, any_id))
 
 
 def _check_host(http: web.BaseRequest, names: frozenset[str]) -> None:
@@ -185,6 +192,10 @@ def _check_token(http: web.BaseRequest, wanted: bytes) -> None:
         raise Refusal(401, "invalid_admin_token", message, headers={"WWW-Authenticate": "Bearer"})
 
 
+def _answer(answer: dict[str, Any] | web.StreamResponse) -> web.StreamResponse:
+    return _json(answer) if isinstance(answer, dict) else answer
+
+
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:
     body = json.dumps(value).encode()
-    return web.Response(status=status, body=body, headers={**_HEADERS, "Content-Type": "application/json"})
+    return web.Response(status=status, body=body, headers={**HEADERS, "Content-Type": "application/json"})

@@ -9,9 +9,11 @@ from aiohttp import web
 from proxy.config_file.problems import did_you_mean, nearest
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
+from proxy.core.moments import parse_moment
 from proxy.core.settings_types import parse_duration
 from proxy.edge.asked import json_object
 from proxy.stores.ports import RecordFilter
+from proxy.stores.usage import Span
 
 FILTERS: Final = ("user", "key", "route", "model", "tag", "older_than")
 
@@ -41,7 +43,7 @@ class Selection:
             key=given.get("key"),
             route=given.get("route"),
             model=given.get("model"),
-            tag=None if tag is None else _tag(tag),
+            tag=None if tag is None else tag_of(tag),
             older_than=None if older is None else duration("older_than", older),
         )
 
@@ -168,7 +170,31 @@ def one_of(name: str, text: str, words: Iterable[str]) -> str:
     return text
 
 
-def _tag(text: str) -> tuple[str, str]:
+def span(given: dict[str, str], now: float) -> Span:
+    """The parameters `since` and `until`; `now` is in seconds since the epoch.
+
+    Raises:
+        Refusal: 400, one is no point in time, or nothing lies between the two.
+    """
+    found = Span(_moment("since", given, now), _moment("until", given, now))
+    if found.since is not None and found.until is not None and found.since >= found.until:
+        raise Refusal.bad_request("invalid_parameter", "until must be later than since.", "until")
+    return found
+
+
+def _moment(name: str, given: dict[str, str], now: float) -> float | None:
+    try:
+        return parse_moment(given[name], now) if name in given else None
+    except ValueError as error:
+        raise Refusal.bad_request("invalid_parameter", f"{name}: {error}.", name) from None
+
+
+def tag_of(text: str) -> tuple[str, str]:
+    """The parameter `tag`: a name and its value.
+
+    Raises:
+        Refusal: 400, it is not `name:value`.
+    """
     name, colon, value = text.partition(":")
     if not (name and colon):
         raise Refusal.bad_request("invalid_parameter", "tag must be name:value, such as team:search.", "tag")

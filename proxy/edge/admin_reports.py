@@ -1,9 +1,9 @@
-"""What an operator reads of the whole proxy: usage, upstreams, settings, metrics, probes; and the reload."""
+"""What an operator reads of the whole proxy: upstreams, settings, metrics, probes; and the reload."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast, get_args
+from typing import Any
 
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
@@ -13,13 +13,10 @@ from proxy.core.lifecycle import Phase
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
 from proxy.edge.admin_errors import ReloadError
-from proxy.edge.admin_query import duration, one_of, parameters
+from proxy.edge.admin_query import flag, json_fields, parameters
+from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
-from proxy.stores.ports import UsageGroup
-
-DEFAULT_SINCE: Final = "7d"
-GROUPS: Final[tuple[UsageGroup, ...]] = get_args(UsageGroup)
 
 
 class AdminReports:
@@ -30,31 +27,13 @@ class AdminReports:
         self._engine = engine
         self._reload = reload
 
-    async def usage(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """Sums over the records since some time ago, largest group first."""
-        given = parameters(http, ("since", "by"))
-        since = time.time() - duration("since", given.get("since", DEFAULT_SINCE))
-        by = cast("UsageGroup", one_of("by", given.get("by", "model"), GROUPS))
-        rows = await self._engine.ledger.usage(since, by)
-        data = [
-            {
-                "group": row.group,
-                "generations": row.generations,
-                "prompt_tokens": row.prompt_tokens,
-                "completion_tokens": row.completion_tokens,
-                "total_tokens": row.prompt_tokens + row.completion_tokens,
-                "unknown": row.unknown,
-            }
-            for row in rows
-        ]
-        return {"object": "usage", "since": iso(since), "by": by, "data": data}
-
     async def upstreams(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The providers, with what runs there now; none of them is called."""
         parameters(http, ())
         calls = dict.fromkeys(runtime.upstreams, 0)
         for relay in self._engine.registry:
-            if relay.upstream.name in calls and relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED):
+            is_called = relay.read_on is not None or relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED)
+            if relay.upstream.name in calls and is_called:
                 calls[relay.upstream.name] += 1
         data = [
             {
@@ -63,6 +42,7 @@ class AdminReports:
                 "calls": calls[name],
                 "slots": upstream.settings.slots,
                 "waiting": upstream.slots.waiting,
+                "reading_on": upstream.reading_on,
                 "bills_after_close": upstream.settings.bills_after_close,
             }
             for name, upstream in runtime.upstreams.items()
@@ -89,6 +69,14 @@ class AdminReports:
         parameters(http, ())
         return masked(runtime.settings)
 
+    async def purge(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """Apply retention now, or delete the records that ended before a time; with `dry_run` only say how many."""
+        parameters(http, ())
+        fields = json_fields(await small_body(http, runtime.settings.limits), ("before", "dry_run"))
+        before, dry_run = _moment(fields.get("before")), flag(fields, "dry_run")
+        texts, records = await self._engine.ledger.purge(time.time(), before=before, dry_run=dry_run)
+        return {"object": "ledger.purge", "dry_run": dry_run, "texts": texts, "records": records}
+
     async def reload(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
         """Read the config file again and take it as a whole, or not at all."""
         parameters(http, ())
@@ -98,6 +86,15 @@ class AdminReports:
             message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
             raise Refusal(422, "config_rejected", message) from error
         return {"object": "config.reload", "needs_restart": waiting}
+
+
+def _moment(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= time.time():
+        message = "before must be a time in the past, in seconds since the epoch."
+        raise Refusal.bad_request("invalid_parameter", message, "before")
+    return float(value)
 
 
 async def metrics_answer(http: web.BaseRequest, engine: Engine) -> web.Response:

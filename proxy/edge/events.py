@@ -93,7 +93,7 @@ async def send_events(
         Refusal: 410, the events behind `after` are no longer kept.
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
-    if isinstance(source, Finished) and source.wiped:
+    if source.wiped and source.ending is not None:
         raise Refusal(410, "events_gone", "Its text was deleted; the record keeps the numbers.")
     reader, tape = Reader(holds=holds), source.tape
     relay = source if isinstance(source, Relay) else None

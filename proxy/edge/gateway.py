@@ -147,7 +147,7 @@ class Gateway:
         """What an endpoint gives; a model call has been admitted."""
         cancellation, upstream = runtime.settings.cancellation, request.served.upstream
         asker, identity = _asker(request, runtime), request.caller.identity
-        desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.asks_usage)
+        desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.usage.level)
         began = time.perf_counter()
         try:
             found = await serve(_plain(request, body), desk)
@@ -260,8 +260,8 @@ async def _plan(make: PlanMaker, plain: PlainRequest, served: Served) -> Plan:
         make,
         plain,
         served.route,
-        asks_usage=upstream.asks_usage,
-        forbids_usage=upstream.settings.usage == "none",
+        asks_usage=upstream.usage.level,
+        forbids_usage=upstream.usage.forbidden,
     )
     return make_it() if len(plain.body) < LARGE_BODY else await asyncio.to_thread(make_it)
 

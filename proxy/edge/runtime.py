@@ -58,7 +58,7 @@ class Runtime:
     ) -> None:
         """Put the parts together; `upstreams` has one for each in the settings."""
         self.settings = settings
-        self._pricing = pricing
+        self.pricing = pricing
         self.upstreams = dict(upstreams)
         self.addresses = ClientAddresses(settings.trusted_proxies)
         self._keys: dict[str, KeySettings] = {digest: key for key in settings.keys for digest in key.hashes}
@@ -76,7 +76,7 @@ class Runtime:
             strict=settings.ledger.durability == "strict",
             kept=limits.partial_text,
             answer=limits.tape,
-            pricing=self._pricing,
+            pricing=self.pricing,
         )
         key = upstream.settings.api_key
         if key is not None:

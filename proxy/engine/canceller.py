@@ -53,7 +53,8 @@ class Canceller:
             any_id: a task id or an alias.
             stop: who asks and why.
             dialect: for the metric only.
-            confirm: seconds to wait for the upstream to be closed and the END to be on disk.
+            confirm: seconds to wait for the upstream to be closed and the END to be on disk. Where the upstream is
+                read on, only its client's end is waited for.
             user: the end user whose generations are meant; None: any. What is another's looks unknown.
 
         Returns:
@@ -147,6 +148,6 @@ class Canceller:
 
     @staticmethod
     async def _confirmed(relays: list[Relay], seconds: float) -> None:
-        waiting = [relay.settled for relay in relays if not relay.settled.done()]
+        waiting = [relay.released for relay in relays if not relay.released.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=seconds)

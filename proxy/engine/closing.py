@@ -65,7 +65,7 @@ def _end_stream(relay: "Relay", refusal: Refusal) -> Ending:
         amid_event=relay.amid_event,
     )
     if frames:
-        relay.pass_on(frames)
+        relay.put(frames)
     return ending
 
 

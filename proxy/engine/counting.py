@@ -1,42 +1,36 @@
 """Counting tokens where an upstream gave no usage: a tokenizer over the text, else an estimate.
 
 Always over a whole text, once: counts of single deltas don't add up. Long texts are counted on a thread of the
-counter's own, in pieces, because the tokenizer keeps the interpreter to itself while it works on one.
+counter's own, in pieces, because a tokenizer may keep the interpreter to itself while it works on one.
 """
 
 import asyncio
 import importlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
+from proxy.config_file.vocabulary import VocabularyError, read_vocabulary
+from proxy.core.encodings import CL100K, O200K, Vocabulary, is_file
+from proxy.core.partial import safe_text
+from proxy.core.prompt import read_prompt
 from proxy.core.record import UsageSource
 from proxy.core.token_borders import pieces
+from proxy.core.usage import CHARACTERS_A_TOKEN
 
-Encode: TypeAlias = Callable[[str], list[int]]
-
-O200K: Final = "o200k_base"
-CL100K: Final = "cl100k_base"
-
-_MODELS: Final = (
-    (("gpt-4o", "gpt-4.1", "gpt-5", "o1", "o3", "o4", "chatgpt-"), O200K),
-    (("gpt-4", "gpt-3.5"), CL100K),
-)
+log = structlog.get_logger()
 
 _AT_ONCE: Final = 4096
 """Characters up to which a text is counted on the event loop: 0.1 ms, about what the way to a thread takes."""
 
-_CHARACTERS_A_TOKEN: Final = 4
-
-_PER_MESSAGE: Final = 3
-_PER_NAME: Final = 1
-_PER_REPLY: Final = 3
 
 _T = TypeVar("_T")
 
@@ -46,13 +40,18 @@ class Counter:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-counter")
-        self._encodings: dict[str, Encode | None] = {}
+        self._vocabularies: dict[str, Vocabulary | None] = {}
         self._turn = asyncio.Lock()
 
-    async def warm(self) -> None:
-        """Load the vocabularies (a second, 120 MB), so that no generation waits for them."""
-        for encoding in (O200K, CL100K):
-            await self._on_thread(partial(self._encode, encoding))
+    async def warm(self, encodings: Iterable[str] = ()) -> None:
+        """Load the vocabularies (a second, 120 MB), so that no generation waits for them.
+
+        Args:
+            encodings: what the settings name beside `auto`; files are read again if they have changed.
+        """
+        for encoding in dict.fromkeys((O200K, CL100K, *encodings)):
+            if is_file(encoding) or encoding not in self._vocabularies:
+                await self._on_thread(partial(self._load, encoding))
 
     def turn(self, characters: int) -> AbstractAsyncContextManager[None]:
         """A turn to make a text of about so many characters and have it counted.
@@ -62,12 +61,17 @@ class Counter:
         """
         return self._turn if characters > _AT_ONCE else nullcontext()
 
+    def seam(self, encoding: str) -> int:
+        """How many tokens more two parts of a text have than the whole, in a vocabulary that is at hand."""
+        vocabulary = self._vocabularies.get(encoding)
+        return vocabulary.seam if vocabulary else 0
+
     async def count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
         """The number of tokens of a text, and how exact it is.
 
-        An encoding that is not at hand (no package, an unknown name) gives an estimate: a token for 4 characters.
+        An encoding that is not at hand (no package, no such file) gives an estimate: a token for 4 characters.
         """
-        if len(text) <= _AT_ONCE and encoding in self._encodings:
+        if len(text) <= _AT_ONCE and encoding in self._vocabularies:
             return self._count(text, encoding)
         return await self._on_thread(partial(self._count, text, encoding))
 
@@ -75,17 +79,16 @@ class Counter:
         """The tokens of several texts that no token reaches across, made one after the other."""
         total, source = 0, UsageSource.TOKENIZER
         for text in texts:
-            count, source = await self.count(text, encoding)
-            total += count
+            count, exact = await self.count(text, encoding)
+            total, source = total + count, least_exact(source, exact)
         return total, source
 
     async def count_prompt(self, body: bytes, encoding: str) -> tuple[int | None, UsageSource]:
-        """The number of prompt tokens of an OpenAI request: `messages` of a chat, else `prompt`, else `input`.
+        """The number of prompt tokens of a request, see `core.prompt`; None if it has no prompt that is text.
 
-        Messages follow OpenAI's published recipe: 3 tokens a message, 1 for a name, 3 for the reply's beginning. Of
-        content parts the text counts; pictures, sound and tools don't. None if the body has no prompt that is text.
+        Of a prompt with pictures or other things that can't be counted it is a lower bound, and called an estimate.
         """
-        if len(body) <= _AT_ONCE and encoding in self._encodings:
+        if len(body) <= _AT_ONCE and encoding in self._vocabularies:
             return self._count_prompt(body, encoding)
         return await self._on_thread(partial(self._count_prompt, body, encoding))
 
@@ -97,61 +100,61 @@ class Counter:
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _encode(self, encoding: str) -> Encode | None:
-        if encoding not in self._encodings:
-            self._encodings[encoding] = _load(encoding)
-        return self._encodings[encoding]
+    def _load(self, encoding: str) -> Vocabulary | None:
+        found = self._vocabularies[encoding] = _from_file(encoding) if is_file(encoding) else _built_in(encoding)
+        return found
 
     def _count(self, text: str, encoding: str) -> tuple[int, UsageSource]:
-        encode = self._encode(encoding)
-        if encode is None:
-            return estimate(len(text)), UsageSource.ESTIMATE
-        return sum(len(encode(piece)) for piece in pieces(text)), UsageSource.TOKENIZER
+        known = encoding in self._vocabularies
+        vocabulary = self._vocabularies[encoding] if known else self._load(encoding)
+        if vocabulary is not None:
+            try:
+                counts = [vocabulary.count(piece) for piece in pieces(safe_text(text))]
+            except ValueError:  # a vocabulary that is not made for every text
+                log.warning("tokenizer.failed", encoding=encoding)
+            else:
+                return sum(counts) - vocabulary.seam * max(len(counts) - 1, 0), UsageSource.TOKENIZER
+        return estimate(len(text)), UsageSource.ESTIMATE
 
     def _count_prompt(self, body: bytes, encoding: str) -> tuple[int | None, UsageSource]:
         try:
-            return self._count_request(_parsed(body), encoding)
+            prompt = read_prompt(_parsed(body))
         except RecursionError:  # lists in lists in lists: no prompt, whatever it is
+            prompt = None
+        if prompt is None:
             return None, UsageSource.NONE
-
-    def _count_request(self, request: Any, encoding: str) -> tuple[int | None, UsageSource]:
-        if not isinstance(request, dict):
-            return None, UsageSource.NONE
-        messages = request.get("messages")
-        if isinstance(messages, list):
-            texts, extra = list(_message_texts(messages)), _overhead(messages)
-        else:
-            prompt = request.get("prompt", request.get("input"))
-            if prompt is None:
-                return None, UsageSource.NONE
-            texts, extra = list(_prompt_texts(prompt)), _prompt_tokens(prompt)
-        counts = [self._count(text, encoding) for text in texts]
-        source = counts[0][1] if counts else UsageSource.TOKENIZER
-        return extra + sum(count for count, _ in counts), source
+        tokens, source = prompt.tokens, UsageSource.TOKENIZER if prompt.whole else UsageSource.ESTIMATE
+        for text in prompt.texts:
+            count, exact = self._count(text, encoding)
+            tokens, source = tokens + count, least_exact(source, exact)
+        return tokens, source
 
 
 def estimate(characters: int) -> int:
     """The tokens of so many characters, where nothing better is known: one for each 4 begun."""
-    return math.ceil(characters / _CHARACTERS_A_TOKEN)
+    return math.ceil(characters / CHARACTERS_A_TOKEN)
 
 
-def encoding_for(model: str, setting: str) -> str:
-    """The encoding to count a model's tokens with: the setting, unless it is `auto`.
-
-    Other providers' models have vocabularies of their own; for these the newest one of OpenAI's is an approximation.
-    """
-    if setting != "auto":
-        return setting
-    name = model.rpartition("/")[2].lower()
-    return next((encoding for prefixes, encoding in _MODELS if name.startswith(prefixes)), O200K)
+def least_exact(*sources: UsageSource) -> UsageSource:
+    """What numbers from these sources may be called together: by the one that is known least exactly."""
+    return max(sources, key=list(UsageSource).index, default=UsageSource.NONE)
 
 
-def _load(encoding: str) -> Encode | None:
+def _built_in(encoding: str) -> Vocabulary | None:
     try:
-        encode: Encode = importlib.import_module("bpe_openai").get_encoding(encoding).encode_ordinary
+        encode = importlib.import_module("bpe_openai").get_encoding(encoding).encode_ordinary
     except (ImportError, KeyError):  # the package is optional; it answers a name it does not know with a KeyError
         return None
-    return encode
+    return Vocabulary(lambda text: len(encode(text)))
+
+
+def _from_file(name: str) -> Vocabulary | None:
+    """A vocabulary file; the settings were refused if it was not there, so it has gone or changed since."""
+    try:
+        return read_vocabulary(Path(name))
+    except VocabularyError as error:
+        log.warning("tokenizer.unreadable", file=name, why=str(error))
+        return None
 
 
 def _nothing() -> None:
@@ -167,33 +170,3 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)  # takes lone surrogates and NaN, as the upstream may have
     except ValueError:
         return None
-
-
-def _message_texts(messages: list[Any]) -> Iterator[str]:
-    for message in messages:
-        if isinstance(message, dict):
-            for key in ("role", "name", "content"):
-                yield from _prompt_texts(message.get(key))
-
-
-def _overhead(messages: list[Any]) -> int:
-    named = sum(isinstance(message, dict) and isinstance(message.get("name"), str) for message in messages)
-    return _PER_MESSAGE * len(messages) + _PER_NAME * named + _PER_REPLY
-
-
-def _prompt_texts(prompt: Any) -> Iterator[str]:
-    """Every text in a string, a content part, an input item, or a list of such."""
-    if isinstance(prompt, str):
-        yield prompt
-    elif isinstance(prompt, list):
-        for part in prompt:
-            yield from _prompt_texts(part)
-    elif isinstance(prompt, dict):
-        yield from _prompt_texts(prompt.get("text", prompt.get("content")))
-
-
-def _prompt_tokens(prompt: Any) -> int:
-    """How many tokens were sent as tokens: `prompt` of completions may be a list of numbers, or several."""
-    if isinstance(prompt, list):
-        return sum(_prompt_tokens(part) for part in prompt)
-    return int(isinstance(prompt, int) and not isinstance(prompt, bool))

@@ -11,6 +11,7 @@ from proxy.core.lifecycle import Cause
 from proxy.core.record import Record
 from proxy.core.request_body import parse_object
 from proxy.core.settings import CancellationSettings, RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.engine import Engine
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
@@ -38,7 +39,7 @@ class Desk:
         route: RouteSettings,
         cancellation: CancellationSettings,
         *,
-        asks_usage: bool,
+        asks_usage: UsageAsk,
     ) -> None:
         """For a caller on a route.
 
@@ -47,7 +48,7 @@ class Desk:
             identity: the caller.
             route: whose rules hold.
             cancellation: how a stop looks.
-            asks_usage: the upstream takes a request for its usage.
+            asks_usage: what the upstream is asked for beside the answer.
         """
         self._engine = engine
         self.identity = identity
@@ -95,8 +96,13 @@ class Desk:
         return registry.find(name, any_id) or registry.find_finished(name, any_id)
 
     def generation(self, uid: str) -> Relay | Finished | None:
-        """The generation with this `uid`, which a store gave for the caller: live, or ended a short time ago."""
-        return self._engine.registry.find_uid(uid)
+        """The generation with this `uid`, which a store gave for the caller: live, or ended a short time ago.
+
+        One whose upstream is only read on any more has nothing that the store has not: None.
+        """
+        found = self._engine.registry.find_uid(uid)
+        is_let_go = isinstance(found, Relay) and found.read_on is not None and found.released.done()
+        return None if is_let_go else found
 
     async def stop(
         self, any_id: str, *, dialect: str, user: str | None = None, reason: str | None = None
@@ -177,7 +183,7 @@ class Desk:
         """
         run = self.run(key)
         if run is not None and run.is_ending and run.relay is not None:
-            await asyncio.wait([run.relay.settled], timeout=self.cancellation.confirm_timeout)
+            await asyncio.wait([run.relay.released], timeout=self.cancellation.confirm_timeout)
 
     def leave(self) -> None:
         """The request is served: what it began or resumed and came to no generation is as it was."""

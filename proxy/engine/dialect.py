@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.core.errors import Refusal
 from proxy.core.record import Record
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.plan import Plan
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ class PlainReply:
 class PlanMaker(Protocol):
     """Makes the model call that a passed-through request asks for."""
 
-    def __call__(self, request: PlainRequest, route: RouteSettings, *, asks_usage: bool, forbids_usage: bool) -> Plan:
+    def __call__(
+        self, request: PlainRequest, route: RouteSettings, *, asks_usage: UsageAsk, forbids_usage: bool
+    ) -> Plan:
         """The call, with the client's body as far as possible.
 
         Args:
             request: the client's.
             route: whose rules hold for it.
-            asks_usage: the upstream takes a request for its usage.
-            forbids_usage: the settings want none, whatever the upstream takes.
+            asks_usage: what the upstream is asked for beside what the client asks for.
+            forbids_usage: the settings want nothing asked, or the upstream refuses to be asked.
 
         Raises:
             Refusal: the request breaks a rule of the API.

@@ -12,10 +12,13 @@ from proxy.core.budget import NO_LIMITS, Limits
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
+from proxy.core.headers import HeaderPair
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
-from proxy.core.record import TextPolicy
+from proxy.core.record import Settlement, TextPolicy
+from proxy.core.typical import Typical
+from proxy.engine.abort import Aborter
 from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
@@ -41,6 +44,9 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+LEARNED_FROM = 5000
+"""So many of the ledger's newest records are looked at for what is typical."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,9 @@ class Engine:
         self._spill = Spill()
         self.memory = FreeMemory()
         self.budgets = Budgets(ledger, counter, metrics, self.now)
-        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.now)
+        self.typical = Typical()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
+        self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
@@ -143,12 +151,31 @@ class Engine:
             for uid in made_by:
                 await self.wipe(uid)
 
+    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Start a task whose end is waited for before the ledger is closed."""
+        return self._relays.start(coroutine, name)
+
+    def abort(self, relay: Relay, headers: list[HeaderPair]) -> None:
+        """Call the upstream's own abort, see `Aborter`."""
+        calling = self._aborter.abort(relay.upstream, relay.generation, headers)
+        self.start(calling, f"abort {relay.generation.facts.task_id}")
+
+    async def release(self, relay: Relay) -> None:
+        """Let go of a generation whose upstream is read on: its ids are free, and its run goes on to what follows."""
+        self.registry.let_go(relay)
+        await self._go_on(relay, wants_tools=bool(relay.generation.partial.tool_calls()))
+
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
+        self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
+        if relay.read_on is None:
+            await self._go_on(relay, wants_tools=wants_tools)
+
+    async def _go_on(self, relay: Relay, *, wants_tools: bool) -> None:
         run = relay.plan.run
         if run is not None and run.settled(self.now(), waits=wants_tools):
             await self.canceller.left.told(run)
@@ -229,6 +256,8 @@ class Engine:
             replica=self._replica,
             started_wall=time.time(),
             started=now,
+            settlement=Settlement(asked.rules.route.settlement),
+            max_tokens=plan.max_tokens,
         )
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
@@ -275,6 +304,14 @@ class Engine:
             raise Refusal.too_many(1, limit)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
+
+    async def learn(self) -> None:
+        """Learn from the ledger how long complete answers usually are."""
+        try:
+            for model, route, tokens in await self.ledger.sizes(LEARNED_FROM):
+                self.typical.note(model, route, tokens)
+        except LedgerUnavailableError as error:
+            log_failure("typical.not_learned", error)
 
     # The end.
 

@@ -24,7 +24,7 @@ class EventStream:
         self._relay = relay
         self._tee = tee
         self._framer = Framer()
-        self._strips = relay.plan.strips_usage
+        self._strips = relay.plan.strips_usage or relay.plan.strips_running
         self._unnamed = NAMING_BLOCKS
         self.over = False
         """Whether the terminator came; nothing behind it is of interest."""
@@ -41,6 +41,8 @@ class EventStream:
         block = framer.push(chunk)
         if not framer.oversize:
             return self._look(block) if block else block
+        if self._relay.read_on is not None:
+            return self._look(framer.whole(block))
         self._relay.generation.partial.oversize = True
         was_amid, self._relay.amid_event = self._relay.amid_event, framer.amid_event
         whole = framer.whole(block)  # bytes of the oversize event stand on one side of it, and go as they are
@@ -66,7 +68,16 @@ class EventStream:
         if self._tee.keep(block):
             self._tee.fold()
         if self._strips and USAGE in block:
-            block = self._relay.plan.wire.without_extra_usage(block)
+            block = self._stripped(block)
+        return block
+
+    def _stripped(self, block: bytes) -> bytes:
+        """The block without what was asked for us alone."""
+        plan = self._relay.plan
+        if plan.strips_usage:
+            block = plan.wire.without_extra_usage(block)
+        if plan.strips_running:
+            block = plan.wire.without_running_usage(block, null=plan.wants_usage)
         return block
 
     def _learn_id(self, block: bytes) -> None:

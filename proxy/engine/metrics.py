@@ -9,6 +9,7 @@ from proxy import __version__
 from proxy.core.budget import Budget
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
+from proxy.core.settled import Truth
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -16,7 +17,9 @@ OTHER_MODELS = 16
 """So many models that no setting names are shown by name, the first ones that were answered."""
 OTHER = "other"
 SERIES_OF_MODEL = 20
-"""So many series a model may make: kinds and sources of tokens, and its cost."""
+"""So many series a model may make: kinds and sources of tokens, its cost, and its drift."""
+SINK_RESULTS = ("delivered", "failed", "refused")
+"""What becomes of events that are sent: refused ones would be refused again as they are."""
 NO_ANSWER = frozenset({"rejected_upstream", "upstream_error"})
 """Error kinds of answers that are themselves errors, as soon as they may come."""
 
@@ -60,6 +63,21 @@ class Metrics:
             "quell_tokens_total", "Tokens.", ("upstream", "model", "kind", "source"), registry=self.registry
         )
         self.cost = Counter("quell_cost_total", "Cost.", ("upstream", "model", "currency"), registry=self.registry)
+        self.late = Counter(
+            "quell_tokens_late_total", "Completion tokens made behind a stop.", ("upstream",), registry=self.registry
+        )
+        self.saved = Counter(
+            "quell_tokens_saved_total",
+            "Completion tokens not made thanks to stops, by what that is judged.",
+            ("upstream", "basis"),
+            registry=self.registry,
+        )
+        self.aborts = Counter(
+            "quell_upstream_aborts_total",
+            "Calls of an upstream's own abort.",
+            ("upstream", "result"),
+            registry=self.registry,
+        )
         self.upstream_errors = Counter(
             "quell_upstream_errors_total", "Failures of upstreams.", ("upstream", "kind"), registry=self.registry
         )
@@ -77,6 +95,19 @@ class Metrics:
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )
+        self.sink_pending = Gauge(
+            "quell_sink_pending",
+            "Ended records and later truths that the sink was not served yet.",
+            registry=self.registry,
+        )
+        self.sink_events = Counter("quell_sink_events_total", "Events sent.", ("result",), registry=self.registry)
+        self.truths = Counter("quell_truths_total", "Later truths that came in.", ("result",), registry=self.registry)
+        self.drift = Gauge(
+            "quell_reconciliation_drift_tokens",
+            "Tokens of later truths less our own, of all that was attached since the start.",
+            ("upstream", "model", "kind"),
+            registry=self.registry,
+        )
         self.build = Gauge("quell_build_info", "The version.", ("version",), registry=self.registry)
         # Looking a series up by its labels takes three times as long as counting in it.
         self._generations_of = cache(self.generations.labels)
@@ -90,12 +121,17 @@ class Metrics:
         self._ledger_seen = {"ok": 0, "error": 0}
         for result in self._ledger_seen:
             self.ledger_writes.labels(result)
+        for result in SINK_RESULTS:
+            self.sink_events.labels(result)
 
     def expect(self, routes: dict[str, str], models: set[str]) -> None:
         """Start the series of the settings at 0: route path to upstream name, and the models that are named."""
         self._models |= models
         for route, upstream in routes.items():
             self.first_token.labels(route)
+            self.late.labels(upstream)
+            for basis in ("most", "typical"):
+                self.saved.labels(upstream, basis)
             for outcome in Outcome:
                 if outcome is not Outcome.RUNNING:
                     self.generations.labels(route, upstream, outcome.value)
@@ -110,6 +146,10 @@ class Metrics:
         """A stop was answered."""
         self.cancels.labels(dialect, cause.value, result).inc()
 
+    def aborted(self, upstream: str, result: str) -> None:
+        """An upstream's own abort was called, or could not be."""
+        self.aborts.labels(upstream, result).inc()
+
     def ledger(self, pending: int, written: int, failed: int) -> None:
         """How the ledger stands: writes that wait, and its transactions since the start."""
         self.ledger_pending.set(pending)
@@ -122,12 +162,12 @@ class Metrics:
         for route, upstream in left:
             self._generations_of(route, upstream, Outcome.INTERRUPTED.value).inc()
 
-    def settled(self, record: Record) -> None:
-        """A generation ended."""
+    def settled(self, record: Record, *, read_on: bool = False) -> None:
+        """A generation ended; `read_on`: its upstream was not closed at the stop, on purpose."""
         self._generations_of(record.route, record.upstream, record.outcome.value).inc()
         if record.first_token_at is not None and record.error_kind not in NO_ANSWER:
             self._first_token_of(record.route).observe(max(record.first_token_at - record.started_at, 0.0))
-        if record.upstream_closed_ms is not None:
+        if record.upstream_closed_ms is not None and not read_on:
             self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
         if record.error_kind is not None and record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
@@ -136,6 +176,24 @@ class Metrics:
         if record.cost:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
             self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
+        if record.late_tokens:
+            self.late.labels(record.upstream).inc(record.late_tokens)
+        for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
+            if saved:
+                self.saved.labels(record.upstream, basis).inc(saved)
+
+    def reconciled(self, result: str, record: Record | None, truth: Truth) -> None:
+        """A later truth came in, about a record if there is one."""
+        self.truths.labels(result).inc()
+        if result != "attached" or record is None:
+            return
+        model = self._model(record)
+        for kind, ours, theirs in (
+            ("prompt", record.prompt_tokens, truth.prompt_tokens),
+            ("completion", record.completion_tokens, truth.completion_tokens),
+        ):
+            if ours is not None and theirs is not None:
+                self.drift.labels(record.upstream, model, kind).inc(theirs - ours)
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.engine.pricing import Pricing
 from proxy.engine.run import Run
 from proxy.engine.translation import Kept, Translation
@@ -18,13 +19,15 @@ class Plan:
 
     `streamed`: the client asked for a stream. `folded`: it did not, but the upstream is asked for one that is folded
     into the answer, by what `answer_fold` makes for an answer of so many characters at the most. `wants_usage`: the
-    client's stream ends with its usage; `strips_usage`: we asked for it, so it is taken out of the client's stream
-    again. `counts`: prompt and text are worth counting where no usage came.
+    client's stream ends with its usage; `wants_running`: the client asked for running totals. `asks_usage`: what was
+    asked for beside that, for counting; `strips_usage`, `strips_running`: what of it is taken out again of the client's
+    stream. `counts`: prompt and text are worth counting where no usage came.
 
     For translated dialects: `translation` says everything to the client, `kept` goes into the conversation store, `run`
     is what this call belongs to. `message_id` is the answer's id where the dialect has chosen one, `aliases` are other
     ids to stop it by. `on_disconnect`: the dialect's own rule, in place of the route's. `most_seconds`: how long it may
-    take before it is stopped, cause deadline.
+    take before it is stopped, cause deadline. `max_tokens`: the most completion tokens that it allows, all choices
+    together.
     """
 
     dialect: str
@@ -38,7 +41,10 @@ class Plan:
     folded: bool = False
     answer_fold: Callable[[int], StreamFold] = AnswerFold
     wants_usage: bool = False
+    wants_running: bool = False
+    asks_usage: UsageAsk = UsageAsk.NOTHING
     strips_usage: bool = False
+    strips_running: bool = False
     counts: bool = True
     translation: Translation | None = None
     kept: Kept | None = None
@@ -47,6 +53,7 @@ class Plan:
     aliases: tuple[str, ...] = ()
     on_disconnect: OnDisconnect | None = None
     most_seconds: float | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import structlog
 from proxy.core.generation import Generation, Priced
 from proxy.core.price_list import PriceList
 from proxy.core.prices import Price, cost, frozen
-from proxy.core.record import Settlement, UsageSource
+from proxy.core.record import Record, Settlement, UsageSource
+from proxy.core.usage import Usage
 
 log = structlog.get_logger()
 
@@ -49,17 +50,23 @@ class Pricing:
 
         The price list goes before the fallback, also where it only has a bare `*`.
         """
-        facts, answered = generation.facts, generation.partial.upstream_model
-        found = None
-        if self._table is not None:
-            found = self._table.find(facts.model, answered, facts.upstream, facts.started_wall)
+        facts, prompt_tokens = generation.facts, generation.counted.usage.prompt_tokens
+        answered = generation.partial.upstream_model
+        return self._find(facts.upstream, base_url, facts.model, answered, facts.started_wall, prompt_tokens)
+
+    def _find(
+        self,
+        upstream: str,
+        base_url: str,
+        asked: str | None,
+        answered: str | None,
+        at: float,
+        prompt_tokens: int | None,
+    ) -> Price | None:
+        found = None if self._table is None else self._table.find(asked, answered, upstream, at)
         if found is None and self._fallback is not None:
             found = self._fallback.find(
-                base_url=base_url,
-                asked=facts.model,
-                answered=answered,
-                at=facts.started_wall,
-                prompt_tokens=generation.counted.usage.prompt_tokens,
+                base_url=base_url, asked=asked, answered=answered, at=at, prompt_tokens=prompt_tokens
             )
         return found
 
@@ -70,18 +77,21 @@ class Pricing:
         without counts: also where the upstream was never called or has refused the call.
         """
         price = self.find(generation, base_url)
-        kept = None if price is None else frozen(price)
         if generation.facts.settlement is Settlement.VOID and generation.was_stopped:
-            return Priced(Decimal(0), self.currency if price is None else price.currency, kept)
+            if price is None:
+                return Priced(Decimal(0), self.currency)
+            return Priced(Decimal(0), price.currency, frozen(price))
         if price is None:
             self._warn(generation)
             return Priced()
-        try:
-            amount = cost(price, generation.counted.usage)
-        except ValueError as error:  # counts that no provider can mean
-            log.warning("price.out_of_range", task_id=generation.facts.task_id, error=str(error))
-            amount = None
-        return Priced(amount, None if amount is None else price.currency, kept)
+        return _priced(price, generation.counted.usage, generation.facts.task_id)
+
+    def price_left(self, record: Record, base_url: str) -> Priced:
+        """What a record costs that a process left unsettled, as far as its counts are known."""
+        asked, answered = record.model, record.upstream_model
+        price = self._find(record.upstream, base_url, asked, answered, record.started_at, record.prompt_tokens)
+        usage = Usage(record.prompt_tokens, record.completion_tokens, record.cached_tokens, record.reasoning_tokens)
+        return Priced() if price is None else _priced(price, usage, record.task_id)
 
     def _warn(self, generation: Generation) -> None:
         """Say once of each model that it has no price, where there would have been a cost."""
@@ -99,3 +109,12 @@ class Pricing:
             model=facts.model,
             upstream_model=generation.partial.upstream_model,
         )
+
+
+def _priced(price: Price, usage: Usage, task_id: str) -> Priced:
+    try:
+        amount = cost(price, usage)
+    except ValueError as error:  # counts that no provider can mean
+        log.warning("price.out_of_range", task_id=task_id, error=str(error))
+        amount = None
+    return Priced(amount, None if amount is None else price.currency, frozen(price))

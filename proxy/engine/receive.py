@@ -43,7 +43,7 @@ async def receive(relay: "Relay", answer: Answer) -> bool:
         LedgerUnavailableError: the START could not be written, so nothing may go out.
         Refusal: a folded answer that can't be built.
     """
-    plan, partial = relay.plan, relay.generation.partial
+    plan, partial = relay.plan, relay.partial
     if plan.translation is not None:
         return await receive_translated(relay, plan.translation, answer)
     plain = answer.coding in PLAIN_CODINGS
@@ -79,7 +79,6 @@ def fold_rest(relay: "Relay") -> None:
 async def _pass_events(relay: "Relay", answer: Answer, tee: Tee) -> bool:
     """Whole events go to the client as they came; True when the body ended as it should."""
     headers = answer.headers if answer.content_type else [*answer.headers, ("Content-Type", EVENT_STREAM)]
-    relay.tape.sse = True
     await relay.publish(Head(answer.status, headers, streamed=True))
     events = EventStream(relay, tee)
 
@@ -103,11 +102,13 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
     if not plain and decoder is None:
         message = "The upstream's stream is compressed in a way that can't be read here, although it was asked not to."
         raise Refusal(502, "upstream_bad_answer", message, type="upstream_error")
-    partial = relay.generation.partial
+    partial = relay.partial
     relay.tee = Tee(relay.plan.wire, partial, streamed=True, bound=relay.rules.kept)
     events, fold, ended = EventStream(relay, relay.tee), relay.plan.answer_fold(relay.rules.answer), True
     while not events.over and (chunk := await answer.read()):
         block = events.take(chunk if decoder is None else decoder.feed(chunk))
+        if relay.read_on is not None:
+            continue
         if events.oversize:
             raise _too_large()
         try:
@@ -117,6 +118,8 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
     if events.over:
         ended = await _ends(relay, answer)
     fold_rest(relay)
+    if relay.read_on is not None:
+        return True
     if partial.error is not None:
         raise in_stream(partial.error.message)
     if not partial.complete(eof_clean=ended):
@@ -124,7 +127,6 @@ async def _fold_events(relay: "Relay", answer: Answer, *, plain: bool, decoder: 
     body = fold.answer()
     headers = [(name, value) for name, value in answer.headers if name.lower() not in REPLACED_HEADERS]
     headers.append(("Content-Type", JSON))
-    relay.tape.append(body)
     await relay.publish(Head(OK, headers, streamed=False, length=len(body), body=body))
     return True
 
@@ -169,7 +171,6 @@ async def _pass_held(relay: "Relay", answer: Answer) -> None:
             await _pass_on(relay, answer, answer.length, held)
             return
     body = b"".join(held)
-    relay.tape.append(body)
     await relay.publish(Head(answer.status, answer.headers, streamed=False, length=len(body), body=body))
 
 

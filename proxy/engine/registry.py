@@ -110,14 +110,14 @@ class Registry:
         self._live[facts.uid] = relay
         self._named[name, facts.task_id] = relay
         for alias in (facts.message_id, *relay.plan.aliases):
-            self._aliases.setdefault((name, alias), []).append(relay)
+            self.add_alias(relay, alias)
         self._streams[name] = self._streams.get(name, 0) + 1
 
     def add_alias(self, relay: Relay, alias: str) -> None:
-        """Make a live generation known by one more id."""
+        """Make a live generation known by one more id. One that is only read on any more gives it up for that."""
         relays = self._aliases.setdefault((relay.generation.facts.identity.name, alias), [])
-        if relay not in relays:
-            relays.append(relay)
+        relays[:] = [other for other in relays if other.read_on is None and other is not relay]
+        relays.append(relay)
 
     def find(self, identity: str, any_id: str) -> Relay | None:
         """The live generation that an id names for its owner."""
@@ -132,10 +132,14 @@ class Registry:
         return (identity, any_id) not in self._named and len(self._aliases.get((identity, any_id), ())) > 1
 
     def is_live(self, identity: str | None, any_id: str) -> bool:
-        """Whether any live generation has this id, of this caller or (None) of anybody."""
+        """Whether any live generation has this id, of this caller or (None) of anybody; one read on counts no more."""
         if identity is not None:
-            return (identity, any_id) in self._named or (identity, any_id) in self._aliases
-        return any(name == any_id for names in (self._named, self._aliases) for _, name in names)
+            named = self._named.get((identity, any_id))
+            found = [*self._aliases.get((identity, any_id), ()), *([] if named is None else [named])]
+        else:
+            found = [relay for (_, name), relay in self._named.items() if name == any_id]
+            found += [relay for (_, name), relays in self._aliases.items() if name == any_id for relay in relays]
+        return any(relay.read_on is None for relay in found)
 
     def find_finished(self, identity: str, any_id: str) -> Finished | None:
         """The newest generation that an id names, among those that ended a short time ago."""
@@ -170,9 +174,8 @@ class Registry:
             aliases.append(record.upstream_id)
         for alias in aliases:
             self._drop_alias((name, alias), relay)
-        left = self._streams.pop(name, 1) - 1
-        if left > 0:
-            self._streams[name] = left
+        if relay.read_on is None:
+            self._leave(name)
         self._finished[facts.uid] = relay.finished = finished = _finished(relay, record)
         if relay.wiped:
             finished.wipe()
@@ -181,6 +184,15 @@ class Registry:
             self._name_finished((name, known), record)
         heapq.heappush(self._kept_until, (now + max(FINISHED_SECONDS, relay.rules.route.linger), facts.uid))
         return self._over(now)
+
+    def let_go(self, relay: Relay) -> None:
+        """The client is done with a generation whose upstream is read on: it counts as its caller's no more."""
+        self._leave(relay.generation.facts.identity.name)
+
+    def _leave(self, name: str) -> None:
+        left = self._streams.pop(name, 1) - 1
+        if left > 0:
+            self._streams[name] = left
 
     def _drop_alias(self, key: Key, relay: Relay) -> None:
         relays = self._aliases.get(key, [])

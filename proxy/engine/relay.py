@@ -1,7 +1,7 @@
 """The relay: one task per generation, owned by the registry. It moves bytes from upstream to tape and readers.
 
-It never waits for a client. One cancel scope spans queueing, connecting, silence and streaming; a stop or a deadline
-sets that scope to now. What follows (close, fold, answer, settle) is the same for every way to end.
+It never waits for a client. Its call of the upstream (`exchange.py`) can be interrupted at any time; what follows
+(close, fold, answer, settle) is the same for every way to end.
 """
 
 import asyncio
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
+from proxy.core.partial import Partial
+from proxy.core.read_on import ReadOn
+from proxy.core.record import Known
 from proxy.core.tee import Tee
-from proxy.engine.closing import conclude_passed, refusal_of
+from proxy.engine import reading_on
 from proxy.engine.deadlines import Expiry, look_again, overdue
+from proxy.engine.endings import end_refused
+from proxy.engine.exchange import Exchange
 from proxy.engine.failures import log_failure
 from proxy.engine.head import Ending, Head
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
-from proxy.engine.receive import receive
+from proxy.engine.reading_on import conclude
 from proxy.engine.services import Services
 from proxy.engine.tape import Tape
-from proxy.engine.translated import begin, conclude_translated, open_early
-from proxy.engine.upstream import Answer, Upstream, UpstreamError
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.upstream import Upstream
 
 if TYPE_CHECKING:
     from proxy.engine.registry import Finished
@@ -38,24 +41,28 @@ class Relay:
 
     __slots__ = (
         "_alone_since",
-        "_answer",
-        "_call",
-        "_expiry",
+        "_exchange",
+        "_folded",
         "_fresh",
+        "_handed",
+        "_known",
         "_look_at",
+        "_releasing",
         "_said",
-        "_scope",
         "_services",
         "_since",
         "_started",
         "amid_event",
         "ending",
+        "expiry",
         "finished",
         "generation",
         "head",
         "plan",
+        "read_on",
         "readers",
         "refusal",
+        "released",
         "rules",
         "settled",
         "tape",
@@ -77,10 +84,15 @@ class Relay:
     ) -> None:
         """Ready to run; `started` is done when the START is on disk, `tape` is empty."""
         self.generation, self.plan, self.rules, self.upstream, self.tape = generation, plan, rules, upstream, tape
-        self._call: Call | None = call
+        self._exchange = Exchange(call)
         self._started, self._services = started, services
         self.head: Head | Refusal | None = None
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when its client is: once it is settled, or sooner where its upstream is read on behind a stop."""
+        self.read_on: ReadOn | None = None
+        """What is read behind a stop; from then on nothing more goes to the tape but the stream's last words."""
+        self._releasing: asyncio.Task[None] | None = None
         self.readers: set[Reader] = set()
         self.ending: Ending | None = None
         self.tee: Tee | None = None
@@ -89,24 +101,45 @@ class Relay:
         """Whether its text is to be nowhere once it has ended."""
         self.finished: Finished | None = None
         """What the registry keeps of it once it is settled."""
-        self._answer: Answer | None = None
-        self._scope: asyncio.Timeout | None = None
         self._since = self._said = generation.facts.started
-        self._expiry: Expiry | None = None
+        self.expiry: Expiry | None = None
         self.refusal: Refusal | None = None
         """What a client without a header is told, and the end of a stream says."""
         self._alone_since: float | None = None
         self._look_at = 0.0
-        self._fresh = False
+        self._fresh = self._folded = False
+        self._handed = 0
+        self._known = Known()
 
     # What others ask of it. None of this waits.
 
     def stop(self, stop: Stop) -> bool:
-        """End this generation now; True if this is the stop that took effect."""
-        if not self.generation.request_stop(stop, self._services.now()):
+        """End this generation now; True if this is the stop that took effect.
+
+        Its upstream is closed, or read on for its usage where the settings want that; the end of the process cuts it.
+        """
+        now = self._services.now()
+        if not self.generation.request_stop(stop, now):
+            if stop.cause is Cause.SHUTDOWN and self.read_on is not None:
+                self._exchange.interrupt()
             return False
-        self._interrupt()
+        if self._exchange.is_open and self.expiry is None and reading_on.reads_on(self, stop):
+            self._read_on(stop, now)
+        else:
+            self._exchange.interrupt()
         return True
+
+    def _read_on(self, stop: Stop, now: float) -> None:
+        self.read_on = reading_on.begin(self, stop, now)
+        self.upstream.reading_on += 1
+        self._look_at = 0.0
+        releasing = reading_on.release(self, self._services)
+        self._releasing = self._services.start(releasing, f"release {self.generation.facts.task_id}")
+
+    def abort(self) -> None:
+        """Have the upstream's own abort called, where the settings name one."""
+        if (headers := self._exchange.abort_headers) is not None:
+            self._services.abort(self, headers)
 
     def attach(self, reader: Reader) -> None:
         """Serve one more reader."""
@@ -139,19 +172,37 @@ class Relay:
             self._look(now)
         if not self._fresh or self.tee is None:
             return ""
-        self._fresh = False
+        self._fresh, self._folded = False, True
         self.tee.fold()
-        return self.generation.partial.take_new_text()
+        text = self.generation.partial.take_new_text()
+        self._handed += len(text)
+        return text
+
+    def news(self) -> Known | None:
+        """What the ledger is to know while this runs; None unless that has changed since the last call."""
+        generation = self.generation
+        if not self._folded and generation.phase is self._known.phase:
+            return None
+        self._folded = False
+        if generation.outcome is not Outcome.RUNNING:  # its END says it all
+            return None
+        known = generation.known(self._handed)
+        if known == self._known:
+            return None
+        self._known = known
+        return known
 
     def _look(self, now: float) -> None:
         """Look whether a deadline has passed, and when to look again: thousands of relays can't be asked every time."""
         generation, settings = self.generation, self.upstream.settings
-        if self._expiry is not None or generation.stop is not None or generation.outcome is not Outcome.RUNNING:
+        if self.read_on is not None and reading_on.is_over(self, self.read_on, now, self._since):
+            self._exchange.interrupt()
+        if self.expiry is not None or generation.stop is not None or generation.outcome is not Outcome.RUNNING:
             return
         started, phase = generation.facts.started, generation.phase
-        self._expiry = overdue(settings, phase, now=now, started=started, since=self._since)
-        if self._expiry is not None:
-            self._interrupt()
+        self.expiry = overdue(settings, phase, now=now, started=started, since=self._since)
+        if self.expiry is not None:
+            self._exchange.interrupt()
         elif self._lingered(now):
             self.stop(Stop(Cause.DISCONNECT))
         elif self.plan.most_seconds is not None and now - started >= self.plan.most_seconds:
@@ -177,10 +228,6 @@ class Relay:
         linger, alone = self.rules.route.linger, self._alone_since
         return self._on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= linger
 
-    def _interrupt(self) -> None:
-        if self._scope is not None and not self._scope.expired():
-            self._scope.reschedule(0)
-
     @property
     def streams(self) -> bool:
         """Whether a stream of events has begun for the client."""
@@ -192,12 +239,22 @@ class Relay:
         """Bytes of the body came."""
         self._since = self._services.now()
         self._fresh = True
-        if self.generation.first_token is None:
+        if self.generation.first_token is None and self.read_on is None:
             self.generation.advance(Phase.STREAMING)
             self.generation.first_token = self._since
             self._look_at = 0.0
 
+    @property
+    def partial(self) -> Partial:
+        """What the upstream's bytes are folded into."""
+        return self.generation.partial if self.read_on is None else self.read_on.partial
+
     def pass_on(self, data: bytes) -> None:
+        """The upstream's bytes for the client, unless a stop has released it."""
+        if self.read_on is None:
+            self.put(data)
+
+    def put(self, data: bytes) -> None:
         """Bytes for the client: onto the tape and to every reader that keeps up."""
         self.tape.append(data)
         for reader in self.readers:
@@ -205,12 +262,14 @@ class Relay:
 
     def say(self, data: bytes) -> None:
         """What a translation says: the upstream may have been heard since without anything to say."""
-        self.pass_on(data)
+        self.put(data)
         self._said = self._services.now()
 
     async def keep_pace(self) -> None:
         """Let the readers of an answer that is no stream keep up: they want all of it, and no token waits for them."""
-        while any(reader.holds and self.tape.lag(reader.cursor) > LAG for reader in self.readers):
+        while self.read_on is None and any(
+            reader.holds and self.tape.lag(reader.cursor) > LAG for reader in self.readers
+        ):
             await asyncio.sleep(PACE_SECONDS)
             self._since = self._services.now()
 
@@ -220,8 +279,13 @@ class Relay:
         self._services.learned_id(self, upstream_id)
 
     async def publish(self, head: Head) -> None:
-        """Let the client's answer begin, once the START is on disk."""
+        """Let the client's answer begin, once the START is on disk; not if a stop has released it."""
+        if self.read_on is None and head.body is not None:
+            self.tape.append(head.body)
         await self.start_on_disk()
+        if self.read_on is not None:
+            return
+        self.tape.sse = self.tape.sse or head.streamed
         self.show(head)
         if head.streamed:
             await asyncio.sleep(0)  # the client gets its header before we work on what has come already
@@ -238,64 +302,11 @@ class Relay:
         """Relay to the end and settle. Never raises; whatever happens, the generation ends with one outcome."""
         try:
             with self.upstream.in_use():
-                await self._relay()
+                await self._exchange.run(self, self._services)
         except Exception as error:  # noqa: BLE001 a defect of ours must not leave a generation open
             log_failure("relay.failed", error, task_id=self.generation.facts.task_id)
-            self._end_refused(Refusal.internal())
-        finally:
-            self._scope = None
+            end_refused(self, self._services.now(), Refusal.internal())
         await self._conclude()
-
-    async def _relay(self) -> None:
-        opening = begin(self)
-        if self.generation.stop is not None:  # a stop that came first: the upstream is never called
-            self._end_interrupted()
-            return
-        try:
-            async with asyncio.timeout(None) as self._scope:
-                await open_early(self, opening)
-                await self._hold_slot()
-        except TimeoutError:
-            self._end_interrupted()
-        except UpstreamError as error:
-            if self.generation.stop is not None:  # it broke because, or just when, it was stopped
-                self._end_interrupted()
-            else:
-                self._end_cut(Outcome.FAILED, error.kind.value, Refusal.upstream(error.kind))
-        except LedgerUnavailableError:
-            message = "The ledger can't record new work now. Nothing was sent to the client."
-            self._end_refused(Refusal.overloaded(5, "ledger_unavailable", message))
-        except Refusal as refusal:
-            self._end_refused(refusal)
-
-    async def _hold_slot(self) -> None:
-        slots = self.upstream.slots
-        await slots.take()
-        try:
-            await self._exchange()
-        finally:
-            if self._answer is not None:
-                self._answer.close()
-                self._answer = None
-            self.generation.upstream_closed(self._services.now())
-            slots.give_back()
-
-    async def _exchange(self) -> None:
-        call, self._call = self._call, None  # a prompt may be large; only the connection needs it
-        if call is None:
-            raise RuntimeError("a relay runs once")
-        if self.rules.strict:
-            await self.start_on_disk()
-        self._enter(Phase.CONNECTING)
-        self._answer = await self.upstream.open(
-            call.method, call.url, call.headers, call.body, lambda: self._enter(Phase.WAITING)
-        )
-        self.generation.status = self._answer.status
-        complete = await receive(self, self._answer)
-        if not complete and self.generation.stop is not None:
-            self._end_interrupted()
-        else:
-            self.generation.end_answered(self._answer.status, self._services.now(), complete=complete)
 
     @property
     def is_on_disk(self) -> bool:
@@ -314,51 +325,26 @@ class Relay:
             await asyncio.shield(self._started)  # the ledger's future is not ours to cancel
         self._started.result()
 
-    def _enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
+        """Its call goes on to this phase."""
         self.generation.advance(phase)
         self._since = self._services.now()
         self._look_at = 0.0
 
-    # The ends that are not the upstream's own. Each folds the rest and writes the outcome, once.
-
-    def _end_interrupted(self) -> None:
-        """A stop, or one of our deadlines; when both came, the stop."""
-        stop, expiry = self.generation.stop, self._expiry
-        if stop is not None:
-            self._fold()
-            self.generation.upstream_closed(self._services.now())
-            self.refusal = refusal_of(stop, begun=self.generation.partial.characters > 0)
-            self.generation.end_stopped(self._services.now(), shown=self.head is not None)
-        elif expiry is not None:
-            self._end_cut(Outcome.TIMED_OUT, expiry.kind, expiry.refusal)
-        else:
-            raise RuntimeError("interrupted by nobody")
-
-    def _end_cut(self, outcome: Outcome, kind: str, refusal: Refusal) -> None:
-        self._fold()
-        self.generation.end_cut(outcome, self._services.now(), kind, shown=self.head is not None)
-        if self.generation.outcome is not Outcome.COMPLETED:
-            self.refusal = refusal
-
-    def _end_refused(self, refusal: Refusal) -> None:
-        self.refusal = refusal
-        self.generation.end(Outcome.FAILED, self._services.now(), refusal.code)
-
-    def _fold(self) -> None:
-        if self.tee is not None:
-            self.tee.fold(final=True)
-
     # Afterwards.
 
     async def _conclude(self) -> None:
-        """Answer the client, count, settle."""
-        if self.plan.translation is not None:
-            await conclude_translated(self, self.plan.translation, self._services)
+        """Answer the client and count, unless that is done already; settle."""
+        if self._releasing is None:
+            await conclude(self, self._services)
         else:
-            await conclude_passed(self, self._services)
+            await asyncio.wait({self._releasing})
+        self.generation.reads_on = False
         await self._services.settle(self)
         self.tee = None
         self.settled.set_result(None)
+        if not self.released.done():
+            self.released.set_result(None)
 
     def end_readers(self, ending: Ending) -> None:
         """Nothing more comes: every reader ends like that, once it has read all."""

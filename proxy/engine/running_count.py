@@ -6,7 +6,8 @@ A budget looks at it once a flush. The count that is billed is made from the who
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.partial import Partial, Place, safe_text
+from proxy.core.choices import Place
+from proxy.core.partial import Partial
 from proxy.core.record import UsageSource
 from proxy.core.token_borders import last_border
 from proxy.engine.counting import Counter, estimate
@@ -52,9 +53,17 @@ class RunningCount:
     async def update(self, partial: Partial) -> int:
         """The completion tokens so far: of all choices, content, reasoning, refusals and tool calls alike.
 
-        What the partial counts but does not keep (`limits.partial_text`) is taken to be like what it keeps. Without a
-        tokenizer it is an estimate by the number of characters.
+        Where the upstream counts along, its running total stands, as it will in the record. What the partial counts but
+        does not keep (`limits.partial_text`) is taken to be like what it keeps. Without a tokenizer it is an estimate
+        by the number of characters.
         """
+        said = partial.usage.completion_tokens if partial.usage else None
+        if said is not None and not partial.outgrew_usage:
+            return said
+        return max(said or 0, await self._made(partial))
+
+    async def _made(self, partial: Partial) -> int:
+        """The tokens of everything that was made."""
         tokens = kept = 0
         for place, text in list(partial.counted_texts()):  # the partial may grow while a thread counts
             stretch = self._stretches.get(place)
@@ -73,7 +82,7 @@ class RunningCount:
         """Count the text behind what is settled, and settle what stands before its last border."""
         end = last_border(new)
         if end:
-            stretch.tokens += await self._tokens(new[:end])
+            stretch.tokens += await self._tokens(new[:end]) - self._counter.seam(self._encoding)
         elif len(new) > _OPEN_MOST:
             end = len(new) - _SEAM
             stretch.tokens += await self._tokens(new[:end]) + await self._cost_of_cut(new, end)
@@ -87,6 +96,6 @@ class RunningCount:
         return whole - await self._tokens(before) - await self._tokens(after)
 
     async def _tokens(self, text: str) -> int:
-        tokens, source = await self._counter.count(safe_text(text), self._encoding)
+        tokens, source = await self._counter.count(text, self._encoding)
         self._estimates = self._estimates or source is UsageSource.ESTIMATE
         return tokens

@@ -1,7 +1,10 @@
 """What a relay asks of the engine that runs it."""
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
+from proxy.core.headers import HeaderPair
 from proxy.engine.translation import Stored
 
 if TYPE_CHECKING:
@@ -28,6 +31,18 @@ class Services(Protocol):
 
         It is written to its end also when whoever waits for that is cancelled.
         """
+        ...
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Start a task that goes on by itself, and whose end the engine waits for."""
+        ...
+
+    def abort(self, relay: "Relay", headers: list[HeaderPair]) -> None:
+        """Call the upstream's own abort with these headers, in a task that goes on by itself."""
+        ...
+
+    async def release(self, relay: "Relay") -> None:
+        """The client is done with a generation whose upstream is read on: nobody shall wait for it any more."""
         ...
 
     async def settle(self, relay: "Relay") -> None:

@@ -1,48 +1,28 @@
 """The settler: counts an ended generation and prices it, writes its record once, and lets it go."""
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
-from proxy.core.generation import Counted, Generation
-from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.generation import Counted
+from proxy.core.lifecycle import Outcome
 from proxy.core.money import cost_text
-from proxy.core.partial import safe_text
-from proxy.core.record import Record, UsageSource
-from proxy.core.usage import Usage
-from proxy.engine.counting import Counter, encoding_for
+from proxy.core.record import Record
+from proxy.core.settlement import complete, settle, spared
+from proxy.core.typical import Typical
+from proxy.engine.counted import NOT_SENT, counted
+from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.metrics import Metrics
-from proxy.engine.plan import Plan
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
+REFUSED = 400
 UNAUTHORIZED, FORBIDDEN = 401, 403
-LARGE_BODY = 256 * 1024
-"""A request from here on is taken apart in a thread: it would hold everybody up for milliseconds."""
-NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
-NOT_BILLED = frozenset(
-    {
-        "bad_answer",
-        "connect_timeout",
-        "dns",
-        "ledger_unavailable",
-        "queue_timeout",
-        "rate_limit_exceeded",
-        "redirect",
-        "rejected_upstream",
-        "tls",
-        "unreachable",
-        "upgraded",
-    }
-)
-"""Ends of which the upstream never made anything."""
 
 
 class Settler:
@@ -55,6 +35,7 @@ class Settler:
         counter: Counter,
         metrics: Metrics,
         memory: FreeMemory,
+        typical: Typical,
         now: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -62,59 +43,31 @@ class Settler:
         self._counter = counter
         self._metrics = metrics
         self._memory = memory
+        self._typical = typical
         self._now = now
 
     async def count(self, relay: Relay) -> None:
-        """Write the token counts into the ended generation (the upstream's own, else counted), and what it costs.
-
-        Of a stream that broke off an upstream may have counted the prompt alone; then the answer's text is counted
-        here, and the source says so.
-        """
+        """Write the token counts into the ended generation, see `counted`, and what it costs."""
         try:
-            relay.generation.counted = await self._counted(relay)
+            relay.upstream.usage.learn(relay)
+            relay.generation.counted = await counted(relay, self._counter)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)
+        self._price(relay)
+
+    @staticmethod
+    def _price(relay: Relay) -> None:
         try:
             pricing, address = relay.rules.pricing, relay.upstream.settings.base_url
             relay.generation.priced = pricing.price(relay.generation, address)
-        except Exception as error:  # noqa: BLE001 nor must an unknown price
+        except Exception as error:  # noqa: BLE001 nor must an unknown price keep it from its end
             log_failure("price.failed", error, task_id=relay.generation.facts.task_id)
-
-    async def _counted(self, relay: Relay) -> Counted:
-        generation, plan = relay.generation, relay.plan
-        partial = generation.partial
-        if partial.usage_chunk and plan.wants_usage:  # the client asked by itself, and the upstream understood
-            relay.upstream.takes_usage = True
-        if partial.usage is not None and partial.usage.completion_tokens is not None:
-            final = partial.usage_is_final
-            return Counted(partial.usage, UsageSource.UPSTREAM if final else UsageSource.UPSTREAM_RUNNING)
-        if not plan.counts or _not_billed(generation) or _never_sent(relay):
-            return Counted()
-        encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
-        known = partial.usage or Usage()
-        if known.prompt_tokens is None:
-            known = replace(known, prompt_tokens=await self._prompt(plan, encoding))
-        if _made_unseen(relay):
-            return Counted(known, UsageSource.TOKENIZER)
-        async with self._counter.turn(partial.counted_characters):
-            texts = [text for _, text in partial.counted_texts()]
-            completion, source = await self._counter.count_each((safe_text(each.value()) for each in texts), encoding)
-        kept = sum(text.size for text in texts)
-        if partial.clipped and kept:  # more came than was kept: as many tokens a character as in what was kept
-            completion, source = round(completion * partial.counted_characters / kept), UsageSource.ESTIMATE
-        return Counted(replace(known, completion_tokens=completion), source)
-
-    async def _prompt(self, plan: Plan, encoding: str) -> int | None:
-        body, countable = plan.body, plan.wire.countable
-        body = countable(body) if len(body) < LARGE_BODY else await asyncio.to_thread(countable, body)
-        prompt, _ = await self._counter.count_prompt(body, encoding)
-        return prompt
 
     async def settle(self, relay: Relay) -> None:
         """Write the END, then release the generation. Returns when the record is on disk (or can't be for good)."""
         record = relay.generation.record(self._now())
         try:
-            self._metrics.settled(record)
+            self._metrics.settled(record, read_on=relay.read_on is not None)
             await self._ledger.end(record)
             _log_end(record, relay.generation.status)
         except LedgerUnavailableError as error:
@@ -127,24 +80,35 @@ class Settler:
         for finished in self._registry.release(relay, record, self._now()):
             finished.tape.close()
 
+    def apply_settlement(self, relay: Relay) -> None:
+        """Let the counts be those that are billed after a stop, and price them. To be called once, before `settle`."""
+        try:
+            self._apply_settlement(relay)
+        except Exception as error:  # noqa: BLE001 nor must this keep a generation from its end
+            log_failure("settlement.failed", error, task_id=relay.generation.facts.task_id)
+        if relay.read_on is not None:  # its counts are new ones
+            self._price(relay)
 
-def _not_billed(generation: Generation) -> bool:
-    """Whether the upstream refused the call, or failed before it produced anything."""
-    failed_at_once = generation.error_kind == "upstream_error" and not generation.partial.counted_characters
-    return failed_at_once or generation.error_kind in NOT_BILLED
-
-
-def _made_unseen(relay: Relay) -> bool:
-    """Whether there may be an answer that nobody here could read: how long it is, is unknown and not 0."""
-    plan, generation = relay.plan, relay.generation
-    if relay.tee is None and generation.first_token is not None:
-        return True
-    comes_whole = not (plan.streamed or plan.folded or plan.translation)
-    return comes_whole and generation.outcome is not Outcome.COMPLETED and not generation.partial.counted_characters
-
-
-def _never_sent(relay: Relay) -> bool:
-    return relay.generation.stop is not None and relay.generation.stop_phase in NOT_SENT
+    def _apply_settlement(self, relay: Relay) -> None:
+        generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
+        beyond = None if read_on is None else read_on.beyond()
+        if read_on is not None and (generation.status or 0) >= REFUSED:  # the stop came first, then its refusal
+            generation.counted = Counted()
+        elif not generation.was_stopped:
+            generation.counted = complete(generation.counted, beyond)
+            if generation.outcome is Outcome.COMPLETED and (made := generation.counted.usage.completion_tokens):
+                self._typical.note(facts.model, facts.route, made)
+        else:
+            settled = settle(facts.settlement, generation.counted, beyond)
+            generation.counted = settled.counted
+            generation.spared = spared(
+                settled,
+                bills=relay.upstream.settings.bills_after_close,
+                sent=generation.stop_phase not in NOT_SENT,
+                ended_by_itself=read_on is not None and read_on.to_the_end,
+                max_tokens=facts.max_tokens,
+                typical=self._typical.tokens(facts.model, facts.route),
+            )
 
 
 def _log_end(record: Record, status: int | None) -> None:

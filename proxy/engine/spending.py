@@ -6,10 +6,12 @@ from decimal import Decimal
 from typing import Final, TypeAlias
 
 from proxy.core.budget import Account, Budget, Limit, Use
+from proxy.core.encodings import encoding_for
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
-from proxy.engine.counting import Counter, encoding_for
+from proxy.engine.counted import prompt_tokens
+from proxy.engine.counting import Counter
 from proxy.engine.relay import Relay
 from proxy.engine.running_count import RunningCount
 
@@ -150,7 +152,7 @@ class Spending:
 
     async def _prompt_tokens(self) -> int | None:
         if self._prompt is None and self._count is not None:
-            self._prompt, _ = await self._counter.count_prompt(self.relay.plan.body, self._encoding())
+            self._prompt, _ = await prompt_tokens(self.relay.plan, self._counter, self._encoding())
         return self._prompt
 
     def _encoding(self) -> str:

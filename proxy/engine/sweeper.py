@@ -82,6 +82,8 @@ class Sweeper:
         if text := relay.sweep(now):
             self._ledger.append(relay.generation.facts.uid, text)
             self._keeping.append(relay, text)
+        if (known := relay.news()) is not None:
+            self._ledger.note(relay.generation.facts.uid, known)
         keep_alive(relay, now)
 
     async def _purge(self) -> None:

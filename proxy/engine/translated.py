@@ -73,7 +73,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
         raise UpstreamError(UpstreamErrorKind.BAD_ANSWER)
     if answer.status != OK:
         raise _rejection(answer, await _beginning(answer, decoder))
-    partial = relay.generation.partial
+    partial = relay.partial
     streamed = answer.content_type in (EVENT_STREAM, "")
     if not streamed and answer.content_type != JSON:
         raise UpstreamError(UpstreamErrorKind.BAD_ANSWER)
@@ -81,7 +81,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
     if relay.plan.streamed:
         if relay.head is None:
             await relay.publish(STREAM_HEAD)
-        if said := translation.answered(relay.wall()):
+        if relay.read_on is None and (said := translation.answered(relay.wall())):
             relay.say(said)
     if streamed:
         ended = await _take_events(relay, translation, answer, tee, decoder)
@@ -89,7 +89,7 @@ async def receive_translated(relay: "Relay", translation: Translation, answer: A
         ended = await _take_whole(relay, answer, tee, decoder)
     tee.fold(final=True)
     _say(relay, translation)
-    if partial.clipped and not relay.plan.streamed:
+    if partial.clipped and not relay.plan.streamed and relay.read_on is None:
         raise _too_large("is longer than limits.partial_text; ask for it as a stream.")
     return partial.complete(eof_clean=ended)
 
@@ -104,7 +104,7 @@ async def _take_events(
             return True
         plain = chunk if decoder is None else decoder.feed(chunk)
         block = events.take(plain)
-        if events.oversize:
+        if events.oversize and relay.read_on is None:
             raise _too_large("has an event of more than a mebibyte, which can't be translated.")
         if block:
             tee.fold()
@@ -199,7 +199,7 @@ async def _answer_client(relay: "Relay", translation: Translation, over: Over) -
     elif relay.head is None:
         relay.show(relay.refusal or over.refusal or Refusal.internal())
     elif relay.plan.streamed and (frames := translation.ending(over)):
-        relay.pass_on(frames)
+        relay.put(frames)
     relay.end_readers(Ending.CLEAN)
 
 

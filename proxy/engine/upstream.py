@@ -17,6 +17,7 @@ from proxy.engine.pushed import PushedBody, Take
 from proxy.engine.short_way import NO_TIMEOUT, ShortWay
 from proxy.engine.slots import Slots
 from proxy.engine.tls_reason import tls_reason
+from proxy.engine.usage_asks import UsageAsks
 from proxy.engine.users import Users
 
 log = structlog.get_logger()
@@ -37,9 +38,6 @@ MAX_HEADER_BYTES = 256 * 1024
 AUTO_HEADERS = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SWITCHING = 101
-
-TAKING_USAGE = (".openai.com", ".openai.azure.com", ".openrouter.ai", ".groq.com", ".deepseek.com", ".together.xyz")
-"""Providers whose API references document `stream_options.include_usage`."""
 
 
 class UpstreamError(Exception):
@@ -127,9 +125,10 @@ class Upstream:
         self.settings = settings
         self.slots = Slots(name, settings.slots, settings.queue.size)
         self.calls = 0
+        self.reading_on = 0
+        """Calls that are read on behind a stop."""
         self._users = Users()
-        self.takes_usage = settings.format == "openai" and _host_of(settings.base_url).endswith(TAKING_USAGE)
-        """Whether a request for usage is known to be understood; also learned from clients that ask by themselves."""
+        self.usage = UsageAsks(name, settings)
         self._proxy = settings.proxy
         context: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
@@ -155,17 +154,6 @@ class Upstream:
     async def unused(self) -> None:
         """Wait until nobody uses it."""
         await self._users.gone()
-
-    @property
-    def asks_usage(self) -> bool:
-        """Whether a stream may be asked for its usage: the settings say so, or the upstream is known to take it."""
-        match self.settings.usage:
-            case "auto":
-                return self.takes_usage
-            case "none":
-                return False
-            case _:
-                return True
 
     async def open(
         self,
@@ -236,10 +224,6 @@ class Upstream:
         """Close every connection."""
         await self._session.close()
         await asyncio.sleep(0)  # lets the transports see their close
-
-
-def _host_of(base_url: str) -> str:
-    return "." + (URL(base_url).host or "")
 
 
 def _unusable(answer: Answer) -> UpstreamErrorKind | None:

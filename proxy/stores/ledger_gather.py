@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from proxy.core.record import Known
 from proxy.stores.ledger_rows import Row
 
 Value: TypeAlias = str | int | float | None
@@ -58,16 +59,18 @@ class Chore:
 
 @dataclass(slots=True)
 class Gathered:
-    """The writes of one transaction. Starts go before pieces, pieces before ends, ends before chores."""
+    """The writes of one transaction. Starts go before notes and pieces, these before ends, ends before chores."""
 
     starts: dict[str, Start] = field(default_factory=dict)
+    notes: dict[str, Known] = field(default_factory=dict)
     pieces: dict[str, Piece] = field(default_factory=dict)
     withdrawn: dict[str, None] = field(default_factory=dict)
     ends: dict[str, End] = field(default_factory=dict)
     chores: list[Chore] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.starts) + len(self.pieces) + len(self.withdrawn) + len(self.ends) + len(self.chores)
+        running = len(self.starts) + len(self.notes) + len(self.pieces)
+        return running + len(self.withdrawn) + len(self.ends) + len(self.chores)
 
     def add_piece(self, uid: str, piece: Piece) -> None:
         """Take the next stretch of a text, which lengthens one that still waits."""
@@ -86,6 +89,7 @@ class Gathered:
         both = Gathered(withdrawn=failed.withdrawn | self.withdrawn, ends=failed.ends)
         both.starts = {uid: start for uid, start in failed.starts.items() if not start.late} | self.starts
         given_up = {uid for uid, start in failed.starts.items() if start.late}
+        both.notes = {uid: known for uid, known in failed.notes.items() if uid not in given_up} | self.notes
         both.pieces = {uid: piece for uid, piece in failed.pieces.items() if uid not in given_up}
         for uid, piece in self.pieces.items():
             both.add_piece(uid, piece)

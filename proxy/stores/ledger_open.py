@@ -5,6 +5,7 @@ to do; a file that is not understood is never changed.
 """
 
 import os
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -17,28 +18,14 @@ from sqlalchemy.pool import NullPool
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, interrupt_messages, interrupt_running
+from proxy.stores.ledger_schema import migrate
 from proxy.stores.lock_file import LockFile
-from proxy.stores.tables import APPLICATION_ID, SCHEMA
+from proxy.stores.tables import APPLICATION_ID
 
-_PREFIX: Final = "sqlite:///"
 _MAGIC: Final = b"SQLite format 3\0"
 _BUSY_TIMEOUT: Final = 5.0
 _CHECKED_UP_TO: Final = 256 << 20
 """Bytes up to which each page is checked at the start; half a gigabyte takes about a second."""
-
-_MIGRATIONS: Final = Path(__file__).with_name("migrations")
-
-
-def path_of(url: str) -> Path:
-    """The file that a ledger URL names.
-
-    Raises:
-        LedgerOpenError: the URL is not of the form `sqlite:///relative.db` or `sqlite:////absolute.db`.
-    """
-    name = url.removeprefix(_PREFIX)
-    if name == url or not name or name.startswith(":memory:"):
-        raise LedgerOpenError(f"ledger.url {url!r}: expected sqlite:///relative.db or sqlite:////absolute/path.db")
-    return Path(os.path.realpath(name))
 
 
 def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, list[tuple[str, str]]]:
@@ -85,8 +72,9 @@ def _refuse_foreign_bytes(path: Path) -> None:
         head = file.read(len(_MAGIC))
     if head not in {b"", _MAGIC}:
         raise LedgerOpenError(
-            f"{path}: is not an SQLite database, or its beginning is damaged. Nothing was changed. "
-            "Restore a backup, or let ledger.url name another file",
+            f"{path}: is not an SQLite database, or its beginning is damaged. Nothing was changed. Let ledger.url name "
+            "another file; if it was a ledger, restore a backup, or save what can be read with "
+            f"`quell ledger recover {shlex.quote(str(path))} --to NEW`",
         )
 
 
@@ -104,7 +92,7 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> list[tuple[str, str
             connection.exec_driver_sql("PRAGMA synchronous = FULL")
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            _migrate(path, connection)
+            migrate(path, connection)
             interrupted = interrupt_running(connection, text=text, now=now)
             interrupt_messages(connection, now=now)
             interrupt_items(connection)
@@ -133,30 +121,6 @@ def _check_pages(path: Path, connection: Connection) -> None:
         raise _damaged(path, str(finding))
 
 
-def _migrate(path: Path, connection: Connection) -> None:
-    found = None
-    if inspect(connection).has_table("alembic_version"):
-        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    if found == SCHEMA:
-        return
-    # Imported here because it takes longer than all the rest of a start, and a start seldom needs it.
-    from alembic import command  # noqa: PLC0415  see above
-    from alembic.config import Config  # noqa: PLC0415  see above
-    from alembic.util import CommandError  # noqa: PLC0415  see above
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, SCHEMA)
-    except CommandError as error:
-        raise LedgerOpenError(
-            f"{path}: has schema {found}, this program knows those up to {SCHEMA}: a newer version wrote it. "
-            "Nothing was changed. Start that version, or let ledger.url name another file",
-        ) from error
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
 def _unusable(path: Path, error: OSError) -> LedgerOpenError:
     return LedgerOpenError(
         f"{path}: {error.strerror or error}. The ledger's file and its folder must be writable: "
@@ -167,7 +131,7 @@ def _unusable(path: Path, error: OSError) -> LedgerOpenError:
 def _damaged(path: Path, finding: str) -> LedgerOpenError:
     return LedgerOpenError(
         f"{path}: the database is damaged ({finding}). Nothing was changed. Restore a backup, or save what can be read "
-        f"with `sqlite3 {path.name} .recover | sqlite3 new.db` and put that file in its place",
+        f"with `quell ledger recover {shlex.quote(str(path))} --to NEW` and put that file in its place",
     )
 
 

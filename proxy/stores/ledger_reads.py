@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, event, func, select, tuple_
+from sqlalchemy import Connection, Select, event, func, select, tuple_
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -17,25 +17,18 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record
 from proxy.stores.ledger_rows import clean, record_of
-from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_TEXT, UNSETTLED
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter
 from proxy.stores.tables import generation, generation_text
 
 _READERS: Final = 4
-"""Connections, each with its thread; a long sum leaves three for the stops that look an id up."""
+"""Connections, each with its thread. What takes long has others, see `reports`: stops look ids up here."""
 
 _FOREIGN_CURSOR: Final = "cursor: not one that was given out here; leave it out to begin at the newest"
 
 _at = generation.c
 _RUNNING: Final = _at.outcome == Outcome.RUNNING.value
 _NEWEST_FIRST: Final = (_at.started_at.desc(), _at.uid.desc())
-
-_GROUPS: Final[dict[UsageGroup, ColumnElement[Any]]] = {
-    "model": _at.model,
-    "key": _at.key_id,
-    "user": _at.user,
-    "day": func.strftime("%Y-%m-%d", _at.started_at, "unixepoch"),
-    "outcome": _at.outcome,
-}
 
 
 class LedgerReads:
@@ -66,6 +59,21 @@ class LedgerReads:
                     return await _with_pieces(connection, record_of(row))
         return None
 
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`."""
+        asked = select(generation).where(UNSETTLED).order_by(_at.uid).limit(limit)
+        async with self.reading() as connection:
+            return [record_of(row) for row in await connection.execute(asked)]
+
+    async def ended_before(self, texts: float, records: float) -> tuple[int, int]:
+        """How many records with a text ended before `texts`, and how many of all before `records`."""
+        async with self.reading() as connection:
+            counted = [
+                (await connection.exec_driver_sql(asked, (before,))).scalar_one()
+                for asked, before in ((COUNT_TEXT, texts), (COUNT_RECORDS, records))
+            ]
+        return counted[0], counted[1]
+
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """A page, newest first. Running records come without their text; of a long one just enough to see that."""
         asked = _filtered(which).order_by(*_NEWEST_FIRST).limit(limit + 1)
@@ -76,20 +84,16 @@ class LedgerReads:
         records = [record_of(row) for row in rows[:limit]]
         return Page(records, _cursor(records[-1]) if len(rows) > limit else None)
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """Sums of what started since then, most tokens first; records without a value to group by are group ""."""
-        group = func.coalesce(_GROUPS[by], "").label("grouped")
-        prompt = func.coalesce(func.sum(_at.prompt_tokens), 0)
-        completion = func.coalesce(func.sum(_at.completion_tokens), 0)
-        unknown = func.count().filter(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None))
-        asked = (
-            select(group, func.count(), prompt, completion, unknown)
-            .where(_at.started_at >= since)
-            .group_by(group)
-            .order_by((prompt + completion).desc(), func.count().desc(), group)
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """Model, route and completion tokens of the complete answers among so many newest records, oldest first."""
+        looked_at = select(_at.model, _at.route, _at.completion_tokens, _at.outcome).order_by(*_NEWEST_FIRST)
+        found = looked_at.limit(newest).subquery().c
+        is_complete = found.outcome == Outcome.COMPLETED.value
+        asked = select(found.model, found.route, found.completion_tokens).where(
+            is_complete, found.completion_tokens > 0
         )
         async with self.reading() as connection:
-            return [UsageRow(*row) for row in await connection.execute(asked)]
+            return [(row[0], row[1], row[2]) for row in reversed((await connection.execute(asked)).all())]
 
     async def close(self) -> None:
         """Close the connections, once nobody reads any more."""

@@ -1,6 +1,6 @@
 """What a process that died left running, in progress or open, ended as `interrupted`."""
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.lifecycle import Outcome
@@ -13,29 +13,37 @@ from proxy.stores.tables import deletion, generation, generation_text, item, mes
 def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -> list[tuple[str, str]]:
     """End every running record at `now`, with what its pieces hold, and delete all pieces; gives route and upstream.
 
-    Runs in the caller's transaction, so that a kill in the middle changes nothing. The phase stays what it was.
+    Runs in the caller's transaction, so that a kill in the middle changes nothing. The phase stays what it was. One
+    of which nothing was heard is settled; the others are once they are counted and priced.
     """
     running = generation.c.outcome == Outcome.RUNNING.value
-    found = connection.execute(select(generation.c.uid, generation.c.route, generation.c.upstream).where(running)).all()
-    for uid, _, _ in found:
+    columns = (generation.c[name] for name in ("uid", "route", "upstream", "completion_tokens", "characters"))
+    found = connection.execute(select(*columns).where(running)).all()
+    for uid, _, _, tokens, characters in found:
         pieces = connection.scalars(
             select(generation_text.c.piece).where(generation_text.c.uid == uid).order_by(generation_text.c.offset)
         ).all()
         joined = "".join(pieces)
+        is_counted = tokens is not None or not (joined or characters)
+        if not is_counted:
+            kept = max(characters or 0, len(joined))
+        else:  # without kept pieces nobody knows how much there was
+            kept = len(joined) if pieces or text != "none" else None
         connection.execute(
             update(generation)
             .where(generation.c.uid == uid, running)
             .values(
                 outcome=Outcome.INTERRUPTED.value,
-                ended_at=now,
+                # A clock that was set back since must not end it before it began.
+                ended_at=func.max(now, generation.c.started_at, func.coalesce(generation.c.first_token_at, now)),
                 text=None if text == "none" else joined,
-                # Without kept pieces nobody knows how much there was.
-                characters=len(joined) if pieces or text != "none" else None,
+                characters=kept,
             )
         )
-        connection.exec_driver_sql(SETTLED, (uid,))
+        if tokens is None and is_counted:
+            connection.exec_driver_sql(SETTLED, (uid,))
     connection.execute(delete(generation_text))
-    return [(route, upstream) for _, route, upstream in found]
+    return [(route, upstream) for _, route, upstream, _, _ in found]
 
 
 def interrupt_messages(connection: Connection, *, now: float) -> None:

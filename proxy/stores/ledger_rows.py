@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.money import cost_of, cost_units
-from proxy.core.record import Record, Settlement, UsageSource
+from proxy.core.record import Known, Record, Settlement, UsageSource
 
 Row: TypeAlias = tuple[str | int | float | None, ...]
 """The values of one row of `tables.generation`, in the order of its columns."""
@@ -78,6 +78,41 @@ def row_of(record: Record, text: str | None) -> Row:
         _count(record.saved_most),
         _count(record.saved_typical),
         text,
+    )
+
+
+def known_row(uid: str, known: Known) -> Row:
+    """The values of `ledger_statements.NOTE`."""
+    return (
+        known.phase.value,
+        _clean(known.upstream_id),
+        _clean(known.upstream_model),
+        known.first_token_at,
+        _count(known.prompt_tokens),
+        _count(known.completion_tokens),
+        _count(known.cached_tokens),
+        _count(known.reasoning_tokens),
+        known.usage_source.value,
+        _count(known.characters),
+        int(known.text_clipped),
+        clean(uid),
+    )
+
+
+def counted_row(record: Record) -> Row:
+    """The values of `ledger_statements.COUNTED`."""
+    return (
+        _count(record.prompt_tokens),
+        _count(record.completion_tokens),
+        _count(record.cached_tokens),
+        _count(record.reasoning_tokens),
+        record.usage_source.value,
+        _clean(record.encoding),
+        None if record.cost is None else cost_units(record.cost),
+        _clean(record.currency),
+        record.price,
+        _count(record.characters),
+        clean(record.uid),
     )
 
 

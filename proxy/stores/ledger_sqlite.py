@@ -1,8 +1,8 @@
 """The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
-(`ledger_writer`), others read (`ledger_reads`), a lock file keeps a second process out (`lock_file`). The conversations
-are in the same file, behind the same writer (`conversations_sqlite`).
+(`ledger_writer`), others read (`ledger_reads`; `reports`: what takes long), a lock file keeps a second process out
+(`lock_file`). The conversations are in the same file, behind the same writer (`conversations_sqlite`).
 """
 
 import asyncio
@@ -15,18 +15,33 @@ from typing import Final
 import aiosqlite
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record, TextPolicy
+from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
+from proxy.stores.disk_room import DiskRoom
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
-from proxy.stores.ledger_open import open_file, path_of
+from proxy.stores.ledger_open import open_file
+from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
-from proxy.stores.ledger_rows import clean, row_of
-from proxy.stores.ledger_statements import DROP_PIECES, PURGE_RECORDS, PURGE_TEXT, WIPE_TEXT
+from proxy.stores.ledger_rows import clean, counted_row, row_of
+from proxy.stores.ledger_statements import (
+    COUNTED,
+    DROP_PIECES,
+    PURGE_RECORDS,
+    PURGE_SERVED,
+    PURGE_TEXT,
+    SETTLED,
+    WIPE_TEXT,
+)
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
-from proxy.stores.ports import Page, RecordFilter, UsageGroup, UsageRow, UsedFilter, UsedRow
+from proxy.stores.outbox_sqlite import SqliteOutbox
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.reports import Reports
+from proxy.stores.truths_sqlite import SqliteTruths
+from proxy.stores.usage import UsageQuery, UsageRow
+from proxy.stores.usage_sqlite import usage_rows
 
 __all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
 
@@ -65,6 +80,7 @@ class SqliteLedger:
         conversations_keep: float,
         async_keep: float,
         interrupted: list[tuple[str, str]],
+        reserve: int,
         max_pending: int,
         start_deadline: float,
         close_patience: float,
@@ -76,6 +92,7 @@ class SqliteLedger:
         self._text = text
         self._keep = keep
         self._text_keep = text_keep
+        self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
         self._writer = LedgerWriter(
             partial(_connect, path),
@@ -83,6 +100,9 @@ class SqliteLedger:
             start_deadline=start_deadline,
             close_patience=close_patience,
         )
+        self._reports = Reports(path)
+        self.outbox: Final = SqliteOutbox(self._writer, self._reports)
+        self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)
         self.conversations: Final = SqliteConversations(
             self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
         )
@@ -94,6 +114,7 @@ class SqliteLedger:
             sqlite3.Error: the write connection can't be opened.
         """
         await self._writer.start()
+        self._room.start()
 
     @property
     def pending(self) -> int:
@@ -102,8 +123,8 @@ class SqliteLedger:
 
     @property
     def healthy(self) -> bool:
-        """False after a START was late, until a write succeeds again; the writer tries by itself."""
-        return self._writer.healthy
+        """False after a START was late, until a write succeeds again (the writer tries by itself); or without room."""
+        return self._writer.healthy and self._room.is_enough
 
     @property
     def transactions(self) -> tuple[int, int]:
@@ -112,6 +133,8 @@ class SqliteLedger:
 
     def begin(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
+        if not self._room.is_enough:
+            raise LedgerUnavailableError("the ledger's disk has less room than ledger.reserve")
         return self._writer.begin(record.uid, row_of(record, None))
 
     def append(self, uid: str, text: str) -> None:
@@ -119,11 +142,27 @@ class SqliteLedger:
         if self._text != "none":
             self._writer.append(uid, clean(text))
 
+    def note(self, uid: str, known: Known) -> None:
+        """See `Ledger.note`."""
+        self._writer.note(uid, known)
+
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
         keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
         text = clean(record.text) if keeps and record.text is not None else None
-        return self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable = self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable.add_done_callback(self.outbox.grown)
+        return durable
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`."""
+        return await self._reads.unsettled(limit)
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """See `Ledger.settle`."""
+        settled = self._writer.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
+        settled.add_done_callback(self.outbox.grown)
+        return settled
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""
@@ -133,14 +172,18 @@ class SqliteLedger:
         """See `Ledger.page`. Running records come without their text; a long one is cut behind what a list shows."""
         return await self._reads.page(which, limit, cursor)
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """See `Ledger.usage`. Largest means most tokens; days are UTC."""
-        return await self._reads.usage(since, by)
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """See `Ledger.usage`."""
+        return await self._reports.ask(partial(usage_rows, query=query))
 
     async def used(self, which: UsedFilter) -> list[UsedRow]:
         """See `Ledger.used`. Largest means most tokens."""
         async with self._reads.reading() as connection:
             return await used(connection, which)
+
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """See `Ledger.sizes`."""
+        return await self._reads.sizes(newest)
 
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
@@ -149,26 +192,34 @@ class SqliteLedger:
         wiped = self._writer.chore(WIPE_TEXT, uid)
         await asyncio.gather(dropped, wiped)
 
-    async def purge(self, now: float) -> tuple[int, int]:
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
-        texts = await self._purge(PURGE_TEXT, now - self._text_keep)
-        return texts, await self._purge(PURGE_RECORDS, now - self._keep)
+        texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
+        if dry_run:
+            return await self._reads.ended_before(texts, records)
+        wiped = await self._purge(PURGE_TEXT, texts)
+        held = [await self.outbox.position(consumer) for consumer in self.outbox.held]
+        if held:  # a position only grows: an old one spares too much, never too little
+            return wiped, await self._purge(PURGE_SERVED, records, min(held))
+        return wiped, await self._purge(PURGE_RECORDS, records)
 
     async def close(self) -> None:
         """See `Ledger.close`. Lets the next process in."""
+        self._room.stop()
         try:
             await self._writer.close()
         finally:
             await self._reads.close()
+            await self._reports.close()
             self._lock.release()
 
     def _keeps_text(self, outcome: Outcome) -> bool:
         return self._text == "all" or (self._text == "partial" and outcome is not Outcome.COMPLETED)
 
-    async def _purge(self, statement: str, before: float) -> int:
+    async def _purge(self, statement: str, *bounds: float) -> int:
         total = 0
         while True:
-            changed = await self._writer.chore(statement, before, _PURGED_AT_ONCE, 0)
+            changed = await self._writer.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
             total += changed
             if changed < _PURGED_AT_ONCE:
                 return total
@@ -184,6 +235,7 @@ async def open_ledger(
     replica: str,
     conversations_keep: float = CONVERSATIONS_KEEP,
     async_keep: float = ASYNC_KEEP,
+    reserve: int = 0,
     max_pending: int = MAX_PENDING,
     start_deadline: float = START_DEADLINE,
     close_patience: float = CLOSE_PATIENCE,
@@ -199,6 +251,7 @@ async def open_ledger(
         replica: this process's name, for the lock file.
         conversations_keep: seconds after its last change that a thread stays, with its messages.
         async_keep: seconds after its end that a message without a thread stays.
+        reserve: bytes of the disk that must be free for a START to be taken.
         max_pending: how many writes may wait before `begin` refuses.
         start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
         close_patience: seconds `close` goes on trying while the disk refuses.
@@ -218,6 +271,7 @@ async def open_ledger(
         conversations_keep=conversations_keep,
         async_keep=async_keep,
         interrupted=interrupted,
+        reserve=reserve,
         max_pending=max_pending,
         start_deadline=start_deadline,
         close_patience=close_patience,

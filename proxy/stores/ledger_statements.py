@@ -4,7 +4,7 @@ Each statement may run twice with the same values and give the same ledger: a tr
 simply written again.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import (
     BindParameter,
@@ -21,14 +21,21 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
-from proxy.stores.tables import generation, generation_text, settled
+from proxy.stores.tables import consumer, generation, generation_text, settled, truth
 
 _RUNNING = generation.c.outcome == literal_column("'running'")
 _UID: BindParameter[str] = bindparam("uid")
 
 
-def _sql(statement: ClauseElement) -> str:
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+def compiled(statement: ClauseElement, paramstyle: Literal["qmark", "named"] = "qmark") -> str:
+    """The statement as text, its values by place or by name."""
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle=paramstyle)))
+
+
+def _set(names: tuple[str, ...], which: ColumnElement[bool]) -> str:
+    """Set these columns, their values in this order and then the uid, where the record is one of `which`."""
+    values: list[tuple[Any, BindParameter[Any]]] = [(generation.c[name], bindparam(f"new_{name}")) for name in names]
+    return compiled(update(generation).ordered_values(*values).where(generation.c.uid == _UID, which))
 
 
 def _pieces_joined() -> ScalarSelect[Any]:
@@ -47,12 +54,12 @@ def _end() -> str:
         column.name: fresh.excluded[column.name] for column in generation.columns if not column.primary_key
     }
     values["text"] = func.coalesce(fresh.excluded["text"], _pieces_joined())
-    return _sql(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
+    return compiled(fresh.on_conflict_do_update(index_elements=[generation.c.uid], set_=values, where=_RUNNING))
 
 
 def _piece() -> str:
     fresh = insert(generation_text)
-    return _sql(
+    return compiled(
         fresh.on_conflict_do_update(
             index_elements=[generation_text.c.uid, generation_text.c.offset],
             set_={"piece": fresh.excluded.piece},
@@ -60,8 +67,44 @@ def _piece() -> str:
     )
 
 
-START: Final = _sql(insert(generation).on_conflict_do_nothing())
+def _advance() -> str:
+    fresh = insert(consumer)
+    further = fresh.excluded.number > consumer.c.number
+    values = {"number": fresh.excluded.number}
+    return compiled(fresh.on_conflict_do_update(index_elements=[consumer.c.name], set_=values, where=further))
+
+
+def _attach_truth() -> str:
+    said: dict[str, ColumnElement[Any]] = {
+        column.name: bindparam(column.name, type_=column.type) for column in truth.columns if column.name != "revision"
+    }
+    last = func.coalesce(func.max(settled.c.revision), literal_column("1"))
+    next_one = select(last + literal_column("1")).where(settled.c.uid == said["uid"]).scalar_subquery()
+    compared = [truth.c[name].is_not_distinct_from(value) for name, value in said.items() if name != "at"]
+    again = select(truth.c.uid).where(*compared).exists()
+    values = [said["uid"], next_one, *(value for name, value in said.items() if name != "uid")]
+    ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~again)
+    return compiled(insert(truth).from_select([column.name for column in truth.columns], ended), "named")
+
+
+def _settle_truths() -> str:
+    uid: BindParameter[str] = bindparam("uid")
+    rows = select(truth.c.uid, truth.c.revision).where(truth.c.uid == uid)
+    return compiled(insert(settled).from_select(["uid", "revision"], rows).on_conflict_do_nothing(), "named")
+
+
+START: Final = compiled(insert(generation).on_conflict_do_nothing())
 """Values: a row. A uid that is there already stays as it is."""
+
+NOTE: Final = _set(
+    (
+        *("phase", "upstream_id", "upstream_model", "first_token_at"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "usage_source"),
+        *("characters", "text_clipped"),
+    ),
+    _RUNNING,
+)
+"""Values: as named, then uid. What is known of a running record."""
 
 PIECE: Final = _piece()
 """Values: uid, offset in characters, text."""
@@ -70,7 +113,7 @@ END: Final = _end()
 """Values: a row. Changes a running record only; one whose START was given up is put in as it ended. Without a text
 of its own it takes the pieces, joined."""
 
-SETTLED: Final = _sql(
+SETTLED: Final = compiled(
     insert(settled)
     .from_select(
         ["uid", "revision"],
@@ -80,19 +123,43 @@ SETTLED: Final = _sql(
 )
 """Values: uid. Notes the end of a record that has ended, once."""
 
-DROP_PIECES: Final = _sql(delete(generation_text).where(generation_text.c.uid == _UID))
+UNSETTLED: Final = (generation.c.outcome == literal_column("'interrupted'")) & ~(
+    select(settled.c.uid).where(settled.c.uid == generation.c.uid).exists()
+)
+"""Which records are cut off and not yet settled: their tokens or their cost are still to be found."""
+
+COUNTED: Final = _set(
+    (
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "usage_source", "encoding"),
+        *("cost", "currency", "price", "characters"),
+    ),
+    UNSETTLED,
+)
+"""Values: as named, then uid. The numbers of a record that is not settled; once it is, nothing changes."""
+
+DROP_PIECES: Final = compiled(delete(generation_text).where(generation_text.c.uid == _UID))
 """Values: uid."""
 
-WITHDRAW: Final = _sql(delete(generation).where(generation.c.uid == _UID, _RUNNING))
+WITHDRAW: Final = compiled(delete(generation).where(generation.c.uid == _UID, _RUNNING))
 """Values: uid. Takes back a START that came to the disk after its caller had been told that it failed."""
 
-WIPE_TEXT: Final = _sql(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
+WIPE_TEXT: Final = compiled(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
 """Values: uid."""
 
 _BEFORE: BindParameter[float] = bindparam("before")
 _MANY: BindParameter[int] = bindparam("many")
 
-PURGE_TEXT: Final = _sql(
+COUNT_TEXT: Final = compiled(
+    select(func.count()).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE)
+)
+"""Values: the time before which a record ended."""
+
+COUNT_RECORDS: Final = compiled(
+    select(func.count()).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+)
+"""Values: as for `COUNT_TEXT`."""
+
+PURGE_TEXT: Final = compiled(
     update(generation)
     .where(
         generation.c.uid.in_(
@@ -103,13 +170,27 @@ PURGE_TEXT: Final = _sql(
 )
 """Values: the time before which a record ended, how many at most, 0."""
 
-PURGE_RECORDS: Final = _sql(
-    delete(generation).where(
-        generation.c.uid.in_(
-            select(generation.c.uid)
-            .where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
-            .limit(_MANY)
-        )
-    )
-)
+
+def _purge_records(*, spares: bool) -> str:
+    old = select(generation.c.uid).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+    if spares:
+        unserved = select(settled.c.uid).where(settled.c.uid == generation.c.uid, settled.c.number > bindparam("from"))
+        old = old.where(~unserved.exists())
+    return compiled(delete(generation).where(generation.c.uid.in_(old.limit(_MANY))))
+
+
+PURGE_RECORDS: Final = _purge_records(spares=False)
 """Values: as for `PURGE_TEXT`."""
+
+PURGE_SERVED: Final = _purge_records(spares=True)
+"""Values: the time before which a record ended, the position behind which it was not served, how many at most, 0."""
+
+ADVANCE: Final = _advance()
+"""Values: a consumer's name, its position. It never goes back."""
+
+ATTACH_TRUTH: Final = _attach_truth()
+"""Values: by name, as the columns of `truth` without the revision. Makes the next one, unless its record does not
+exist or still runs, or the source has said the same of it before."""
+
+SETTLE_TRUTHS: Final = _settle_truths()
+"""Values: uid, by name. Notes each truth of a record, once."""

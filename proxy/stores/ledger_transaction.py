@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 import aiosqlite
 
 from proxy.stores.ledger_gather import End, Gathered, Start
-from proxy.stores.ledger_statements import DROP_PIECES, END, PIECE, SETTLED, START, WITHDRAW
+from proxy.stores.ledger_rows import known_row
+from proxy.stores.ledger_statements import DROP_PIECES, END, NOTE, PIECE, SETTLED, START, WITHDRAW
 
 _BEGIN = "BEGIN IMMEDIATE"
 """What can't be locked fails before anything is written."""
@@ -45,6 +46,8 @@ def _write(db: sqlite3.Connection, batch: Gathered) -> list[int]:
     if batch.withdrawn:
         db.executemany(WITHDRAW, _uids(batch.withdrawn))
         db.executemany(DROP_PIECES, _uids(batch.withdrawn))
+    if batch.notes:
+        db.executemany(NOTE, [known_row(uid, known) for uid, known in batch.notes.items()])
     if batch.pieces:
         rows = [(uid, piece.offset, "".join(piece.parts)) for uid, piece in batch.pieces.items()]
         db.executemany(PIECE, rows)

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import aiosqlite
 import structlog
 
+from proxy.core.record import Known
 from proxy.stores import ledger_transaction
 from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start, Step
 from proxy.stores.ledger_rows import Row
@@ -111,6 +112,12 @@ class LedgerWriter:
         self._gathered.add_piece(uid, Piece(length, [text]))
         self._awake.set()
 
+    def note(self, uid: str, known: Known) -> None:
+        """Queue what is known now; the newest counts. Ignored unless the record was begun here and runs."""
+        if uid in self._lengths or uid in self._wiped:
+            self._gathered.notes[uid] = known
+            self._awake.set()
+
     def end(self, uid: str, row: Row, *, joins: bool) -> "asyncio.Future[None]":
         """Queue an END. With `joins` the text comes from the pieces; without, they are dropped."""
         durable: asyncio.Future[None] = self._loop.create_future()
@@ -119,6 +126,7 @@ class LedgerWriter:
             return durable
         length = self._lengths.pop(uid, None)
         self._wiped.discard(uid)
+        self._gathered.notes.pop(uid, None)
         if not joins:
             self._gathered.pieces.pop(uid, None)
         self._gathered.add_end(uid, End(row, length != 0, joins, [durable]))
@@ -279,6 +287,7 @@ class LedgerWriter:
                 self.healthy = False
                 start.late = True
                 self._gathered.starts.pop(uid, None)
+                self._gathered.notes.pop(uid, None)
                 self._gathered.pieces.pop(uid, None)
                 self._lengths.pop(uid, None)
                 _fail(start.durable, f"the start was not on disk within {self._start_deadline:g} s")

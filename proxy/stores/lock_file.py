@@ -6,12 +6,16 @@ The kernel drops the lock with the process, however that ends; the file itself s
 
 import fcntl
 import os
+import time
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from proxy.stores.ledger_errors import LedgerLockedError
 
 _LINE_MAX = 4096
+
+_LOOK_SECONDS: Final = 0.2
+"""Seconds that a lock is asked for: `is_held` holds it for a moment, and is no reason to refuse a start."""
 
 
 class LockFile:
@@ -30,7 +34,7 @@ class LockFile:
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} {replica}\n".encode(errors="replace"), 0)
         except BlockingIOError:
@@ -47,6 +51,38 @@ class LockFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds that lock; the file is not changed, nor made.
+
+    Raises:
+        OSError: it is there, and can't be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock(descriptor: int) -> None:
+    ends = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _locked(path: Path, holder: str) -> LedgerLockedError:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
 
-from proxy.core.record import Record
+from proxy.core.record import Known, Record
 from proxy.stores.conversations import Conversations
-
-UsageGroup = Literal["model", "key", "user", "day", "outcome"]
+from proxy.stores.outbox import Outbox
+from proxy.stores.truths import Truths
+from proxy.stores.usage import UsageQuery, UsageRow
 
 
 class LedgerUnavailableError(Exception):
@@ -36,18 +37,6 @@ class Page:
 
     records: list[Record]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """Sums over the records of one group since a point in time."""
-
-    group: str
-    generations: int
-    prompt_tokens: int
-    completion_tokens: int
-    unknown: int
-    """How many of the generations have no token count at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +74,23 @@ class Ledger(Protocol):
         ...
 
     @property
+    def outbox(self) -> Outbox:
+        """What has settled, in its order: what exports and the sink read."""
+        ...
+
+    @property
+    def truths(self) -> Truths:
+        """What others say later of the records."""
+        ...
+
+    @property
     def pending(self) -> int:
         """How many writes wait for the disk."""
         ...
 
     @property
     def healthy(self) -> bool:
-        """False after a START failed or was late, until a write succeeds again."""
+        """False after a START failed or was late, until a write succeeds again, and while the disk has no room."""
         ...
 
     @property
@@ -103,7 +102,8 @@ class Ledger(Protocol):
         """Queue the START of a generation; the future is done when it is on disk.
 
         Raises:
-            LedgerUnavailableError: the queue is full or the ledger is closed (the future may fail with it too).
+            LedgerUnavailableError: the queue is full, the disk is, or the ledger is closed (the future may fail with it
+                too).
         """
         ...
 
@@ -111,8 +111,30 @@ class Ledger(Protocol):
         """Queue the next piece of a running generation's partial text, in order; never waits."""
         ...
 
+    def note(self, uid: str, known: Known) -> None:
+        """Queue what is known of a running generation, written with its next piece; the newest counts; never waits."""
+        ...
+
     def end(self, record: Record) -> "asyncio.Future[None]":
         """Queue the END: every field of the record, once. A second END for the same uid changes nothing."""
+        ...
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """Some of the records that a dead process left, and that are still to be counted and priced, with their text.
+
+        `characters` of one without completion tokens is how many count as such, as far as the dead process told.
+
+        Raises:
+            LedgerUnavailableError: the ledger can't be read.
+        """
+        ...
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """Queue the numbers of one of `unsettled`, after which it never changes again; gives 1, a second call 0.
+
+        Raises:
+            LedgerUnavailableError: as for `begin`.
+        """
         ...
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
@@ -131,20 +153,41 @@ class Ledger(Protocol):
         """
         ...
 
-    async def usage(self, since: float, by: UsageGroup) -> list[UsageRow]:
-        """Sums since `since` (seconds since the epoch), largest group first."""
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Sums over the records that a query means, groups with the most tokens first; days are UTC.
+
+        Raises:
+            TooManyGroupsError: there are more groups than one answer takes.
+            LedgerUnavailableError: the ledger can't be read.
+        """
         ...
 
     async def used(self, which: UsedFilter) -> list[UsedRow]:
         """What was used, largest first."""
         ...
 
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """Model, route and completion tokens of the complete answers among so many newest records, oldest first.
+
+        Raises:
+            LedgerUnavailableError: it can't be read.
+        """
+        ...
+
     async def wipe_text(self, uid: str) -> None:
         """Delete the text of one record; the numbers stay."""
         ...
 
-    async def purge(self, now: float) -> tuple[int, int]:
-        """Delete what retention has passed; gives (texts wiped, records deleted)."""
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
+        """Delete what retention has passed; gives (texts wiped, records deleted).
+
+        Records that a held consumer of the outbox was not served yet stay.
+
+        Args:
+            now: seconds since the epoch.
+            before: instead of what retention says, the records that ended before then.
+            dry_run: delete nothing, only say how many it would be.
+        """
         ...
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA: Final = "0004"
+SCHEMA: Final = "0005"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -76,6 +76,7 @@ Index("generation_by_start", generation.c.started_at, generation.c.uid)
 Index("generation_by_identity", generation.c.identity, generation.c.started_at, generation.c.uid)
 Index("generation_by_end", generation.c.ended_at, sqlite_where=text("ended_at IS NOT NULL"))
 Index("generation_running", generation.c.uid, sqlite_where=text("outcome = 'running'"))
+Index("generation_interrupted", generation.c.uid, sqlite_where=text("outcome = 'interrupted'"))
 Index("generation_with_text", generation.c.ended_at, sqlite_where=text("text IS NOT NULL"))
 
 # `offset` counts the characters before the piece: writing a piece a second time gives the same row, not a longer text.

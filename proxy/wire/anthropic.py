@@ -80,6 +80,10 @@ class AnthropicMessages:
         """See `Wire`."""
         return block
 
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """See `Wire`."""
+        return block
+
     def countable(self, body: bytes) -> bytes:
         """See `Wire`. The system prompt stands beside the messages here."""
         request = read_quickly(body) or {}

@@ -88,6 +88,13 @@ class Wire(Protocol):
         """The block without those chunks; every other byte stays, so a `usage` within other chunks does too."""
         ...
 
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """The block without the running totals in chunks of text; `null` leaves a `usage` that says nothing.
+
+        Every other byte stays, the chunk that exists only for usage too.
+        """
+        ...
+
     def peek_id(self, block: bytes) -> str | None:
         """The upstream's id of this completion, if an event of the block names it."""
         ...

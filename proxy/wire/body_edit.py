@@ -1,10 +1,13 @@
-"""Edits to a request body that leave every other byte as the client wrote it: order, spacing, spelling of numbers.
+"""Edits to JSON that leave every other byte as it was written: order, spacing, spelling of numbers.
 
-They are for bodies that `core.request_body` has let through: one JSON object, UTF-8, no key twice, not too deep.
+Those of requests are for bodies that `core.request_body` has let through: one JSON object, UTF-8, no key twice, not too
+deep.
 """
 
 import json
 import re
+
+from proxy.core.usage import UsageAsk
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -19,16 +22,42 @@ def with_stream_usage(raw: bytes, *, continuous: bool = False) -> bytes:
     Raises:
         ValueError: the body is no JSON object.
     """
-    return _edit(raw, {}, {"include_usage": "true"} | ({"continuous_usage_stats": "true"} if continuous else {}))
+    return _edit(raw, {}, _options(UsageAsk.RUNNING if continuous else UsageAsk.FINAL))
 
 
-def as_stream(raw: bytes, *, usage: bool) -> bytes:
-    """Ask for a stream, whatever the client asked for; with its `usage` at the end, or with nothing else.
+def as_stream(raw: bytes, *, usage: UsageAsk) -> bytes:
+    """Ask for a stream, whatever the client asked for; with so much of its usage.
 
     Raises:
         ValueError: the body is no JSON object.
     """
-    return _edit(raw, {"stream": "true"}, {"include_usage": "true"} if usage else {})
+    return _edit(raw, {"stream": "true"}, _options(usage))
+
+
+def _options(usage: UsageAsk) -> dict[str, str]:
+    asked = {UsageAsk.FINAL: "include_usage", UsageAsk.RUNNING: "continuous_usage_stats"}
+    return {option: "true" for ask, option in asked.items() if ask <= usage}
+
+
+def without_member(raw: bytes, name: str, instead: str | None = None) -> bytes:
+    """A JSON object without one of its members, or with `instead` as its value; as it was where it has none.
+
+    Raises:
+        ValueError: it is no JSON object in UTF-8.
+    """
+    text = raw.decode()
+    spans, closing = _members(text)
+    if name not in spans:
+        return raw
+    start, end = spans[name]
+    if instead is not None:
+        return (text[:start] + instead + text[end:]).encode()
+    before = max((span[1] for span in spans.values() if span[1] <= start), default=None)
+    after = _skip(text, end)
+    if before is None:  # the first takes the comma behind it along, any other the one in front of it
+        before = _skip(text, text.index("{") + 1)
+        end = after if after == closing else _skip(text, after + 1)
+    return (text[:before] + text[end:]).encode()
 
 
 def _edit(raw: bytes, values: dict[str, str], stream_options: dict[str, str]) -> bytes:

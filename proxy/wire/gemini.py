@@ -100,6 +100,10 @@ class Gemini:
         """See `Wire`."""
         return block
 
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """See `Wire`."""
+        return block
+
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""
         for each in sse.events(block, at_start=True):

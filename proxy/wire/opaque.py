@@ -54,6 +54,10 @@ class Opaque:
         """See `Wire`."""
         return block
 
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """See `Wire`."""
+        return block
+
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""
         return None

@@ -158,7 +158,8 @@ def _fold_usage(chunk: Chunk, partial: Partial) -> None:
     usage = read_usage(chunk.usage)
     if usage is None:
         return
-    partial.note_usage(usage, final=not chunk.choices or partial.all_finished())
+    one = chunk.choices[0].index if chunk.choices and len(chunk.choices) == 1 else None
+    partial.note_usage(usage, final=not chunk.choices or partial.all_finished(), choice=one)
     if chunk.choices == []:
         partial.usage_chunk = True
 

@@ -88,6 +88,10 @@ class OpenAIResponses:
         """See `Wire`."""
         return block
 
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """See `Wire`."""
+        return block
+
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`."""
         for event in sse.events(block, at_start=True):

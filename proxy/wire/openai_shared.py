@@ -1,7 +1,6 @@
 """What chat completions and completions have in common: chunks as SSE data, `[DONE]`, usage on demand."""
 
 import json
-import re
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,8 +10,7 @@ from proxy.core.usage import Usage
 from proxy.wire.body_edit import with_stream_usage
 from proxy.wire.chunks import NamedChunk, read_chunk, read_object
 from proxy.wire.openai_fold import DONE, fold_chunk, fold_event, fold_events, usable_id
-
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+from proxy.wire.usage_member import USAGE, has_no_choices, without_running_usage
 
 
 class OpenAIWire(ABC):
@@ -84,20 +82,24 @@ class OpenAIWire(ABC):
 
     def is_extra_usage(self, data: bytes) -> bool:
         """See `Wire`: no choices, and a usage object. Most chunks are told apart by their bytes alone."""
-        if b'"usage"' not in data or not _NO_CHOICES.search(data):
+        if USAGE not in data or not has_no_choices(data):
             return False
         found = read_object(data)
         return found is not None and found.get("choices") == [] and isinstance(found.get("usage"), dict)
 
     def without_extra_usage(self, block: bytes) -> bytes:
         """See `Wire`. With usage asked for, every other chunk has `"usage":null`: that stays, clients ignore it."""
-        if b'"usage"' not in block or not _NO_CHOICES.search(block):
+        if USAGE not in block or not has_no_choices(block):
             return block
         return b"".join(
             raw
             for raw, counts in sse.slices(block)
             if not (counts and self.is_extra_usage(b"".join(event.data for event in sse.events(raw))))
         )
+
+    def without_running_usage(self, block: bytes, *, null: bool) -> bytes:
+        """See `Wire`."""
+        return without_running_usage(block, null=null)
 
     def peek_id(self, block: bytes) -> str | None:
         """See `Wire`. Some upstreams begin with a chunk whose id is empty; then a later one names it."""

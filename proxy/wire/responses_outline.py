@@ -6,7 +6,8 @@ The texts themselves are in the partial; the outline has sizes, so that a stoppe
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.core.partial import Choice, Partial, safe_text
+from proxy.core.choices import Choice
+from proxy.core.partial import Partial, safe_text
 from proxy.wire.responses_shapes import item_id, message_item, reasoning_part, refusal_part, summary_part, text_part
 
 MOST_ITEMS: Final = 512

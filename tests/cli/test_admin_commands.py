@@ -159,6 +159,23 @@ async def test_a_stop_without_confirmation_exits_with_6() -> None:
         assert (await run(stop, "one", url=fake.origin)).exit_code == Exit.NOT_CONFIRMED
 
 
+@pytest.mark.parametrize(
+    ("most", "typical", "said"),
+    [(800, 300, " · about 300 not made"), (800, None, " · at most 800 not made"), (None, None, "")],
+)
+def test_what_a_stop_saved_is_said(most: int | None, typical: int | None, said: str) -> None:
+    """A claim where there is one, else the bound, else nothing."""
+    receipt = {
+        "task_id": "one",
+        "result": "stopped",
+        "upstream_closed_ms": 1.84,
+        "usage": {"completion_tokens": 213},
+        "partial": {"characters": 1},
+        "saved_tokens": {"most": most, "typical": typical},
+    }
+    assert sentence(receipt) == f"stopped one in 1.8 ms · 213 tokens kept{said} · upstream closed"
+
+
 async def test_stop_the_last_one(tmp_path: Path) -> None:
     """`--last` stops the generation that was started last, and only that."""
     async with a_proxy(tmp_path) as (proxy, _):
@@ -359,11 +376,12 @@ async def test_usage(tmp_path: Path) -> None:
             return shown.stdout.splitlines() if ",12," in shown.stdout else None
 
         shown = await eventually(lines, what="the end is in the ledger")
-        assert shown == ["user,generations,prompt_tokens,completion_tokens,total_tokens,unknown", "'=cmd(),1,7,5,12,0"]
+        head = "user,generations,prompt_tokens,completion_tokens,total_tokens,cached_tokens,reasoning_tokens,unknown"
+        assert shown == [f"{head},cost_unknown,saved_typical,saved_most,late_tokens", "'=cmd(),1,7,5,12,,,0,1,,,"]
         table = (await run(usage, url=url)).stdout.splitlines()
-        assert table[1].split() == ["scripted", "1", "7", "5", "12", "0"]
+        assert table[1].split() == ["scripted", "1", "7", "5", "12", "-", "-", "0", "1", "-", "-"]
         whole = json.loads((await run(usage, "-o", "json", "--since", "1h", url=url)).stdout)
-        assert whole["data"][0]["group"] == "scripted"
+        assert whole["data"][0]["group"] == {"model": "scripted"}
 
 
 @pytest.mark.parametrize(("command", "option", "typed"), [(ps, "--older", "10"), (usage, "--since", "7")])

@@ -28,7 +28,7 @@ TWO_ROUTES = f"""\
   - path: /anthropic
     dialect: anthropic
     upstream: openai
-sink: {{url: "https://sink"}}
+ledger: {{url: "postgresql://db/quell"}}
 """
 
 
@@ -79,7 +79,10 @@ def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
     done = quell("check", "quell.yaml", folder=tmp_path)
     assert done.returncode == 0
     assert "quell.yaml:16:9: warning: listen: others can reach this listener" in done.stdout
-    assert "quell.yaml: warning: serve will refuse: sink.url is not served by this version yet" in done.stdout
+    assert (
+        "quell.yaml: warning: serve will refuse: ledger.url: postgresql is not served by this version yet"
+        in done.stdout
+    )
 
 
 def test_programs_get_json(tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
     write(tmp_path, TWO_ROUTES)
     answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
     assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
-    assert answer["serve_will_refuse"] == ["sink.url is not served by this version yet"]
+    assert answer["serve_will_refuse"] == ["ledger.url: postgresql is not served by this version yet"]
 
 
 def test_a_request_is_explained(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from support.config_files import SMALLEST, load_text, problems, warnings
 DIGEST = "ab" * 32
 KEY = "    api_key: ${KEY}\n"
 WITH_KEY = SMALLEST.replace("routes:", f"{KEY}routes:")
+STREAMING = f"{SMALLEST}    blocking: stream\n"
 ENVIRON = {"KEY": "canary-key"}
 
 
@@ -143,6 +144,17 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
     assert problems(load_text(tmp_path, text)) == [
         "5:12: upstreams.openai.abort: is used by on_stop: call only, and on_stop is close"
     ]
+    text = SMALLEST.replace("routes:", "    on_stop: call\n    abort: {path: 'http://127.0.0.1:1/abort'}\nroutes:")
+    assert problems(load_text(tmp_path, text)) == [
+        "6:12: upstreams.openai.abort: its address is at another host than base_url, which is to get no credential"
+    ]
+    text = SMALLEST.replace("routes:", "    on_stop: call\n    abort: {path: /x, body: '{'}\nroutes:")
+    assert problems(load_text(tmp_path, text)) == [
+        (
+            "6:29: upstreams.openai.abort.body: expected JSON with its variables inside of strings, such as "
+            """'{"rid": "{{upstream_id}}"}'"""
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +164,26 @@ def test_a_closed_call_needs_its_abort_route(tmp_path: Path) -> None:
         (
             SMALLEST.replace("routes:", "    bills_after_close: yes\nroutes:"),
             "5:24: upstreams.openai.bills_after_close: yes, with on_stop: close: a stop saves nothing here",
+        ),
+        (
+            STREAMING.replace("routes:", "    bills_after_close: no\n    on_stop: drain\nroutes:"),
+            "6:14: upstreams.openai.on_stop: drain reads on, and pays, for nothing: the bill ends with the connection",
+        ),
+        (
+            SMALLEST.replace("routes:", "    on_stop: drain\n    usage: none\nroutes:"),
+            "6:12: upstreams.openai.usage: none, with on_stop: drain: what is read on for, the usage, is not asked for",
+        ),
+        (
+            f"{SMALLEST}    settlement: drained\n",
+            "9:17: routes[0].settlement: drained needs an upstream with on_stop: drain; openai has close, so that",
+        ),
+        (
+            STREAMING.replace("routes:", "    bills_after_close: no\nroutes:") + "    on_disconnect: finish\n",
+            "11:20: routes[0].on_disconnect: finish: a client that leaves saves nothing, although the bill would end",
+        ),
+        (
+            SMALLEST.replace("routes:", "    bills_after_close: no\nroutes:"),
+            "7:5: routes[0].blocking: pass: many servers finish a non-streaming call that was closed, and bill it",
         ),
         (
             SMALLEST.replace("routes:", "  spare: {base_url: https://h/v1}\nroutes:"),
@@ -206,6 +238,8 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, mess
         f"{SMALLEST}budgets: [{{per: key, window: 30d, cost: 2.50}}]\nprices: {{fallback: genai-prices}}\n",
         WITH_KEY + f"    only: [/chat/completions]\nkeys: [{{id: a, hash: {DIGEST}}}]\n",
         SMALLEST.replace("routes:", "    bills_after_close: yes\n    on_stop: drain\nroutes:"),
+        SMALLEST.replace("routes:", "    on_stop: drain\nroutes:") + "    settlement: drained\n",
+        STREAMING.replace("routes:", "    bills_after_close: no\nroutes:"),
         SMALLEST + "  - {path: /d, dialect: dify, upstream: openai, model: m, prompt: '{{any}}'}\n",
         WITH_KEY.replace("dialect: openai", "dialect: aitronos") + f"keys: [{{id: a, hash: {DIGEST}}}]\n",
     ],

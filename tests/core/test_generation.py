@@ -73,6 +73,27 @@ def test_complete_before_the_stop_stays_complete() -> None:
     assert (record.outcome, record.cause, record.cancelled_by) == (Outcome.COMPLETED, None, None)
 
 
+def test_it_runs_as_long_as_its_upstream_is_read_on() -> None:
+    """The outcome of a stop is written at once, and shown when its upstream is over; a complete answer is complete."""
+    generation = make()
+    generation.request_stop(Stop(Cause.CLIENT, "a"), 6.0)
+    generation.reads_on = generation.end_stopped(6.0)
+    assert generation.was_stopped
+    record = generation.record(9.0)
+    assert (record.outcome, record.cause, record.ended_at) == (Outcome.RUNNING, Cause.CLIENT, None)
+    assert (record.phase, record.elapsed_seconds, record.upstream_closed_ms) == (Phase.QUEUED, 1.0, None)
+    generation.reads_on = False
+    record = generation.record(9.0)
+    assert (record.outcome, record.ended_at) == (Outcome.CANCELLED, 1001.0)
+    partial = Partial()
+    partial.finish(0, "stop")
+    generation = make(partial)
+    generation.request_stop(Stop(Cause.CLIENT, "a"), 6.0)
+    generation.reads_on = generation.end_stopped(6.0)
+    assert not generation.was_stopped
+    assert generation.record(9.0).outcome is Outcome.COMPLETED
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_phases_go_forward_only(phase: Phase) -> None:
     """From each phase only those of the table are reached; every other step is ignored."""

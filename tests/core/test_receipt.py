@@ -95,6 +95,9 @@ def test_the_receipt_is_whole() -> None:
         prompt_tokens=12,
         completion_tokens=2,
         usage_source=UsageSource.TOKENIZER,
+        late_tokens=3,
+        saved_most=80,
+        saved_typical=40,
     )
     assert list(receipt(record).items()) == [
         ("object", "generation.cancel"),
@@ -111,4 +114,6 @@ def test_the_receipt_is_whole() -> None:
             "usage",
             {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14, "source": "tokenizer"},
         ),
+        ("late_tokens", 3),
+        ("saved_tokens", {"most": 80, "typical": 40}),
     ]

@@ -32,6 +32,28 @@ def test_defaults(raw: bytes) -> None:
     assert (call.model, call.stream, call.user, call.include_usage, call.n) == (None, False, None, False, 1)
 
 
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({"max_completion_tokens": 5, "max_tokens": 9, "max_output_tokens": 11}, 5),
+        ({"max_completion_tokens": None, "max_tokens": 9}, 9),
+        ({"max_output_tokens": 11}, 11),
+        ({"max_tokens": 9, "n": 3}, 27),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "9"}, None),
+        ({"max_tokens": 1 << 60}, None),
+        ({"max_tokens": 1 << 53, "n": 2}, None),
+        ({"max_tokens": 9, "n": 1 << 70}, 9),
+        ({}, None),
+    ],
+)
+def test_the_most_tokens(fields: dict[str, Any], most: int | None) -> None:
+    """The bound of an answer is read as the API means it, for all choices; what is no such number is unknown."""
+    assert parse_model_call(json.dumps(fields).encode()).max_tokens == most
+
+
 @pytest.mark.parametrize("stream", ["1", "0", '"true"', "[]", "{}", "1.0"])
 def test_stream_must_be_a_boolean(stream: str) -> None:
     """C23: anything but true, false and null is refused, and the field is named."""

@@ -23,6 +23,25 @@ def a_tee(*, streamed: bool, bound: int = 1 << 20, decoder: Decoder | None = Non
     return Tee(OpenAIChat(), partial, streamed=streamed, bound=bound, decoder=decoder), partial
 
 
+def test_it_goes_on_in_another_partial() -> None:
+    """What was kept belongs to the partial before, what comes to the new one; an answer in one piece to that too."""
+    later = Partial()
+    tee, partial = a_tee(streamed=True)
+    events = chat_events(3)
+    tee.keep(b"".join(events[:3]))
+    tee.go_on(later)
+    tee.keep(b"".join(events[3:]))
+    tee.fold(final=True)
+    assert partial.text() + "|" + later.text() == text(2) + "|" + text(3).removeprefix(text(2))
+    later = Partial()
+    tee, partial = a_tee(streamed=False)
+    tee.keep(ANSWER[:50])
+    tee.go_on(later)
+    tee.keep(ANSWER[50:])
+    tee.fold(final=True)
+    assert (partial.text(), later.text()) == ("", text(3))
+
+
 def test_a_fold_is_due_by_size() -> None:
     """Chunks are only kept until there is enough for a fold."""
     tee, partial = a_tee(streamed=True)

@@ -8,6 +8,7 @@ import pytest
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.dialects.anthropic import Anthropic
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
 from proxy.engine.plan import Plan
@@ -23,7 +24,7 @@ def plan(body: Any, *, route: RouteSettings = ROUTE, user: str | None = None) ->
     """The plan of a request."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = PlainRequest("POST", "/messages", "beta=true", "application/json", raw, user)
-    return DIALECT.plan(request, route, asks_usage=True, forbids_usage=False)
+    return DIALECT.plan(request, route, asks_usage=UsageAsk.FINAL, forbids_usage=False)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.dialects.gemini import Gemini
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest
 from proxy.engine.plan import Plan
@@ -20,7 +21,7 @@ def plan(body: Any, rest: str = STREAM, query: str = "alt=sse", user: str | None
     """The plan of a request."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = PlainRequest("POST", rest, query, "application/json", raw, user)
-    return DIALECT.plan(request, ROUTE, asks_usage=True, forbids_usage=False)
+    return DIALECT.plan(request, ROUTE, asks_usage=UsageAsk.FINAL, forbids_usage=False)
 
 
 @pytest.mark.parametrize(

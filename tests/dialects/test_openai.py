@@ -8,6 +8,7 @@ import pytest
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.settings import RouteSettings
+from proxy.core.usage import UsageAsk
 from proxy.dialects.openai import OTHER_CALLS, OpenAI
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
 from proxy.engine.plan import Plan
@@ -17,6 +18,10 @@ DIALECT = OpenAI()
 ROUTE = RouteSettings(path="/v1", dialect="openai", upstream="up")
 FOLDING = RouteSettings(path="/v1", dialect="openai", upstream="up", blocking="stream")
 ASKED = {"include_usage": True}
+ASKED_ALL = {**ASKED, "continuous_usage_stats": True}
+OWN = {"continuous_usage_stats": True}
+NONE_OF_IT = (False, False)
+NOTHING, FINAL, RUNNING = UsageAsk
 
 
 def plan(
@@ -24,7 +29,7 @@ def plan(
     rest: str = "/chat/completions",
     *,
     route: RouteSettings = ROUTE,
-    asks: bool = False,
+    asks: UsageAsk = NOTHING,
     forbids: bool = False,
     content_type: str = "application/json",
     user: str | None = None,
@@ -106,34 +111,44 @@ def test_a_call_goes_up_as_it_came() -> None:
 @pytest.mark.parametrize(
     ("body", "asks", "options", "strips", "wants"),
     [
-        ({"stream": True}, False, None, False, False),
-        ({"stream": True}, True, ASKED, True, False),
-        ({"stream": True, "stream_options": {"include_usage": False}}, True, ASKED, True, False),
-        ({"stream": True, "stream_options": None}, True, ASKED, True, False),
-        ({"stream": True, "stream_options": {"x": 1}}, True, {"x": 1, **ASKED}, True, False),
-        ({"stream": True, "stream_options": ASKED}, True, ASKED, False, True),
-        ({"stream": True, "stream_options": ASKED}, False, ASKED, False, True),
-        ({"stream": False}, True, None, False, False),
-        ({"stream": None}, True, None, False, False),
-        ({}, True, None, False, False),
+        ({"stream": True}, NOTHING, None, NONE_OF_IT, NONE_OF_IT),
+        ({"stream": True}, FINAL, ASKED, (True, False), NONE_OF_IT),
+        ({"stream": True}, RUNNING, ASKED_ALL, (True, True), NONE_OF_IT),
+        ({"stream": True, "stream_options": {"include_usage": False}}, FINAL, ASKED, (True, False), NONE_OF_IT),
+        ({"stream": True, "stream_options": None}, FINAL, ASKED, (True, False), NONE_OF_IT),
+        ({"stream": True, "stream_options": {"x": 1}}, FINAL, {"x": 1, **ASKED}, (True, False), NONE_OF_IT),
+        ({"stream": True, "stream_options": ASKED}, FINAL, ASKED, NONE_OF_IT, (True, False)),
+        ({"stream": True, "stream_options": ASKED}, RUNNING, ASKED_ALL, (False, True), (True, False)),
+        ({"stream": True, "stream_options": ASKED_ALL}, RUNNING, ASKED_ALL, NONE_OF_IT, (True, True)),
+        ({"stream": True, "stream_options": OWN}, RUNNING, OWN, NONE_OF_IT, (False, True)),
+        ({"stream": True, "stream_options": ASKED}, NOTHING, ASKED, NONE_OF_IT, (True, False)),
+        ({"stream": False}, RUNNING, None, NONE_OF_IT, NONE_OF_IT),
+        ({"stream": None}, FINAL, None, NONE_OF_IT, NONE_OF_IT),
+        ({}, FINAL, None, NONE_OF_IT, NONE_OF_IT),
     ],
 )
-def test_asking_for_usage(body: dict[str, Any], *, asks: bool, options: Any, strips: bool, wants: bool) -> None:
+def test_asking_for_usage(
+    body: dict[str, Any], asks: UsageAsk, options: Any, strips: tuple[bool, bool], wants: tuple[bool, bool]
+) -> None:
     """A stream is asked for its usage where that is known to work; what the client did not ask for is marked for it."""
     found = plan(body, asks=asks)
     assert json.loads(found.body).get("stream_options") == options
-    assert (found.strips_usage, found.wants_usage) == (strips, wants)
-    if not strips:
+    assert (found.strips_usage, found.strips_running) == strips
+    assert (found.wants_usage, found.wants_running) == wants
+    assert found.asks_usage == (asks if any(strips) else NOTHING)
+    if not any(strips):
         assert found.body == json.dumps(body).encode()
 
 
 def test_folding() -> None:
     """On a folding route a non-streaming call is asked as a stream, and a streaming one stays as it is."""
-    found = plan({"model": "m"}, route=FOLDING, asks=True)
+    found = plan({"model": "m"}, route=FOLDING, asks=FINAL)
     assert (found.folded, found.streamed, json.loads(found.body)["stream"]) == (True, False, True)
-    assert not found.wants_usage
+    assert (found.wants_usage, found.strips_usage, found.strips_running) == (False, False, False)
+    assert found.asks_usage == FINAL
     assert json.loads(plan({}, route=FOLDING).body) == {"stream": True, "stream_options": ASKED}
-    assert json.loads(plan({}, route=FOLDING, forbids=True).body) == {"stream": True}
+    assert json.loads(plan({}, route=FOLDING, asks=RUNNING).body) == {"stream": True, "stream_options": ASKED_ALL}
+    assert json.loads(plan({}, route=FOLDING, asks=RUNNING, forbids=True).body) == {"stream": True}
     found = plan({"stream": True}, route=FOLDING)
     assert (found.folded, found.streamed) == (False, True)
     assert not plan({"input": "a"}, "/embeddings", route=FOLDING).folded
@@ -182,7 +197,7 @@ def test_responses() -> None:
     made = plan(body, "/responses")
     assert (made.wire.name, json.loads(made.body), made.streamed) == ("openai_responses", body, True)
     assert (made.on_disconnect, made.message_id, made.strips_usage) == (None, None, False)
-    background = plan({**body, "background": True}, "/responses", asks=True)
+    background = plan({**body, "background": True}, "/responses", asks=FINAL)
     assert (background.on_disconnect, background.strips_usage) == (OnDisconnect.FINISH, False)
     assert background.message_id is not None
     assert callable(DIALECT.endpoint("POST", "/responses/resp_1/cancel"))

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.chat import DONE, chat_events, text
+from proxy.stores.ledger_verify import verify_file
+from support.chat import DONE, UPSTREAM_ID, chat_events, text
 from support.client import Answer, RawClient
 from support.program import ADMIN_TOKEN, START_PATIENCE, Program, config_text, environment, running_program
 from support.scripts import events_then_hang, hang, json_answer, sse_stream
@@ -198,6 +199,41 @@ async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
             metrics = (await get(program.admin_port, "/metrics")).body
     assert f'quell_generations_total{{outcome="interrupted",route="/v1",upstream="up"}} {streams}.0'.encode() in metrics
     assert found == {f"t-{number}": ("interrupted", text(8)) for number in range(streams)}
+
+
+async def test_kill_leaves_a_record_that_can_be_billed(tmp_path: Path) -> None:
+    """P3: a record cut off by SIGKILL knows the upstream's id and usage; without usage its text is counted later."""
+    told = chat_events(8, usage=True, finish=None, done=False, upstream_id="up-1", prompt_tokens=3)
+    async with scripted_upstream(events_then_hang(told)) as up:
+        config = config_text(up.base_url, ledger={"flush": "50ms"})
+        async with running_program(config, tmp_path) as program:
+            async with RawClient(program.port) as one, RawClient(program.port) as other:
+                await one.post(CHAT, STREAM, [("X-Task-Id", "told")])
+                await one.until(b"data:", len(SAID))
+                up.script = events_then_hang(SAID)
+                await other.post(CHAT, STREAM, [("X-Task-Id", "untold")])
+                await other.until(b"data:", len(SAID))
+                await eventually(lambda: pieces(tmp_path) == 2, what="every stream's text was flushed")
+                await eventually(lambda: usage(tmp_path) == [8], what="the usage was flushed")
+                program.kill()
+        async with running_program(config, tmp_path) as program:
+            await eventually(lambda: "left_records_settled" in program.log(), what="what was left is counted")
+            found = [(await get(program.admin_port, f"/api/generations/{task}")).json() for task in ("told", "untold")]
+    names = ("outcome", "phase", "upstream_id", "prompt_tokens", "completion_tokens", "usage_source")
+    assert [tuple(each[name] for name in names) for each in found] == [
+        ("interrupted", "streaming", "up-1", 3, 8, "upstream"),
+        ("interrupted", "streaming", UPSTREAM_ID, None, 9, "tokenizer"),
+    ]
+    assert all(each["first_token_at"] and each["upstream_model"] for each in found)
+    assert verify_file(tmp_path / "quell.db").findings == []
+
+
+def usage(folder: Path) -> list[int]:
+    """The completion tokens that are on disk."""
+    with sqlite3.connect(f"file:{folder / 'quell.db'}?mode=ro", uri=True) as db:
+        found = db.execute("select completion_tokens from generation where completion_tokens is not null").fetchall()
+    db.close()
+    return [number for (number,) in found]
 
 
 def pieces(folder: Path) -> int:

@@ -14,7 +14,8 @@ from proxy.edge.admin import make_admin_runner
 from proxy.edge.admin_errors import ReloadError
 from proxy.edge.runtime import Runtime
 from proxy.stores.ledger_null import NullLedger
-from proxy.stores.ports import Ledger, LedgerUnavailableError, Page, RecordFilter, UsageGroup, UsageRow
+from proxy.stores.ports import Ledger, LedgerUnavailableError, Page, RecordFilter
+from proxy.stores.usage import UsageQuery, UsageRow
 from support.chat import ask, chat_events, chat_object, sse
 from support.client import Answer, RawClient
 from support.http_bytes import Headers
@@ -444,7 +445,7 @@ async def test_usage_and_upstreams(tmp_path: Path) -> None:
 
         async def row() -> Any:
             data = (await call(proxy.admin_port, "GET", "/api/usage?since=1h&by=outcome")).json()["data"]
-            return data[0] if data and data[0]["group"] == "completed" else None
+            return data[0] if data and data[0]["group"] == {"outcome": "completed"} else None
 
         found = await eventually(row, what="the end is in the ledger")
         assert (found["generations"], found["prompt_tokens"], found["completion_tokens"]) == (1, 7, 5)
@@ -452,7 +453,7 @@ async def test_usage_and_upstreams(tmp_path: Path) -> None:
         wrong = await call(proxy.admin_port, "GET", "/api/usage?by=models")
         assert error_of(wrong.body)["message"].endswith("Did you mean model?")
         listed = (await call(proxy.admin_port, "GET", "/api/upstreams")).json()["data"]
-        expected = {"name": "up", "base_url": up.base_url, "calls": 0, "slots": None, "waiting": 0}
+        expected = {"name": "up", "base_url": up.base_url, "calls": 0, "slots": None, "waiting": 0, "reading_on": 0}
         assert listed == [{**expected, "bills_after_close": "unknown"}]
         assert len(up.requests) == 1
 
@@ -510,7 +511,7 @@ class Unreadable(NullLedger):
         """Fail."""
         raise LedgerUnavailableError("broken")
 
-    async def usage(self, _since: float, _by: UsageGroup) -> list[UsageRow]:
+    async def usage(self, _query: UsageQuery) -> list[UsageRow]:
         """Fail."""
         raise LedgerUnavailableError("broken")
 

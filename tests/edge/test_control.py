@@ -125,6 +125,8 @@ async def test_the_receipt_has_exactly_its_fields(tmp_path: Path) -> None:
         "upstream_closed_ms": kept["upstream_closed_ms"],
         "partial": {"characters": len(text(8)), "text": text(8)},
         "usage": {**usage, "total_tokens": sum(usage.values()), "source": "tokenizer"},
+        "late_tokens": None,
+        "saved_tokens": {"most": None, "typical": None},
     }
 
 

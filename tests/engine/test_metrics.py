@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
+from proxy.core.settled import Truth
 from proxy.engine.metrics import OTHER_MODELS, Metrics
 from support.records import a_record
 
@@ -25,9 +26,16 @@ NAMES = {
     "upstream_errors_total": ("counter", {"upstream", "kind"}),
     "budget_stops_total": ("counter", {"per", "limit"}),
     "budget_refusals_total": ("counter", {"per", "limit"}),
+    "upstream_aborts_total": ("counter", {"upstream", "result"}),
+    "tokens_late_total": ("counter", {"upstream"}),
+    "tokens_saved_total": ("counter", {"upstream", "basis"}),
     "ledger_pending": ("gauge", set()),
     "ledger_writes_total": ("counter", {"result"}),
     "bus_up": ("gauge", set()),
+    "sink_pending": ("gauge", set()),
+    "sink_events_total": ("counter", {"result"}),
+    "truths_total": ("counter", {"result"}),
+    "reconciliation_drift_tokens": ("gauge", {"upstream", "model", "kind"}),
     "config_reload_success": ("gauge", set()),
     "build_info": ("gauge", {"version"}),
 }
@@ -75,9 +83,12 @@ def test_labels_are_those_documented() -> None:
     metrics = Metrics()
     metrics.settled(ended(outcome=Outcome.CANCELLED, cause=Cause.CLIENT, upstream_closed_ms=1.5))
     metrics.settled(ended(outcome=Outcome.FAILED, error_kind="truncated"))
+    metrics.settled(ended(outcome=Outcome.CANCELLED, late_tokens=3, saved_most=80, saved_typical=40))
     metrics.cancelled("native", Cause.CLIENT, "stopped")
+    metrics.aborted("openai", "ok")
     metrics.cost.labels("openai", "m", "USD").inc()
     metrics.expect_budget(Budget("key", Limits(completion_tokens=5), 60.0))
+    metrics.reconciled("attached", ended(), Truth("bill", 1.0, prompt_tokens=8))
     seen = set()
     for family in metrics.registry.collect():
         for sample in family.samples:
@@ -92,6 +103,32 @@ def test_labels_are_those_documented() -> None:
     assert seen == set(NAMES)
 
 
+def test_drift_is_theirs_less_ours() -> None:
+    """Attached truths move the drift of their model by what both sides know; nothing else does, and all are counted."""
+    metrics = Metrics()
+    metrics.reconciled("attached", ended(), Truth("bill", 1.0, prompt_tokens=10, completion_tokens=4))
+    metrics.reconciled("attached", ended(prompt_tokens=None), Truth("bill", 1.0, prompt_tokens=99, cached_tokens=1))
+    metrics.reconciled("unchanged", ended(), Truth("bill", 1.0, prompt_tokens=10))
+    metrics.reconciled("unknown", None, Truth("bill", 1.0, prompt_tokens=10))
+    for kind, expected in (("prompt", 3.0), ("completion", -1.0)):
+        assert value(metrics, "reconciliation_drift_tokens", upstream="openai", model="m", kind=kind) == expected
+    for result, expected in (("attached", 2.0), ("unchanged", 1.0), ("unknown", 1.0)):
+        assert value(metrics, "truths_total", result=result) == expected
+
+
+def test_what_stops_saved_and_what_came_late() -> None:
+    """Tokens are summed by what the saving is judged by; the time of a close that was waited for is no latency."""
+    metrics = Metrics()
+    stopped: dict[str, Any] = {"outcome": Outcome.CANCELLED, "upstream_closed_ms": 9000.0}
+    metrics.settled(ended(**stopped, late_tokens=3, saved_most=0, saved_typical=0), read_on=True)
+    metrics.settled(ended(**stopped, saved_most=80, saved_typical=40))
+    metrics.settled(ended(**stopped, saved_most=20))
+    assert value(metrics, "tokens_late_total", upstream="openai") == 3
+    assert value(metrics, "tokens_saved_total", upstream="openai", basis="most") == 100
+    assert value(metrics, "tokens_saved_total", upstream="openai", basis="typical") == 40
+    assert value(metrics, "cancel_latency_seconds_count", scope="local") == 2
+
+
 def test_the_settings_series_start_at_zero() -> None:
     """The series of each route exist from the start, so that a first event is seen as a rise."""
     metrics = Metrics()
@@ -101,6 +138,8 @@ def test_the_settings_series_start_at_zero() -> None:
         assert value(metrics, "generations_total", route="/v1", upstream="up", outcome=outcome.value) == expected
     assert value(metrics, "time_to_first_token_seconds_count", route="/v1") == 0.0
     assert value(metrics, "cancel_latency_seconds_count", scope="local") == 0.0
+    assert value(metrics, "tokens_late_total", upstream="up") == 0.0
+    assert value(metrics, "tokens_saved_total", upstream="up", basis="typical") == 0.0
 
 
 def test_an_end_is_counted() -> None:

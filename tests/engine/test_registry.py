@@ -8,6 +8,8 @@ import pytest
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause, Outcome
+from proxy.core.partial import Partial
+from proxy.core.read_on import ReadOn
 from proxy.engine import registry as module
 from proxy.engine.head import Ending
 from proxy.engine.registry import FINISHED_SECONDS, KEPT_TEXT, Registry
@@ -39,6 +41,7 @@ def a_relay(
         tape=SimpleNamespace(start=0, end=tape),
         readers=set(),
         wiped=False,
+        read_on=None,
         ending=ending,
         rules=SimpleNamespace(route=SimpleNamespace(linger=linger)),
         plan=SimpleNamespace(aliases=aliases),
@@ -71,6 +74,24 @@ def add(registry: Registry, relay: Relay) -> Relay:
     """Add a relay."""
     registry.add(relay)
     return relay
+
+
+def test_one_that_is_only_read_on_gives_its_ids_up() -> None:
+    """Its client is done with it: ids that a new generation has too are that one's, and it is its caller's no more."""
+    registry = Registry()
+    old = a_relay("t-1", aliases=("thread",))
+    registry.add(old)
+    old.read_on = ReadOn(Partial(), 1.0, 1)
+    registry.let_go(old)
+    assert registry.streams_of("acme") == 0
+    assert not registry.is_live("acme", "thread")
+    assert not registry.is_live(None, "t-1")
+    assert registry.find("acme", "thread") is old
+    new = a_relay("t-2", aliases=("thread",))
+    registry.add(new)
+    assert (registry.find("acme", "thread"), registry.is_ambiguous("acme", "thread")) == (new, False)
+    release(registry, old)
+    assert (registry.find("acme", "thread"), registry.streams_of("acme")) == (new, 1)
 
 
 def test_a_generation_is_known_by_all_its_ids() -> None:

@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import bpe_openai
 import pytest
 
+from proxy.core.encodings import CL100K, O200K
 from proxy.core.partial import Partial, safe_text
-from proxy.engine.counting import CL100K, O200K, Counter
+from proxy.core.usage import Usage
+from proxy.engine.counting import Counter
 from proxy.engine.running_count import RunningCount
+from support.vocabulary import sentencepiece
 
 FEW = 2
 """Tokens that a running count may be off at any time."""
@@ -92,6 +96,18 @@ async def test_only_what_is_new_is_counted(counter: Counter, monkeypatch: pytest
     assert sum(counted) < 100
 
 
+async def test_the_upstreams_running_total_stands(counter: Counter) -> None:
+    """An upstream that counts along knows best, also what it does not show; text behind its last total is not lost."""
+    partial, running = Partial(), RunningCount(counter, O200K)
+    partial.add_content(0, "Rain")
+    partial.note_usage(Usage(5, 40), final=False, choice=0)
+    assert await running.update(partial) == 40
+    partial.add_content(0, " fell" * 30)
+    assert await running.update(partial) == 40
+    partial.add_content(0, " fell" * 30)
+    assert await running.update(partial) == 61
+
+
 async def test_half_a_pair_costs_nothing_for_long(counter: Counter, encode: dict[str, bpe_openai.Encoding]) -> None:
     """An emoji that came in two halves is counted as one once both are there, also where the text is cut between."""
     partial, running = Partial(), RunningCount(counter, O200K)
@@ -110,6 +126,19 @@ async def test_what_is_not_kept_is_taken_to_be_alike(counter: Counter) -> None:
     before = await running.update(partial)
     partial.add_content(0, "word " * 200)
     assert await running.update(partial) == 2 * before
+
+
+async def test_a_vocabulary_that_begins_every_text_with_a_blank_counts_right(counter: Counter, tmp_path: Path) -> None:
+    """Each part that such a text is cut into has a token more, which is not counted, neither early nor at the end."""
+    encoding = str(sentencepiece(tmp_path / "v.model"))
+    await counter.warm([encoding])
+    partial, running, whole = Partial(), RunningCount(counter, encoding), ""
+    for _ in range(5000):
+        partial.add_content(0, " The rain fell")
+        whole += " The rain fell"
+        if len(whole) % 50 == 0:
+            assert abs(await running.update(partial) - 3 * len(whole) // 14) <= FEW
+    assert abs((await counter.count(whole, encoding))[0] - 15_000) <= FEW
 
 
 async def test_without_a_tokenizer_it_estimates_the_whole(counter: Counter) -> None:

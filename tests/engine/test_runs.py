@@ -31,7 +31,9 @@ def a_relay(task_id: str = "t-1", *, calls_tool: bool = False, started: float = 
     if calls_tool:
         generation.partial.add_tool_call(0, 0, ident="call_1", name="look_up")
     plan = SimpleNamespace(aliases=(f"a-{task_id}",))
-    return SimpleNamespace(generation=generation, plan=plan, stop=lambda stop: generation.request_stop(stop, 5.0))
+    return SimpleNamespace(
+        generation=generation, plan=plan, read_on=None, stop=lambda stop: generation.request_stop(stop, 5.0)
+    )
 
 
 def begun(runs: Runs, relay: Any = None) -> Run:
@@ -375,7 +377,7 @@ async def test_stop_by_any_id_before_the_calls_of_tools_are_on_disk(any_id: str)
     runs, registry = Runs(), Registry()
     relay = a_relay(calls_tool=True)
     run = begun(runs, relay)
-    relay.settled = asyncio.get_running_loop().create_future()
+    relay.settled = relay.released = asyncio.get_running_loop().create_future()
     relay.plan = SimpleNamespace(run=run, aliases=("k",))
     registry.add(relay)
     relay.generation.end(Outcome.COMPLETED, 2.0)
@@ -438,7 +440,8 @@ async def test_live_generation_is_stopped_before_any_dialect_is_asked() -> None:
 
     run.on_left = on_left
     live, registry = a_relay("t-2"), Registry()
-    live.plan, live.settled = SimpleNamespace(run=None, aliases=("k",)), asyncio.get_running_loop().create_future()
+    live.plan = SimpleNamespace(run=None, aliases=("k",))
+    live.settled = live.released = asyncio.get_running_loop().create_future()
     registry.add(live)
     canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 4.0)
     stopper = Tasks().start(canceller.cancel(ACME, "k", STOP, dialect="any", confirm=10.0), "stop")
@@ -454,7 +457,8 @@ async def test_task_id_of_a_live_generation() -> None:
     runs, registry = Runs(), Registry()
     run = waiting(runs)
     live = a_relay("t-1", started=9.0)
-    live.plan, live.settled = SimpleNamespace(run=None, aliases=()), asyncio.get_running_loop().create_future()
+    live.plan = SimpleNamespace(run=None, aliases=())
+    live.settled = live.released = asyncio.get_running_loop().create_future()
     registry.add(live)
     canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 10.0)
     for identity in (ACME, None):

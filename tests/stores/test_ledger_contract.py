@@ -14,6 +14,7 @@ from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, Settlement, UsageSource
 from proxy.stores.ports import Ledger, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.records import a_record
 
@@ -83,6 +84,24 @@ async def test_a_record_comes_back_as_it_was_ended(ledger: Ledger) -> None:
     await ledger.begin(a_record())
     await ledger.end(everything())
     assert await ledger.find("acme", "task-u1") == everything()
+
+
+async def test_sizes_of_complete_answers(ledger: Ledger) -> None:
+    """Of the newest records those that are complete and counted give model, route and tokens, the oldest first."""
+    facts: dict[str, Any] = {"outcome": Outcome.COMPLETED, "completion_tokens": 5}
+    records = [
+        ended(a_record("u1", started_at=1.0), **facts),
+        ended(a_record("u2", started_at=2.0, model="m"), **facts),
+        ended(a_record("u3", started_at=3.0), Outcome.CANCELLED, completion_tokens=7),
+        ended(a_record("u4", started_at=4.0), Outcome.COMPLETED, completion_tokens=None),
+        ended(a_record("u5", started_at=5.0, route="/v2"), Outcome.COMPLETED, completion_tokens=9),
+    ]
+    for record in records:
+        ledger.begin(record)
+        await ledger.end(record)
+    await ledger.begin(a_record("u6", started_at=6.0))
+    assert await ledger.sizes(100) == [(None, "/v1", 5), ("m", "/v1", 5), (None, "/v2", 9)]
+    assert await ledger.sizes(5) == [("m", "/v1", 5), (None, "/v2", 9)]
 
 
 async def test_a_start_is_found_while_it_runs(ledger: Ledger) -> None:
@@ -296,15 +315,18 @@ async def test_a_filter_shows_what_fits(ledger: Ledger, which: RecordFilter, uid
 @pytest.mark.parametrize(
     ("by", "rows"),
     [
-        ("model", [("m2", 1, 100, 1, 0), ("m1", 2, 30, 5, 0), ("", 1, 0, 0, 1)]),
-        ("key", [("acme", 4, 130, 6, 1)]),
-        ("user", [("", 4, 130, 6, 1)]),
-        ("day", [("2024-02-29", 3, 120, 6, 1), ("2024-03-01", 1, 10, 0, 0)]),
-        ("outcome", [("completed", 3, 130, 6, 0), ("failed", 1, 0, 0, 1)]),
+        ("model", [(("m2",), 1, 100, 1, 0), (("m1",), 2, 30, 5, 0), ((None,), 1, None, None, 1)]),
+        ("key", [(("acme",), 4, 130, 6, 1)]),
+        ("user", [((None,), 4, 130, 6, 1)]),
+        ("route", [(("/v1",), 4, 130, 6, 1)]),
+        ("day", [(("2024-02-29",), 3, 120, 6, 1), (("2024-03-01",), 1, 10, None, 0)]),
+        ("outcome", [(("completed",), 3, 130, 6, 0), (("failed",), 1, None, None, 1)]),
+        ("tag:team", [(("a",), 2, 120, 6, 0), ((None,), 2, 10, None, 1)]),
+        ("day,model", [(("2024-02-29", "m2"), 1, 100, 1, 0), (("2024-02-29", "m1"), 1, 20, 5, 0)]),
     ],
 )
-async def test_usage_sums_by_group(ledger: Ledger, by: Any, rows: list[tuple[Any, ...]]) -> None:
-    """Tokens are summed per group, most first; a record without any count is unknown, not zero."""
+async def test_usage_sums_by_group(ledger: Ledger, by: str, rows: list[tuple[Any, ...]]) -> None:
+    """Tokens are summed per group, most first; of what no part is known the sum is unknown, not zero."""
     day = 1709164800.0
     for uid, started_at, model, prompt, completion in (
         ("u0", day - 1, "m1", 1000, 1000),
@@ -313,12 +335,15 @@ async def test_usage_sums_by_group(ledger: Ledger, by: Any, rows: list[tuple[Any
         ("u3", day + 5, "m2", 100, 1),
         ("u4", day + 86399, None, None, None),
     ):
-        record = a_record(uid, started_at=started_at, model=model)
+        tags = {"team": "a"} if completion else {"te": "a", 'te"am': "b"}
+        record = a_record(uid, started_at=started_at, model=model, tags=tags)
         outcome = Outcome.COMPLETED if model else Outcome.FAILED
         await ledger.begin(record)
         await ledger.end(ended(record, outcome, prompt_tokens=prompt, completion_tokens=completion))
-    found = await ledger.usage(day, by)
-    assert [(r.group, r.generations, r.prompt_tokens, r.completion_tokens, r.unknown) for r in found] == rows
+    found = await ledger.usage(UsageQuery(tuple(by.split(",")), Span(day)))
+    shown = [(r.group, r.generations, r.prompt_tokens, r.completion_tokens, r.unknown) for r in found]
+    assert shown[: len(rows)] == rows
+    assert sum(row.generations for row in found) == 4
 
 
 async def test_wiping_takes_the_text_and_leaves_the_numbers(ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.stores.usage import UsageQuery
 from support.ledgers import a_ledger
 from support.victims import killed_at_random
 
@@ -38,4 +39,4 @@ async def test_a_kill_at_any_instant_loses_nothing_acknowledged(tmp_path: Path) 
     assert sum(line[0] == "end" for line in everything) > 0
     async with a_ledger(path, now=3000.0) as ledger:
         await check(ledger, everything)
-        assert all(row.group != "running" for row in await ledger.usage(0.0, "outcome"))
+        assert all(row.group != ("running",) for row in await ledger.usage(UsageQuery(("outcome",))))

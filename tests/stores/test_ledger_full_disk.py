@@ -8,12 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger_sqlite import LedgerOpenError
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ports import LedgerUnavailableError, RecordFilter
+from support.chat import chat_events
+from support.client import RawClient
 from support.ledgers import a_ledger
+from support.program import config_text
+from support.proxy import running_proxy
 from support.records import a_record
+from support.scripts import SSE
+from support.stops import CHAT, STREAM
+from support.upstream import Conn, scripted_upstream
 from support.wait import eventually
 
 
@@ -72,3 +80,65 @@ async def test_a_start_on_a_full_disk_is_refused(small_disk: Path) -> None:
     ballast.unlink()
     async with a_ledger(small_disk / "q.db") as ledger:
         await ledger.begin(a_record())
+
+
+async def test_below_the_reserve_no_new_work_is_taken(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8: with less room than the reserve a START is refused at once, an END still written; with room it goes on."""
+    monkeypatch.setattr("proxy.stores.disk_room.LOOK_SECONDS", 0.02)
+    async with a_ledger(small_disk / "q.db", reserve=300_000) as ledger:
+        await ledger.begin(a_record("runs"))
+        assert ledger.healthy
+        ballast = small_disk / "ballast"
+        with capture_logs() as logs:
+            ballast.write_bytes(b"x" * (free(small_disk) - 250_000))
+            await eventually(lambda: not ledger.healthy, what="the ledger sees that there is no room")
+            with pytest.raises(LedgerUnavailableError, match=r"less room than ledger\.reserve"):
+                ledger.begin(a_record("refused"))
+            await ledger.end(replace(a_record("runs"), outcome=Outcome.CANCELLED, ended_at=1001.0, text="kept"))
+            ballast.unlink()
+            await eventually(lambda: ledger.healthy, what="there is room again")
+        await ledger.begin(a_record("next"))
+        assert [line["event"] for line in logs] == ["ledger.disk_low", "ledger.disk_has_room"]
+        assert [record.uid for record in (await ledger.page(RecordFilter(), 10, None)).records] == ["runs", "next"]
+
+
+def free(disk: Path) -> int:
+    """Bytes that can still be written."""
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize
+
+
+async def test_a_proxy_without_room_refuses_and_lets_end(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2, I8: new work gets 503 before the upstream is called and /readyz says no, while a running stream ends."""
+    monkeypatch.setattr("proxy.stores.disk_room.LOOK_SECONDS", 0.02)
+    release = asyncio.Event()
+    events = chat_events(8)
+
+    async def script(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        await conn.chunk(b"".join(events[:5]))
+        await release.wait()
+        await conn.chunk(b"".join(events[5:]))
+        await conn.end()
+
+    async with scripted_upstream(script) as up:
+        config = config_text(up.base_url, ledger={"url": f"sqlite:///{small_disk}/q.db", "reserve": "300KB"})
+        async with running_proxy(config, small_disk.parent) as proxy, RawClient(proxy.port) as client:
+            await client.post(CHAT, STREAM)
+            await client.until(b"data:", 5)
+            ballast = small_disk / "ballast"
+            ballast.write_bytes(b"x" * (free(small_disk) - 250_000))
+            await eventually(lambda: not proxy.app.engine.ledger.healthy, what="there is no room")
+            async with RawClient(proxy.port) as other:
+                await other.post(CHAT, STREAM)
+                refused = await other.answer()
+            async with RawClient(proxy.admin_port) as admin:
+                await admin.get("/readyz")
+                assert (await admin.answer()).status == 503
+            assert (refused.status, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
+            assert refused.header("Retry-After") is not None
+            assert len(up.requests) == 1
+            release.set()
+            assert (await client.answer()).body == b"".join(events)
+            await proxy.app.engine.settle_all()
+            ballast.unlink()

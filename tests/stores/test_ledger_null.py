@@ -1,6 +1,12 @@
+import pytest
+
 from proxy.core.lifecycle import Outcome
+from proxy.core.settled import Truth
 from proxy.stores.ledger_null import NullLedger
+from proxy.stores.outbox import ForeignPositionError, OutboxPage
 from proxy.stores.ports import Ledger, Page, RecordFilter
+from proxy.stores.truths import Attached, Attachment, Told
+from proxy.stores.usage import Span, UsageQuery
 from support.records import a_record
 
 
@@ -13,8 +19,18 @@ async def test_everything_is_durable_at_once_and_nothing_is_found() -> None:
     await ledger.wipe_text("u1")
     assert await ledger.find(None, "task-u1") is None
     assert await ledger.page(RecordFilter(), 10, None) == Page([], None)
-    assert await ledger.usage(0.0, "model") == []
+    assert await ledger.usage(UsageQuery(("model",))) == []
     assert await ledger.purge(1e12) == (0, 0)
+    assert await ledger.outbox.after(0, 5) == OutboxPage([], 0, 0, more=False)
+    with pytest.raises(ForeignPositionError):
+        await ledger.outbox.after(1, 5)
+    ledger.outbox.hold("sink", held=True)
+    assert await ledger.outbox.advance("sink", 0) == 0
+    assert await ledger.outbox.position("sink") == await ledger.outbox.pending(0) == 0
+    told = Told("up-1", Truth("bill", 1.0, prompt_tokens=1))
+    assert await ledger.truths.attach([told]) == [Attachment(Attached.UNKNOWN)]
+    assert await ledger.truths.untold("openai", "bill", 0, 5, Span()) == []
+    assert await ledger.truths.drift(Span()) == []
     assert (ledger.pending, ledger.healthy) == (0, True)
     assert ledger.transactions == (0, 0)
     await ledger.close()

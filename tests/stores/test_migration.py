@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from support.records import a_record
 DUMPS = Path(__file__).parent
 CONVERSATIONS = {"thread", "message", "message_text", "deletion"}
 ITEMS = {"item"}
+ALL_TABLES = CONVERSATIONS | ITEMS | {"settled", "truth", "consumer", "sqlite_sequence"}
 
 
 def restored(path: Path, schema: str) -> Path:
@@ -24,7 +26,8 @@ def restored(path: Path, schema: str) -> Path:
 
     In 0001: one record over, one complete, one running with two pieces of text. In 0002: that running one, a thread
     with a message that is over and one in progress with two pieces, one in progress without a thread, and the note of
-    a deletion. In 0003: all of that, a record that is complete, and an open item.
+    a deletion. In 0003: all of that, a record that is complete, and an open item. In 0004: all of that, and the one
+    that is over with a cost, settled, and with a later truth.
     """
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript((DUMPS / f"ledger_{schema}.sql").read_text())
@@ -84,9 +87,25 @@ async def test_a_file_of_the_third_schema_is_migrated(tmp_path: Path) -> None:
             assert (over.text, over.tags, over.prompt_tokens, over.completion_tokens) == ("kept", {"team": "ä"}, 7, 9)
             assert (over.settlement, over.cost, over.price, over.max_tokens) == (Settlement.PRODUCED, None, None, None)
             assert await listed(ledger.conversations) == ["r1"]
+            for left in await ledger.unsettled(10):
+                await ledger.settle(left)
     with closing(sqlite3.connect(old)) as connection:
         settled = connection.execute("SELECT number, uid, revision FROM settled ORDER BY number").fetchall()
         assert settled == [(1, "over", 1), (2, "ran", 1)]
+
+
+async def test_a_file_of_the_fourth_schema_is_migrated(tmp_path: Path) -> None:
+    """Its money, its settled rows and later truths stay, and what ran is found to be counted."""
+    old = restored(tmp_path / "q.db", "0004")
+    async with a_ledger(old, now=7000.0) as ledger:
+        over = await ledger.find("acme", "task-over")
+        assert over is not None
+        assert (over.cost, over.currency, over.price) == (Decimal("0.000000000002"), "USD", "{}")
+        assert [left.uid for left in await ledger.unsettled(10)] == ["ran"]
+    with closing(sqlite3.connect(old)) as connection:
+        settled = connection.execute("SELECT number, uid, revision FROM settled ORDER BY number").fetchall()
+        assert settled == [(1, "over", 1), (2, "over", 2)]
+        assert connection.execute("SELECT uid, revision, completion_tokens FROM truth").fetchall() == [("over", 2, 11)]
 
 
 async def test_what_is_deleted_is_no_longer_settled(tmp_path: Path) -> None:
@@ -103,7 +122,8 @@ async def test_what_is_deleted_is_no_longer_settled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "more"), [("0001", set()), ("0002", CONVERSATIONS), ("0003", CONVERSATIONS | ITEMS)]
+    ("schema", "more"),
+    [("0001", set()), ("0002", CONVERSATIONS), ("0003", CONVERSATIONS | ITEMS), ("0004", ALL_TABLES)],
 )
 async def test_a_migration_is_done_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: str, more: set[str]

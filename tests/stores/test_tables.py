@@ -118,6 +118,7 @@ def test_lookups_use_an_index(path: Path) -> None:
         ("SELECT * FROM generation WHERE identity = ? ORDER BY started_at DESC, uid DESC LIMIT 9", ("x",)),
         ("SELECT * FROM generation WHERE (started_at, uid) < (?, ?) ORDER BY started_at DESC, uid DESC", (1.0, "x")),
         ("SELECT uid FROM generation WHERE outcome = 'running'", ()),
+        ("SELECT uid FROM generation WHERE outcome = 'interrupted' ORDER BY uid", ()),
         ("SELECT uid FROM generation WHERE text IS NOT NULL AND ended_at < ?", (1.0,)),
         ("SELECT uid FROM generation WHERE ended_at IS NOT NULL AND ended_at < ?", (1.0,)),
     ]

@@ -35,6 +35,7 @@ def chat_events(
     tokens: int = 5,
     *,
     usage: bool = False,
+    running: bool = False,
     n: int = 1,
     finish: str | None = "stop",
     done: bool = True,
@@ -45,11 +46,15 @@ def chat_events(
 ) -> list[bytes]:
     """The events of a streamed chat completion: role, `tokens` words, finish, usage, [DONE], for each of `n` choices.
 
-    `words` replaces the words (and `tokens`); `finish` None and `done` False leave these endings out.
+    `words` replaces the words (and `tokens`); `finish` None and `done` False leave these endings out. `running`: each
+    chunk has the total of its choice so far, as vLLM sends it.
     """
+    made = dict.fromkeys(range(n), 0)
 
     def chunk(delta: dict[str, Any], index: int, reason: str | None = None) -> bytes:
-        return sse({**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
+        made[index] += bool(delta.get("content"))
+        so_far = {"usage": usage_object(prompt_tokens, made[index])} if running else {}
+        return sse({**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason}], **so_far})
 
     head = {"id": upstream_id, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model}
     said = [word(i) for i in range(tokens)] if words is None else words

@@ -76,7 +76,11 @@ class RawClient:
 
     async def connect(self) -> "RawClient":
         """Open the connection; whoever calls this closes it (`async with` does both)."""
-        await asyncio.get_running_loop().sock_connect(self._socket, self._address)
+        try:
+            await asyncio.get_running_loop().sock_connect(self._socket, self._address)
+        except BaseException:
+            self._socket.close()
+            raise
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self
 

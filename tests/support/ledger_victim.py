@@ -9,8 +9,8 @@ import itertools
 import os
 import sys
 
-from proxy.core.lifecycle import Outcome
-from proxy.core.record import Record
+from proxy.core.lifecycle import Cause, Outcome, Phase
+from proxy.core.record import Known, Record, UsageSource
 from proxy.stores.ledger_sqlite import SqliteLedger, open_ledger
 
 
@@ -27,9 +27,11 @@ async def generation(ledger: SqliteLedger, uid: str, *, ends: bool) -> None:
     for count in range(1, 6):
         say(f"text {uid} {count * len(uid)}")
         ledger.append(uid, uid)
+        known = Known(Phase.STREAMING, f"up-{uid}", prompt_tokens=count, usage_source=UsageSource.UPSTREAM_RUNNING)
+        ledger.note(uid, known)
         await asyncio.sleep(0.002)
     if ends:
-        record.outcome, record.ended_at, record.text = Outcome.CANCELLED, 1001.0, uid * 5
+        record.outcome, record.cause, record.ended_at, record.text = Outcome.CANCELLED, Cause.CLIENT, 1001.0, uid * 5
         await ledger.end(record)
         say(f"end {uid}")
 

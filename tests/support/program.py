@@ -154,6 +154,12 @@ class Program:
         return found[1]
 
 
+def listening(log: str) -> int | None:
+    """The proxy's port, once the program's output says that it listens."""
+    found = _PROXY_LINE.search(log) and _ADMIN_LINE.search(log) and _PROXY_LINE.search(log)
+    return (urlsplit(found[1]).port or None) if found else None
+
+
 def environment(**more: str) -> dict[str, str]:
     """This process' environment without what would change the program's ways; `more` is added."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUELL_", "OPENAI_"))}

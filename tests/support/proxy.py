@@ -15,6 +15,8 @@ import yaml
 from proxy.app import App
 from proxy.config_file.loader import load
 from proxy.core.settings import Settings
+from proxy.stores.ledger_place import path_of
+from proxy.stores.ledger_verify import verify_file
 from proxy.stores.ports import Ledger
 
 
@@ -67,7 +69,7 @@ def settings_of(config: str, folder: Path) -> Settings:
 async def running_proxy(config: str, folder: Path, *, ledger: Ledger | None = None) -> AsyncIterator[RunningProxy]:
     """Start the proxy on free ports; at the end what still runs is stopped at once, unless the test stopped it.
 
-    `ledger` stands in for the one that the config names.
+    `ledger` stands in for the one that the config names. Whatever a test did, its ledger holds what it promises.
     """
     settings = settings_of(config, folder)
     app = App(settings, lambda: settings_of(config, folder))
@@ -76,3 +78,6 @@ async def running_proxy(config: str, folder: Path, *, ledger: Ledger | None = No
         yield RunningProxy(app, settings)
     finally:
         await app.stop(drain=False)
+    if ledger is None:
+        found = verify_file(path_of(settings.ledger.url), text=settings.ledger.text)
+        assert found.findings == [], found.findings

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.wire.body_edit import as_stream, with_stream_usage
+from proxy.core.usage import UsageAsk
+from proxy.wire.body_edit import as_stream, with_stream_usage, without_member
 from proxy.wire.openai_chat import OpenAIChat
 
 
@@ -52,7 +53,7 @@ def test_running_totals_are_asked_for() -> None:
 )
 def test_a_stream_is_asked_for(raw: str, edited: str) -> None:
     """A call that was not streaming asks for a stream with usage, wherever the fields stand."""
-    assert as_stream(raw.encode(), usage=True).decode() == edited
+    assert as_stream(raw.encode(), usage=UsageAsk.FINAL).decode() == edited
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_stream_is_asked_for(raw: str, edited: str) -> None:
 )
 def test_a_stream_is_asked_for_without_usage(raw: str, edited: str) -> None:
     """Where no usage is wanted the stream options stay as they are."""
-    assert as_stream(raw.encode(), usage=False).decode() == edited
+    assert as_stream(raw.encode(), usage=UsageAsk.NOTHING).decode() == edited
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"7", b"{", b'{"a" 1}', b'{"a":1 "b":2}', b'{"a":}', b'{"a":1,'])
@@ -85,5 +86,29 @@ values: st.SearchStrategy[Any] = st.recursive(
 @given(st.dictionaries(texts | st.just("stream"), values), st.sampled_from([None, 1]))
 def test_all_other_members_read_the_same(body: dict[str, Any], indent: int | None) -> None:
     """For any object, the edited body reads as the old one with the two members set."""
-    edited = json.loads(as_stream(json.dumps(body, indent=indent).encode(), usage=True))
+    edited = json.loads(as_stream(json.dumps(body, indent=indent).encode(), usage=UsageAsk.FINAL))
     assert edited == body | {"stream": True, "stream_options": {"include_usage": True}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "edited"),
+    [
+        ('{"usage":{"a":1}}', "{}"),
+        ('{ "usage" : {"a":[1,"}"]} , "b": 1.50 }', '{ "b": 1.50 }'),
+        ('{"a":1,"usage":null}', '{"a":1}'),
+        ('{"a":1 , "usage" : 7 ,"b" : 2}', '{"a":1 ,"b" : 2}'),
+        ('{"a":{"usage":1},"b":"usage"}', '{"a":{"usage":1},"b":"usage"}'),
+        ('{"a":{"usage":1},"us\\u0061ge":2}', '{"a":{"usage":1}}'),
+    ],
+)
+def test_a_member_is_taken_out_and_nothing_else_changes(raw: str, edited: str) -> None:
+    """The first, the last, one between, the only one; a member of that name further inside is another one."""
+    assert without_member(raw.encode(), "usage").decode() == edited
+    assert json.loads(without_member(raw.encode(), "usage", "null")).get("usage") is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"usage"', b"\xff", b'{"a":1 "usage":2}'])
+def test_a_member_of_no_object_is_an_error(raw: bytes) -> None:
+    """What is no JSON object can't be edited."""
+    with pytest.raises(ValueError, match=r".*"):
+        without_member(raw, "usage")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.request_body import most_tokens
 from proxy.dialects.aitronos import errors, history
 from proxy.dialects.aitronos.fields import read_fields
 from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
@@ -185,11 +186,13 @@ async def _plan(
         model=asked.model,
         user=request.user_header,
         streamed=asked.streams,
+        asks_usage=desk.asks_usage,
         translation=ResponseTranslation(named, turn, structured=asked.is_structured, ahead=ahead),
         kept=Kept(answer, tuple(before), place.thread),
         run=run,
         message_id=answer.id,
         aliases=(place.key, response_id),
+        max_tokens=most_tokens(asked.options),
     )
 
 

@@ -72,12 +72,14 @@ def plan_of(
         model=live.run["model"],
         user=user,
         streamed=True,
+        asks_usage=desk.asks_usage,
         translation=translation,
         kept=kept,
         run=run,
         message_id=kept.answer.id,
         aliases=(live.run["thread_id"], live.id),
         on_disconnect=OnDisconnect.FINISH,
+        max_tokens=left_of(live.run["max_completion_tokens"], live.completion_tokens),
         most_seconds=max(live.created_at + EXPIRES - desk.wall(), 0.0),
     )
 

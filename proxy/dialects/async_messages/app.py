@@ -14,7 +14,7 @@ from proxy.core.conversation import Message, MessageStatus
 from proxy.core.errors import Refusal
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import OnDisconnect
-from proxy.core.request_body import BodyError
+from proxy.core.request_body import BodyError, most_tokens
 from proxy.dialects.async_messages import errors
 from proxy.dialects.async_messages.events import PREFIX, Events
 from proxy.dialects.async_messages.request import Asked, read_id, read_request
@@ -88,7 +88,7 @@ async def stream(message_id: str, desk: Desk) -> Watch | PlainReply:
     """`GET …/stream`: the events from the first one, live or over; said again when they are no longer kept."""
     message, source = await _find(message_id, desk)
     if isinstance(source, Relay) and _says_nothing(source):
-        await asyncio.shield(source.settled)
+        await asyncio.shield(source.released)
         message, source = await _find(message_id, desk)
     if isinstance(source, Finished) and source.wiped:  # its delete is on its way to the disk
         raise errors.no_stream(message_id)
@@ -198,10 +198,12 @@ def _plan(message_id: str, asked: Asked, body: bytes, request: PlainRequest, des
         model=asked.model,
         user=user,
         streamed=True,
+        asks_usage=desk.asks_usage,
         translation=MessageTranslation(message_id, events, details),
         kept=Kept(answer),
         message_id=message_id,
         on_disconnect=OnDisconnect.FINISH,
+        max_tokens=most_tokens(asked.fields),
     )
 
 

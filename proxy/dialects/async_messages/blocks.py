@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.core.choices import Choice
 from proxy.core.deltas import Delta, DeltaKind
 from proxy.core.kept_text import Text
-from proxy.core.partial import Choice, Partial, safe_text
+from proxy.core.partial import Partial, safe_text
 from proxy.dialects.async_messages.events import PREFIX, Events
 
 KINDS: Final = {

@@ -143,6 +143,7 @@ async def _plan(
         model=model,
         user=asked.user,
         streamed=asked.streams,
+        asks_usage=desk.asks_usage,
         translation=translation,
         kept=kept,
         message_id=kept.answer.id,

@@ -12,7 +12,8 @@ from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.partial import safe_text
-from proxy.core.request_body import BodyError
+from proxy.core.request_body import BodyError, most_tokens
+from proxy.core.usage import UsageAsk
 from proxy.dialects.responses.chat import chat_messages
 from proxy.dialects.responses.draft import Draft
 from proxy.dialects.responses.history import load
@@ -77,7 +78,7 @@ async def create(request: PlainRequest, desk: Desk) -> Plan | Launch:
     return _begun(made, up, desk)
 
 
-def _up(made: _Made, items: list[dict[str, Any]], asks_usage: bool) -> bytes:
+def _up(made: _Made, items: list[dict[str, Any]], asks_usage: UsageAsk) -> bytes:
     asked = made.asked
     messages = chat_messages(asked.instructions, items)
     return chat_request(asked.model, messages, asks_usage=asks_usage, user=made.user, **asked.options)
@@ -95,10 +96,12 @@ def _begun(made: _Made, body: bytes, desk: Desk) -> Plan | Launch:
         model=asked.model,
         user=made.user,
         streamed=asked.streams,
+        asks_usage=desk.asks_usage,
         translation=ResponseTranslation(draft, made.details),
         kept=_kept(made, desk) if asked.store else None,
         message_id=made.id,
         on_disconnect=OnDisconnect.FINISH if asked.background else None,
+        max_tokens=most_tokens(asked.options),
     )
     if asked.background and not asked.streams:
         return Launch(plan, PlainReply(200, json.dumps(draft.object()).encode()))

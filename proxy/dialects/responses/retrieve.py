@@ -33,7 +33,7 @@ async def retrieve(response_id: str, request: PlainRequest, desk: Desk) -> Plain
         text = "This response cannot be streamed because it was not created with stream=true."
         raise Refusal.bad_request("invalid_value", text, "stream")
     if isinstance(source, Relay) and _says_nothing(source):
-        await asyncio.shield(source.settled)
+        await asyncio.shield(source.released)
         message, source = await find(response_id, desk)
     return _stream(message, source, after)
 

@@ -1,0 +1,72 @@
+"""Which file is the ledger: the one that is named, the config file's, or the default one."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy.cli.admin_client import CommandError, Exit
+from proxy.cli.admin_config import AdminConfigError, read_admin_config
+from proxy.core.settings import LedgerSettings
+from proxy.stores.ledger_errors import LedgerOpenError
+from proxy.stores.ledger_place import path_of
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """The ledger's file, and what the config file says of it; None without one."""
+
+    path: Path
+    settings: LedgerSettings | None
+    config: Path | None
+
+
+def takes_ledger(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument `PATH` and the option `--config`, and as its argument the place they mean."""
+
+    @functools.wraps(command)
+    def with_place(*, path: Path | None, config: Path | None, **arguments: Any) -> None:
+        command(find_ledger(path, config), **arguments)
+
+    argument = click.argument("path", type=click.Path(path_type=Path), required=False)
+    option = click.option(
+        "--config", "-c", type=click.Path(path_type=Path), help="Take the ledger of the proxy's config file."
+    )
+    decorated: Callable[..., None] = argument(option(with_place))
+    return decorated
+
+
+def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
+    """The ledger that is meant; one of a relative `ledger.url` is looked for here, then beside the config file.
+
+    Raises:
+        CommandError: there is none, or both were given.
+    """
+    if path is not None and config is not None:
+        raise CommandError("give the ledger's file or --config, not both")
+    settings = None if config is None else _configured(config)
+    places = [path] if path is not None else _places((settings or LedgerSettings()).url, config)
+    for place in places:
+        if place.is_file():
+            return LedgerPlace(place, settings, config)
+    looked = " and ".join(map(str, dict.fromkeys(places)))
+    raise CommandError(f"no ledger: looked for {looked}. Name its file, or give --config", Exit.NOT_FOUND)
+
+
+def _configured(config: Path) -> LedgerSettings:
+    try:
+        return read_admin_config(config, os.environ).ledger
+    except AdminConfigError as error:
+        raise CommandError(str(error)) from error
+
+
+def _places(url: str, config: Path | None) -> list[Path]:
+    try:
+        here = path_of(url)
+    except LedgerOpenError as error:
+        raise CommandError(str(error)) from error
+    return [here] if config is None else [here, config.absolute().parent / url.removeprefix("sqlite:///")]

@@ -1,0 +1,39 @@
+"""Points in time and tags as options: checked before a proxy is asked, so that the option is named."""
+
+import time
+from typing import Any, Final
+
+import click
+
+from proxy.core.moments import parse_moment
+
+
+class _Moment(click.ParamType[str]):
+    """How long ago, a day or a time; it stays text, as the admin API takes it."""
+
+    name = "WHEN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; click says what is wrong with one that is no point in time."""
+        try:
+            parse_moment(str(value), time.time())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class _Tag(click.ParamType[str]):
+    """`name=value`, given on as the admin API takes it."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`name:value`; click says so where it is neither."""
+        name, equals, wanted = str(value).partition("=")
+        if not (name and equals) or ":" in name:
+            self.fail("expected NAME=VALUE, such as team=search", param, ctx)
+        return f"{name}:{wanted}"
+
+
+MOMENT: Final = _Moment()
+TAG: Final = _Tag()

@@ -1,0 +1,77 @@
+"""What a process that died left uncounted: its texts are counted behind the start, and its records settled."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from proxy.core.encodings import EncodingSetting, encoding_for, shown
+from proxy.core.generation import Priced
+from proxy.core.record import Record, UsageSource
+from proxy.engine.counting import Counter, estimate
+from proxy.engine.failures import log_failure
+from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+log = structlog.get_logger()
+
+AT_ONCE: Final = 50
+"""Records with their texts in memory at once: 50 MiB at most by default."""
+
+RETRY_SECONDS: Final = 5.0
+
+
+async def settle_left_records(
+    ledger: Ledger,
+    counter: Counter,
+    encoding_of: Callable[[str], EncodingSetting],
+    price_of: Callable[[Record], Priced],
+) -> None:
+    """Count, price and settle what is left; returns when all is. A failure of the ledger is tried again.
+
+    Args:
+        ledger: opened, with what the dead process left ended as interrupted.
+        counter: counts the texts.
+        encoding_of: the setting `encoding` of an upstream, `auto` for one that is not there any more.
+        price_of: what a counted record costs.
+    """
+    settled = 0
+    while True:
+        try:
+            left = await ledger.unsettled(AT_ONCE)
+            if not left:
+                break
+            counted = [await _counted(record, counter, encoding_of(record.upstream)) for record in left]
+            priced = [_priced(record, price_of(record)) for record in counted]
+            settled += sum(await asyncio.gather(*(ledger.settle(record) for record in priced)))
+        except LedgerUnavailableError as error:
+            log_failure("ledger.left_records_wait", error)
+            await asyncio.sleep(RETRY_SECONDS)
+    if settled:
+        log.info("ledger.left_records_settled", records=settled)
+
+
+async def _counted(record: Record, counter: Counter, setting: EncodingSetting) -> Record:
+    """The record with its completion tokens: of its text, more where more counts than is in the text.
+
+    What its prompt had, nobody knows any more, unless the upstream had said so.
+    """
+    if record.completion_tokens is not None:
+        return record
+    text, counts = record.text or "", record.characters or 0
+    kept = None if record.text is None else len(text)
+    if not counts:
+        return replace(record, characters=kept)
+    encoding = encoding_for(record.model or "", setting)
+    if text:
+        tokens, source = await counter.count(text, encoding)
+    else:
+        tokens, source = estimate(counts), UsageSource.ESTIMATE
+    if text and counts > len(text):
+        tokens, source = round(tokens * counts / len(text)), UsageSource.ESTIMATE
+    return replace(record, completion_tokens=tokens, usage_source=source, encoding=shown(encoding), characters=kept)
+
+
+def _priced(record: Record, priced: Priced) -> Record:
+    return replace(record, cost=priced.cost, currency=priced.currency, price=priced.price)

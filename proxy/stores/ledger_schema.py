@@ -1,0 +1,40 @@
+"""The schema of the ledger's file: made, or brought up to this program's."""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, inspect
+
+from proxy.stores.ledger_errors import LedgerOpenError
+from proxy.stores.tables import APPLICATION_ID, SCHEMA
+
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+
+
+def migrate(path: Path, connection: Connection) -> None:
+    """Bring the tables up to this program's schema, in the caller's transaction; an empty file gets all of them.
+
+    Raises:
+        LedgerOpenError: a newer version wrote the file.
+    """
+    found = None
+    if inspect(connection).has_table("alembic_version"):
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found == SCHEMA:
+        return
+    # Imported here because it takes longer than all the rest of a start, and a start seldom needs it.
+    from alembic import command  # noqa: PLC0415  see above
+    from alembic.config import Config  # noqa: PLC0415  see above
+    from alembic.util import CommandError  # noqa: PLC0415  see above
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, SCHEMA)
+    except CommandError as error:
+        raise LedgerOpenError(
+            f"{path}: has schema {found}, this program knows those up to {SCHEMA}: a newer version wrote it. "
+            "Nothing was changed. Start that version, or let ledger.url name another file",
+        ) from error
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")

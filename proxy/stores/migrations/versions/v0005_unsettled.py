@@ -1,0 +1,14 @@
+"""What was cut off is found at once: its tokens are counted behind the start, and then it is settled."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add an index over the records that were cut off."""
+    op.create_index("generation_interrupted", "generation", ["uid"], sqlite_where=sa.text("outcome = 'interrupted'"))

@@ -1,0 +1,168 @@
+"""Later truths in the ledger's file: the table `truth`, each row noted in `settled` in the same transaction."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, and_, case, func, null, select
+
+from proxy.core.lifecycle import Outcome
+from proxy.core.money import cost_of, cost_units
+from proxy.core.record import Record
+from proxy.core.settled import TRUTH_COUNTS, Truth
+from proxy.stores.ledger_gather import Step, Value
+from proxy.stores.ledger_rows import clean, record_of
+from proxy.stores.ledger_statements import ATTACH_TRUTH, SETTLE_TRUTHS
+from proxy.stores.ledger_writer import LedgerWriter
+from proxy.stores.outbox_sqlite import SqliteOutbox, truth_of
+from proxy.stores.reports import Reports
+from proxy.stores.tables import generation, settled, truth
+from proxy.stores.truths import Attached, Attachment, Drift, Told, Untold
+from proxy.stores.usage import Span
+from proxy.stores.usage_sqlite import within
+
+_at = generation.c
+_ASKED_AT_ONCE: Final = 500
+"""Values of one `IN`."""
+
+
+class SqliteTruths:
+    """See `proxy.stores.truths.Truths`."""
+
+    def __init__(self, writer: LedgerWriter, reports: Reports, outbox: SqliteOutbox) -> None:
+        self._writer = writer
+        self._reports = reports
+        self._outbox = outbox
+
+    async def attach(self, told: Sequence[Told], *, dry_run: bool = False) -> list[Attachment]:
+        """See `Truths.attach`. Of two equal ones in one call, the second is unchanged."""
+        found = await self._reports.ask(partial(_looked_up, told=told))
+        if not dry_run:
+            await self._write(told, found)
+        return found
+
+    async def _write(self, told: Sequence[Told], found: list[Attachment]) -> None:
+        steps: list[Step] = []
+        places = []
+        for place, (one, attachment) in enumerate(zip(told, found, strict=True)):
+            if attachment.result is Attached.ATTACHED and attachment.record is not None:
+                steps += _steps(attachment.record.uid, one.truth)
+                places.append(place)
+        if not steps:
+            return
+        chores = self._writer.chores(*steps)
+        for place, chore in zip(places, chores[::2], strict=True):
+            if not await chore.changed:  # the same was attached meanwhile
+                found[place] = Attachment(Attached.UNCHANGED, found[place].record)
+        self._outbox.grown()
+
+    async def untold(self, upstream: str, source: str, position: int, limit: int, span: Span) -> list[Untold]:
+        """See `Truths.untold`."""
+        told = select(truth.c.uid).where(truth.c.uid == settled.c.uid, truth.c.source == clean(source)).exists()
+        asked = (
+            select(settled.c.number, _at.upstream_id)
+            .join(generation, _at.uid == settled.c.uid)
+            .where(settled.c.number > position, settled.c.revision == 1, ~told, *within(span))
+            .where(_at.upstream == clean(upstream), _at.upstream_id.is_not(None))
+            .order_by(settled.c.number)
+            .limit(limit)
+        )
+        return await self._reports.ask(lambda connection: [Untold(*row) for row in connection.execute(asked)])
+
+    async def drift(self, span: Span) -> list[Drift]:
+        """See `Truths.drift`. Upstreams and models in the order of their names."""
+        return await self._reports.ask(partial(drift_rows, span=span))
+
+
+def _looked_up(connection: Connection, told: Sequence[Told]) -> list[Attachment]:
+    """What will become of each truth, as the ledger is now; nothing is written."""
+    records = defaultdict(list)
+    ids = sorted({clean(one.upstream_id) for one in told})
+    columns = [null() if column is _at.text else column for column in generation.columns]
+    for begin in range(0, len(ids), _ASKED_AT_ONCE):
+        asked = select(*columns).where(_at.upstream_id.in_(ids[begin : begin + _ASKED_AT_ONCE]))
+        for row in connection.execute(asked):
+            record = record_of(row)
+            records[record.upstream_id].append(record)
+    return [_looked_at(connection, one, records[clean(one.upstream_id)]) for one in told]
+
+
+def _looked_at(connection: Connection, told: Told, records: list[Record]) -> Attachment:
+    meant = [record for record in records if told.upstream in (None, record.upstream)]
+    if len(meant) != 1:
+        return Attachment(Attached.AMBIGUOUS if meant else Attached.UNKNOWN)
+    record = meant[0]
+    if record.outcome is Outcome.RUNNING:
+        return Attachment(Attached.NOT_ENDED, record)
+    before = select(truth).where(truth.c.uid == record.uid, truth.c.source == clean(told.truth.source))
+    said = {_numbers(truth_of(row)) for row in connection.execute(before)}
+    return Attachment(Attached.UNCHANGED if _numbers(told.truth) in said else Attached.ATTACHED, record)
+
+
+def _numbers(said: Truth) -> tuple[Any, ...]:
+    cost = None if said.cost is None else cost_units(said.cost)
+    return (*(getattr(said, name) for name in TRUTH_COUNTS), cost, said.currency)
+
+
+def _steps(uid: str, said: Truth) -> tuple[Step, Step]:
+    values: dict[str, Value] = {
+        "uid": uid,
+        "source": clean(said.source),
+        "at": said.at,
+        **{name: getattr(said, name) for name in TRUTH_COUNTS},
+        "cost": None if said.cost is None else cost_units(said.cost),
+        "currency": said.currency,
+    }
+    return (ATTACH_TRUTH, values), (SETTLE_TRUTHS, {"uid": uid})
+
+
+def drift_rows(connection: Connection, span: Span) -> list[Drift]:
+    """Our numbers beside the latest truths, in the order of upstreams and models."""
+    newest = select(truth.c.uid, func.max(truth.c.revision).label("revision")).group_by(truth.c.uid).subquery()
+    latest = and_(truth.c.uid == newest.c.uid, truth.c.revision == newest.c.revision)
+    asked = (
+        select(_at.upstream, _at.model, truth.c.currency, func.count().label("records"), *_compared())
+        .select_from(newest.join(truth, latest).join(generation, _at.uid == newest.c.uid))
+        .where(*within(span))
+        .group_by(_at.upstream, _at.model, truth.c.currency)
+        .order_by(_at.upstream, _at.model, truth.c.currency)
+    )
+    found: dict[tuple[str, str | None], Drift] = {}
+    for row in connection.execute(asked):
+        _add(found.setdefault((row.upstream, row.model), Drift(row.upstream, row.model)), row)
+    return list(found.values())
+
+
+_COST_PART: Final = 10**9
+
+
+def _compared() -> list[Any]:
+    sums: list[Any] = []
+    for name in ("prompt", "completion"):
+        ours, theirs = _at[f"{name}_tokens"], truth.c[f"{name}_tokens"]
+        both = and_(ours.is_not(None), theirs.is_not(None))
+        sums += [
+            func.coalesce(func.sum(case((both, ours))), 0).label(f"{name}_ours"),
+            func.coalesce(func.sum(case((both, theirs))), 0).label(f"{name}_theirs"),
+        ]
+    known = and_(_at.completion_tokens.is_not(None), truth.c.completion_tokens.is_not(None))
+    sums.append((func.count() - func.count().filter(known)).label("not_compared"))
+    priced = and_(_at.cost.is_not(None), truth.c.cost.is_not(None), _at.currency == truth.c.currency)
+    for name, cost in (("ours", _at.cost), ("theirs", truth.c.cost)):
+        sums += [
+            func.sum(case((priced, cost.op("/")(_COST_PART)))).label(f"{name}_high"),
+            func.sum(case((priced, cost % _COST_PART))).label(f"{name}_low"),
+        ]
+    return sums
+
+
+def _add(into: Drift, row: Row[Any]) -> None:
+    for name in ("records", "not_compared", "prompt_ours", "prompt_theirs", "completion_ours", "completion_theirs"):
+        setattr(into, name, getattr(into, name) + getattr(row, name))
+    if row.ours_high is not None:
+        ours, theirs = (
+            cost_of(high * _COST_PART + low)
+            for high, low in ((row.ours_high, row.ours_low), (row.theirs_high, row.theirs_low))
+        )
+        into.costs[row.currency] = (ours, theirs)

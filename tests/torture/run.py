@@ -1,0 +1,68 @@
+"""`make torture`: kills the proxy under load, then cuts a disk's power, and prints what came of it.
+
+`python tests/torture/run.py [--kills N] [--streams N] [--minutes M] [--cuts N] [--seed S]`.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from support.disk_trace import can_trace
+from torture.kills import Torture
+from torture.power_cuts import cut_power
+
+
+async def kill(folder: Path, asked: argparse.Namespace) -> list[str]:
+    """Kill until the number or the time is over, or something is wrong; gives what is."""
+    ends = time.monotonic() + asked.minutes * 60
+    async with Torture(folder, asked.streams, asked.seed) as torture:
+        figures = torture.figures
+        while figures.kills < asked.kills and time.monotonic() < ends and not figures.faults:
+            await torture.round()
+            if figures.kills % 10 == 0:
+                print(f"{figures.kills} kills", end="\r", file=sys.stderr, flush=True)  # noqa: T201 for who waits
+        await torture.finish()
+    tell(figures.lines())
+    return figures.faults
+
+
+async def cut(folder: Path, asked: argparse.Namespace) -> list[str]:
+    """Cut the power so often; gives what is wrong."""
+    if not can_trace():
+        tell(["no power was cut: that needs strace, and the right to trace"])
+        return []
+    cuts = await cut_power(folder, asked.cuts, 20_000, asked.seed)
+    tell(cuts.lines())
+    return cuts.faults
+
+
+def tell(lines: list[str]) -> None:
+    """Print what came of it."""
+    print("\n".join(lines), flush=True)  # noqa: T201 what is asked for
+
+
+async def main() -> int:
+    """Torture, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--cuts", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    tell([f"seed {asked.seed}"])
+    faults: list[str] = []
+    for part in (kill, cut):
+        with tempfile.TemporaryDirectory(prefix="quell-torture-") as folder:
+            faults += await part(Path(folder), asked)
+    tell(faults[:20])
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

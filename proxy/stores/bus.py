@@ -126,8 +126,8 @@ class Bus(Protocol):
         """
         ...
 
-    async def stop(self, place: Place, letter: bytes) -> int | None:
-        """Keep a stop for the owner of what lives, and send it the letter in the same step.
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+        """Keep a letter for the owner of what lives, and send it that or another one in the same step.
 
         Gives how many listen on the owner's channel, as far as the server asked can tell; None: that generation is
         not known any more, so look again.

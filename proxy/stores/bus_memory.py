@@ -111,15 +111,15 @@ class MemoryBus:
         self._check()
         return replica in self._hub.open
 
-    async def stop(self, place: Place, letter: bytes) -> int | None:
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send."""
         self._check()
         known = self._hub.known.get(place.uid)
         if known is None:
             return None
         if not known.place.is_over:
-            known.stop = letter
-        return self._deliver(known.place.replica, letter)
+            known.stop = kept
+        return self._deliver(known.place.replica, sent)
 
     async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
         """Let a stop wait."""

@@ -104,12 +104,13 @@ class RedisBus:
         self._check()
         return bool(await self._line.call("EXISTS", self._names.lease(replica)))
 
-    async def stop(self, place: Place, letter: bytes) -> int | None:
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send, see `Bus`."""
         keys = self._names.of(place.identity)
-        channels, sent = self._names.channels, _LETTER + letter
         where = [f"{keys.generations}{place.uid}", keys.stops]
-        heard = await self._ask(scripts.STOP, where, place.uid, letter, _ms(KEPT_SECONDS), channels, sent)
+        heard = await self._ask(
+            scripts.STOP, where, place.uid, kept, _ms(KEPT_SECONDS), self._names.channels, _LETTER + sent
+        )
         return None if heard < 0 else int(heard)
 
     async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:

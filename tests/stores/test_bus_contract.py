@@ -146,7 +146,7 @@ async def test_a_stop_is_kept_and_sent(opened: Open) -> None:
     (a, at_a), (b, at_b) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
     place = await eventually(lambda: b.find(ACME, "t"))
-    assert await b.stop(place, b"letter") in (0, 1)  # a node of a Cluster counts its own listeners only
+    assert await b.stop(place, b"letter", b"letter") in (0, 1)  # a node of a Cluster counts its own listeners only
     await eventually(lambda: at_a.letters)
     assert at_a.letters == [b"letter"]
     if isinstance(a, MemoryBus):
@@ -166,7 +166,7 @@ async def test_a_stop_of_what_is_over_is_only_sent(opened: Open) -> None:
     await eventually(lambda: is_over(b, "t"))
     place = await b.find(ACME, "t")
     assert place is not None
-    await b.stop(place, b"letter")
+    await b.stop(place, b"letter", b"letter")
     await eventually(lambda: at_a.letters)
     a.own(owned("v", "s"))
     await eventually(lambda: found(b, "s"))

@@ -85,7 +85,7 @@ async def test_what_the_server_lost_is_said_again(redis: RedisServer, opened: Op
     place = await b.find(ACME, "chatcmpl-7")
     assert place is not None
     assert place.about == b"later"
-    assert await b.stop(place, b"letter") == 1
+    assert await b.stop(place, b"letter", b"letter") == 1
     await eventually(lambda: at_a.letters)
 
 
@@ -133,7 +133,7 @@ async def test_a_stop_kept_while_its_owner_was_deaf_is_found(redis: RedisServer,
     a.own(owned("u", "t"))
     place = await eventually(lambda: b.find(ACME, "t"))
     redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-    await b.stop(place, b"letter")
+    await b.stop(place, b"letter", b"letter")
     await eventually(lambda: at_a.stops)
     assert at_a.stops[0] == ("u", b"letter")
 
@@ -183,7 +183,7 @@ async def test_garbage_is_survived(redis: RedisServer, opened: Open) -> None:
     assert await b.find(ACME, "t") is None
     with pytest.raises(BusUnavailableError):
         await b.find(ACME, "other")
-    assert await b.stop(place, b"letter") == 1
+    assert await b.stop(place, b"letter", b"letter") == 1
     await eventually(lambda: b"letter" in at_a.letters)
     assert a.is_up
     assert b.is_up
@@ -221,7 +221,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     a, _ = await opened("a")
     a.own(owned("u", "t", "thread"))
     place = await eventually(lambda: a.find(ACME, "t"))
-    await a.stop(place, b"letter")
+    await a.stop(place, b"letter", b"letter")
     await a.leave_stop(ACME, "s", None, b"waiting")
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))

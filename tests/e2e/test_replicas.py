@@ -1,0 +1,138 @@
+"""A stop that lands on any replica: the owner does it, and every answer is true."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.chat import DONE, UPSTREAM_ID, chat_events, text
+from support.client import RawClient
+from support.edge import refused
+from support.proxy import RunningProxy
+from support.redis_server import RedisServer, redis_server
+from support.replicas import known, replicas
+from support.scripts import events_then_hang, hang, sse_stream
+from support.stops import Ask, record, start, stop
+from support.upstream import ScriptedUpstream, scripted_upstream
+from support.wait import eventually, within
+
+SAID = chat_events(8)[:-2]
+"""A stream that is not over."""
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A server."""
+    async with redis_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def up() -> AsyncIterator[ScriptedUpstream]:
+    """An upstream that says eight words and hangs."""
+    async with scripted_upstream(events_then_hang(SAID)) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def abc(tmp_path: Path, up: ScriptedUpstream, redis: RedisServer) -> AsyncIterator[list[RunningProxy]]:
+    """Three replicas."""
+    async with replicas(tmp_path, up.base_url, redis.url) as started:
+        yield started
+
+
+@pytest.mark.parametrize("by", ["task id", "message id", "upstream id"])
+async def test_a_stop_through_another_replica(abc: list[RunningProxy], up: ScriptedUpstream, by: str) -> None:
+    """X10: a stop at another replica closes the upstream, ends the stream properly, and answers like the owner does."""
+    a, b, c = abc
+    async with RawClient(a.port) as client:
+        await start(client, "t-1")
+        head = await client.until(b"data:", len(SAID))
+        ids = {"task id": "t-1", "upstream id": UPSTREAM_ID, "message id": _header(head, "X-Message-Id")}
+        await known(b, ids[by])
+        answer = await stop(b, ids[by], body={"reason": "enough"})
+        conn = await up.conn()
+        assert conn.closed.is_set()
+        receipt = answer.json()
+        rest = await client.answer()
+    assert answer.status == 200
+    assert {name: receipt[name] for name in ("task_id", "result", "status", "cause", "phase")} == {
+        "task_id": "t-1",
+        "result": "stopped",
+        "status": "cancelled",
+        "cause": "client",
+        "phase": "streaming",
+    }
+    assert receipt["partial"] == {"characters": len(text(8)), "text": text(8)}
+    assert receipt["upstream_closed_ms"] is not None
+    assert rest.events[-1] == DONE
+    kept = await record(a, "t-1")
+    assert (kept["outcome"], kept["reason"], kept["replica"]) == ("cancelled", "enough", "a")
+    for other in (a, b, c):
+        assert (await stop(other, "t-1")).json() == receipt
+
+
+def _header(head: bytes, name: str) -> str:
+    for line in head.decode("latin-1").split("\r\n"):
+        if line.lower().startswith(f"{name.lower()}: "):
+            return line.partition(": ")[2]
+    raise AssertionError(f"no {name} in {head!r}")
+
+
+async def test_somebody_elses_id_looks_unknown(abc: list[RunningProxy], up: ScriptedUpstream) -> None:
+    """X14, X15: through every replica a foreign id is answered byte for byte like an unknown one; its owner goes on."""
+    a, b, c = abc
+    async with RawClient(a.port) as client:
+        await start(client, "t-1", ask=Ask("ann"))
+        await client.until(b"data:", len(SAID))
+        await eventually(lambda: redis_knows(b, "ann", "t-1"))
+        for proxy in (a, b, c):
+            foreign, unknown = await stop(proxy, "t-1", Ask("bob")), await stop(proxy, "t-2", Ask("bob"))
+            assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
+            assert refused(foreign) == (404, "not_found")
+        conn = await up.conn()
+        assert not conn.closed.is_set()
+        assert (await record(a, "t-1", Ask("ann")))["outcome"] == "running"
+        assert (await stop(c, "t-1", Ask("ann"))).json()["result"] == "stopped"
+
+
+async def redis_knows(proxy: RunningProxy, key: str, any_id: str) -> bool:
+    """Whether the directory knows an id of the caller with this key."""
+    import hashlib
+
+    await known(proxy, any_id, hashlib.sha256(key.encode()).hexdigest())
+    return True
+
+
+async def test_what_is_over_is_answered_by_its_owner(abc: list[RunningProxy], up: ScriptedUpstream) -> None:
+    """A generation that completed is `already_finished` everywhere, with its numbers."""
+    a, b, _ = abc
+    up.script = sse_stream(chat_events(5))
+    async with RawClient(a.port) as client:
+        await start(client, "t-1")
+        await client.answer()
+    here = (await stop(a, "t-1")).json()
+    assert (here["result"], here["status"]) == ("already_finished", "completed")
+    assert (await stop(b, "t-1")).json() == here
+
+
+async def test_a_stop_before_its_generation(abc: list[RunningProxy], up: ScriptedUpstream) -> None:
+    """A stop at one replica, for an id that then begins at another, stops it there; once, and wherever it asked."""
+    a, b, _ = abc
+    up.script = hang()
+    assert refused(await stop(b, "t-1")) == (404, "not_found")
+    async with RawClient(a.port) as client:
+        await start(client, "t-1")
+        answer = await client.answer()
+    assert (answer.status, answer.json()["error"]["code"]) == (499, "generation_cancelled")
+    assert (await record(a, "t-1"))["outcome"] == "cancelled"
+    for proxy in (a, b):
+        await within(eventually(lambda here=proxy: not len(here.app.engine.registry._tombstones)), "nothing is remembered")
+        async with RawClient(proxy.port) as client:
+            await start(client, "t-1")
+            await eventually(lambda here=proxy: len(here.app.engine.registry) == 1)
+            await asyncio.sleep(0.1)
+            assert len(proxy.app.engine.registry) == 1
+            assert (await stop(proxy, "t-1")).json()["result"] == "stopped"

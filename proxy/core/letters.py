@@ -184,6 +184,7 @@ class Seal:
         if not hmac.compare_digest(signature, hmac.digest(self._key, text, "sha256")):
             raise LetterError("forged")
         try:
-            return _DECODER.decode(text)
+            letter: AnyLetter = _DECODER.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LetterError("unreadable") from error
+        return letter

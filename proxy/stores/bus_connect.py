@@ -29,7 +29,10 @@ def connect(address: BusAddress) -> Client:
     common |= {"db": address.db, "retry": Retry(NoBackoff(), 1)}
     if address.kind == "sentinel":
         tls = {name: value for name, value in common.items() if name.startswith(("ssl", "socket"))}
-        found: Redis = Sentinel(list(address.hosts), sentinel_kwargs=tls, **common).master_for(address.service)
+        sentinel = Sentinel(  # type: ignore[no-untyped-call] # the package has no types here
+            list(address.hosts), sentinel_kwargs=tls, **common
+        )
+        found: Redis = sentinel.master_for(address.service)
         return found
     ((host, port),) = address.hosts
     return Redis(host=host, port=port, **common)

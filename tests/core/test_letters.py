@@ -1,5 +1,7 @@
 """The seal of the letters between replicas: who has the secret is heard, once, while it is fresh."""
 
+import hmac
+
 import pytest
 
 from proxy.core import letters
@@ -83,7 +85,7 @@ def test_what_is_signed_but_no_letter_is_unreadable() -> None:
     """What another version may write, signed but of no known kind, is refused."""
     seal = Seal(b"secret", "b")
     text = b"\x81\xa4type\xa5other"
-    assert why(letters.hmac.digest(seal._key, text, "sha256") + text, seal) == "unreadable"
+    assert why(hmac.digest(seal._key, text, "sha256") + text, seal) == "unreadable"
 
 
 def test_numbers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
 """A stop that lands on any replica: the owner does it, and every answer is true."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from support.client import RawClient
 from support.edge import refused
 from support.proxy import RunningProxy
 from support.redis_server import RedisServer, redis_server
-from support.replicas import known, replicas
+from support.replicas import identity_of, known, replicas
 from support.scripts import events_then_hang, hang, sse_stream
-from support.stops import Ask, record, start, stop
+from support.stops import Ask, record, settled, start, stop
 from support.upstream import ScriptedUpstream, scripted_upstream
-from support.wait import eventually, within
+from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""
@@ -87,7 +86,7 @@ async def test_somebody_elses_id_looks_unknown(abc: list[RunningProxy], up: Scri
     async with RawClient(a.port) as client:
         await start(client, "t-1", ask=Ask("ann"))
         await client.until(b"data:", len(SAID))
-        await eventually(lambda: redis_knows(b, "ann", "t-1"))
+        await known(b, "t-1", identity_of("ann"))
         for proxy in (a, b, c):
             foreign, unknown = await stop(proxy, "t-1", Ask("bob")), await stop(proxy, "t-2", Ask("bob"))
             assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
@@ -96,14 +95,6 @@ async def test_somebody_elses_id_looks_unknown(abc: list[RunningProxy], up: Scri
         assert not conn.closed.is_set()
         assert (await record(a, "t-1", Ask("ann")))["outcome"] == "running"
         assert (await stop(c, "t-1", Ask("ann"))).json()["result"] == "stopped"
-
-
-async def redis_knows(proxy: RunningProxy, key: str, any_id: str) -> bool:
-    """Whether the directory knows an id of the caller with this key."""
-    import hashlib
-
-    await known(proxy, any_id, hashlib.sha256(key.encode()).hexdigest())
-    return True
 
 
 async def test_what_is_over_is_answered_by_its_owner(abc: list[RunningProxy], up: ScriptedUpstream) -> None:
@@ -118,6 +109,16 @@ async def test_what_is_over_is_answered_by_its_owner(abc: list[RunningProxy], up
     assert (await stop(b, "t-1")).json() == here
 
 
+def nothing_waits(proxy: RunningProxy) -> bool:
+    """Whether no stop waits here for its generation."""
+    return not len(proxy.app.engine.registry._tombstones)
+
+
+def runs_one(proxy: RunningProxy) -> bool:
+    """Whether one generation lives here."""
+    return len(proxy.app.engine.registry) == 1
+
+
 async def test_a_stop_before_its_generation(abc: list[RunningProxy], up: ScriptedUpstream) -> None:
     """A stop at one replica, for an id that then begins at another, stops it there; once, and wherever it asked."""
     a, b, _ = abc
@@ -129,10 +130,11 @@ async def test_a_stop_before_its_generation(abc: list[RunningProxy], up: Scripte
     assert (answer.status, answer.json()["error"]["code"]) == (499, "generation_cancelled")
     assert (await record(a, "t-1"))["outcome"] == "cancelled"
     for proxy in (a, b):
-        await within(eventually(lambda here=proxy: not len(here.app.engine.registry._tombstones)), "nothing is remembered")
+        await eventually(partial(nothing_waits, proxy), what="nothing is remembered")
+        await settled(proxy)
         async with RawClient(proxy.port) as client:
             await start(client, "t-1")
-            await eventually(lambda here=proxy: len(here.app.engine.registry) == 1)
-            await asyncio.sleep(0.1)
-            assert len(proxy.app.engine.registry) == 1
+            await eventually(partial(runs_one, proxy))
+            await known(b, "t-1")
+            assert runs_one(proxy)
             assert (await stop(proxy, "t-1")).json()["result"] == "stopped"

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from os import urandom
 
 import pytest
 
 from proxy.core.bus_address import parse_bus_url
-from proxy.stores.bus import WAITING_EACH, Bus, Owned
+from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
 from proxy.stores.bus_memory import MemoryBus, MemoryHub
 from proxy.stores.bus_redis import RedisBus
 from support.inbox import Box
@@ -28,9 +29,14 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield None
         return
     folder, stack = tmp_path_factory.mktemp("redis"), AsyncExitStack()
-    start = redis_server if request.param == "one server" else redis_cluster
+
+    async def start() -> str:
+        if request.param == "one server":
+            return (await stack.enter_async_context(redis_server(folder))).url
+        return (await stack.enter_async_context(redis_cluster(folder))).url
+
     with asyncio.Runner() as runner:
-        yield runner.run(stack.enter_async_context(start(folder))).url
+        yield runner.run(start())
         runner.run(stack.aclose())
 
 
@@ -61,17 +67,28 @@ async def found(bus: Bus, any_id: str, identity: str = ACME) -> tuple[str, str, 
     return None if place is None else (place.uid, place.replica, place.is_over)
 
 
+async def place_of(bus: Bus, any_id: str) -> Place:
+    """What an id names, which must be known."""
+    place = await bus.find(ACME, any_id)
+    assert place is not None
+    return place
+
+
+async def says(bus: Bus, any_id: str, about: bytes) -> bool:
+    """Whether that is known of what an id names."""
+    return (await place_of(bus, any_id)).about == about
+
+
 async def test_every_id_finds_the_owner(opened: Open) -> None:
     """A generation is found by task id, message id, alias and what is added later, from any replica."""
     (a, _), (b, _) = await opened("a"), await opened("b")
     a.own(owned("u", "t", "thread"))
     a.alias("u", "chatcmpl-1", b"streaming")
     for any_id in ("t", "m-u", "thread", "chatcmpl-1"):
-        assert await eventually(lambda name=any_id: found(b, name)) == ("u", "a", False)
+        assert await eventually(partial(found, b, any_id)) == ("u", "a", False)
         assert await found(a, any_id) == ("u", "a", False)
-    place = await b.find(ACME, "t")
-    assert place is not None
-    assert (place.about, place.identity) == (b"streaming", ACME)
+    await eventually(lambda: says(b, "t", b"streaming"))
+    assert (await place_of(b, "t")).identity == ACME
 
 
 @pytest.mark.parametrize("any_id", ["", "T", "t ", "t*", "t-1", "?", "[t]", "m-", "quell", "ü", "\ud83d", "t\x00"])
@@ -98,8 +115,8 @@ async def test_what_is_over_is_known_as_such(opened: Open) -> None:
     (a, _), (b, _) = await opened("a"), await opened("b")
     a.own(owned("u", "t", "thread"))
     a.release("u", b"cancelled")
-    place = await eventually(lambda: b.find(ACME, "thread"))
-    assert (place.is_over, place.about) == (True, b"cancelled")
+    await eventually(lambda: is_over(b, "thread"))
+    assert (await place_of(b, "thread")).about == b"cancelled"
 
 
 async def test_the_living_go_first_and_the_newer_too(opened: Open) -> None:
@@ -145,8 +162,9 @@ async def test_a_stop_is_kept_and_sent(opened: Open) -> None:
     """The owner gets the letter, and finds the stop again until the generation is over; nobody else does."""
     (a, at_a), (b, at_b) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
-    place = await eventually(lambda: b.find(ACME, "t"))
-    assert await b.stop(place, b"letter", b"letter") in (0, 1)  # a node of a Cluster counts its own listeners only
+    await eventually(lambda: found(b, "t"))
+    heard = await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    assert heard in {0, 1}  # a node of a Cluster counts its own listeners only
     await eventually(lambda: at_a.letters)
     assert at_a.letters == [b"letter"]
     if isinstance(a, MemoryBus):
@@ -164,9 +182,7 @@ async def test_a_stop_of_what_is_over_is_only_sent(opened: Open) -> None:
     a.own(owned("u", "t"))
     a.release("u", b"")
     await eventually(lambda: is_over(b, "t"))
-    place = await b.find(ACME, "t")
-    assert place is not None
-    await b.stop(place, b"letter", b"letter")
+    await b.stop(await place_of(b, "t"), b"letter", b"letter")
     await eventually(lambda: at_a.letters)
     a.own(owned("v", "s"))
     await eventually(lambda: found(b, "s"))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -10,7 +11,7 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores import bus_line, bus_redis
-from proxy.stores.bus import BusUnavailableError, Owned
+from proxy.stores.bus import BusUnavailableError, Owned, Place
 from proxy.stores.bus_redis import RedisBus
 from support.inbox import Box
 from support.redis_server import RedisServer, free_port, redis_server
@@ -19,7 +20,7 @@ from support.wait import eventually, within
 ACME = "key:acme"
 LEASE = 10.0
 
-Open = Callable[[str], Awaitable[tuple[RedisBus, Box]]]
+Open = Callable[..., Awaitable[tuple[RedisBus, Box]]]
 
 
 @pytest.fixture
@@ -57,6 +58,13 @@ async def found(bus: RedisBus, any_id: str) -> str | None:
     return None if place is None else place.uid
 
 
+async def place_of(bus: RedisBus, any_id: str) -> Place:
+    """What an id names, which must be known."""
+    place = await bus.find(ACME, any_id)
+    assert place is not None
+    return place
+
+
 async def lose(redis: RedisServer, how: str) -> None:
     """Let the server forget everything."""
     if how == "restart":
@@ -80,10 +88,9 @@ async def test_what_the_server_lost_is_said_again(redis: RedisServer, opened: Op
     await lose(redis, how)
     began = monotonic()
     for any_id in ("t-0", "m-u-3", "thread-249", "chatcmpl-7"):
-        await eventually(lambda name=any_id: found(b, name), what=f"{any_id} is known again")
+        await eventually(partial(found, b, any_id), what=f"{any_id} is known again")
     assert monotonic() - began < 5.0
-    place = await b.find(ACME, "chatcmpl-7")
-    assert place is not None
+    place = await place_of(b, "chatcmpl-7")
     assert place.about == b"later"
     assert await b.stop(place, b"letter", b"letter") == 1
     await eventually(lambda: at_a.letters)
@@ -131,7 +138,8 @@ async def test_a_stop_kept_while_its_owner_was_deaf_is_found(redis: RedisServer,
     """A letter that the owner could not hear is found by it as a kept stop, well within the lease."""
     (a, at_a), (b, _) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
-    place = await eventually(lambda: b.find(ACME, "t"))
+    await eventually(lambda: found(b, "t"))
+    place = await place_of(b, "t")
     redis.command("CLIENT", "KILL", "TYPE", "pubsub")
     await b.stop(place, b"letter", b"letter")
     await eventually(lambda: at_a.stops)
@@ -173,7 +181,8 @@ async def test_garbage_is_survived(redis: RedisServer, opened: Open) -> None:
     (a, at_a), (b, _) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
     a.own(owned("v", "s"))
-    place = await eventually(lambda: b.find(ACME, "s"))
+    await eventually(lambda: found(b, "s"))
+    place = await place_of(b, "s")
     names, keys = a._names, a._names.of(ACME)
     for garbage in (b"", b"L", b"Lx", b"F", b"F\xff\xfe", b"Fnone", b"\x00" * 70_000, b"zzz"):
         redis.command("PUBLISH", names.channel("a"), garbage)
@@ -220,8 +229,8 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     """No key stays for ever: what a dead replica left goes by itself."""
     a, _ = await opened("a")
     a.own(owned("u", "t", "thread"))
-    place = await eventually(lambda: a.find(ACME, "t"))
-    await a.stop(place, b"letter", b"letter")
+    await eventually(lambda: found(a, "t"))
+    await a.stop(await place_of(a, "t"), b"letter", b"letter")
     await a.leave_stop(ACME, "s", None, b"waiting")
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))
@@ -243,7 +252,7 @@ async def test_a_thread_s_key_does_not_grow(redis: RedisServer, opened: Open) ->
     keys = a._names.of(ACME)
     for index in range(20):
         a.own(owned(f"u-{index}", f"t-{index}", "thread"))
-        await eventually(lambda name=f"t-{index}": found(a, name))
+        await eventually(partial(found, a, f"t-{index}"))
         a.release(f"u-{index}", b"")
         redis.command("DEL", f"{keys.generations}u-{index}")
     assert redis.command("HLEN", keys.id("thread")) <= 2

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
@@ -44,6 +45,11 @@ async def replicas(
             started.append(await stack.enter_async_context(running_proxy(text, own)))
         await eventually(lambda: all(bus_of(proxy).is_up for proxy in started), what="every replica uses the bus")
         yield started
+
+
+def identity_of(key: str) -> str:
+    """Whom a credential stands for where no keys are configured."""
+    return identity_of_headers([("Authorization", f"Bearer {key}")]).identity
 
 
 async def known(proxy: RunningProxy, any_id: str, identity: str = "anonymous") -> None:

@@ -13,6 +13,8 @@ from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
+from support.redis_server import RedisServer, redis_server
+from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
 SECRET = "a secret of the tests"
@@ -55,3 +57,13 @@ def identity_of(key: str) -> str:
 async def known(proxy: RunningProxy, any_id: str, identity: str = "anonymous") -> None:
     """Wait until a replica's directory knows an id."""
     await eventually(lambda: bus_of(proxy).find(identity, any_id), what=f"{any_id} is known")
+
+
+@asynccontextmanager
+async def joined(
+    script: Script, folder: Path, names: str = "ab", **config: Any
+) -> AsyncIterator[tuple[list[RunningProxy], ScriptedUpstream, RedisServer]]:
+    """Replicas with a bus of their own, in front of an upstream."""
+    async with redis_server(folder) as redis, scripted_upstream(script) as up:
+        async with replicas(folder, up.base_url, redis.url, names, **config) as started:
+            yield started, up, redis

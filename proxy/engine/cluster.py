@@ -16,7 +16,7 @@ class Cluster:
         self._engine = engine
         self._bus = bus
         seal = Seal(secret, bus.replica)
-        self.elsewhere = Elsewhere(bus, seal)
+        self.elsewhere = Elsewhere(bus, seal, engine.metrics)
         self._letterbox = Letterbox(
             bus, seal, self.elsewhere, engine.canceller, engine.registry, engine.runs, engine.metrics, engine.now
         )

@@ -1,6 +1,7 @@
 """Asking other replicas: a stop of what one of them runs, and what became of it."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +10,12 @@ from typing import Final
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.letters import LetterError, Said, Seal, Served, ServeIt, StopIt, StopWhenItComes, Wish
-from proxy.core.lifecycle import Cause, Outcome
+from proxy.core.lifecycle import CancelResult, Cause, Outcome
+from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.metrics import Metrics
 from proxy.stores.bus import Bus, BusUnavailableError, Place
 
 TRIES: Final = 3
@@ -24,8 +27,9 @@ GRACE_SECONDS: Final = 0.2
 class Elsewhere:
     """What this replica asks of the others."""
 
-    def __init__(self, bus: Bus, seal: Seal) -> None:
+    def __init__(self, bus: Bus, seal: Seal, metrics: Metrics) -> None:
         self._bus = bus
+        self._metrics = metrics
         self._seal = seal
         self._asked: dict[str, asyncio.Future[Said | Served]] = {}
 
@@ -45,6 +49,7 @@ class Elsewhere:
             place = await self._bus.find(identity, any_id)
             if place is None:
                 if not valid_task_id(any_id) or await self._wait_for(identity, any_id, stop, user):
+                    await self._be_sure_of_nothing()
                     return None
             elif place.replica == self._bus.replica:
                 return None
@@ -66,7 +71,10 @@ class Elsewhere:
             BusUnavailableError: the owner did not answer, so nobody can know what became of it.
         """
         place = await self._bus.find(identity.name, any_id) if _is_text(any_id) else None
-        if place is None or place.replica == self._bus.replica:
+        if place is None:
+            await self._be_sure_of_nothing()
+            return None
+        if place.replica == self._bus.replica:
             return None
         letter = ServeIt(
             to=place.replica,
@@ -113,6 +121,15 @@ class Elsewhere:
             wish=_wish(stop),
         )
 
+    async def _be_sure_of_nothing(self) -> None:
+        """Nobody makes the id known.
+
+        Raises:
+            BusUnavailableError: that means nothing: the directory was emptied a moment ago.
+        """
+        if not await self._bus.knows_all():
+            raise BusUnavailableError("the directory is not complete")
+
     async def _wait_for(self, identity: str, any_id: str, stop: Stop, user: str | None) -> bool:
         letter = StopWhenItComes(
             to="",
@@ -133,9 +150,13 @@ class Elsewhere:
             raise BusUnavailableError("another version wrote what is known of it")
         if not heard and not await self._bus.is_alive(place.replica):
             return _left(about)
+        began = time.monotonic()
         answer = await self._said(letter.number, said, letter.confirm)
         if isinstance(answer, Said):
-            return None if answer.record is None else record_of(answer.record)
+            record = None if answer.record is None else record_of(answer.record)
+            if record is not None and not place.is_over and cancel_result(record) is CancelResult.STOPPED:
+                self._metrics.cancel_latency.labels("remote").observe(time.monotonic() - began)
+            return record
         if not heard and not await self._bus.is_alive(place.replica):
             return _left(about)
         return about if place.is_over else _stopping(about, letter.wish.stop())

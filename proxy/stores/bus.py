@@ -118,6 +118,14 @@ class Bus(Protocol):
         """
         ...
 
+    async def knows_all(self) -> bool:
+        """Whether every replica has had the time to make its ids known since the directory was last empty.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
     async def is_alive(self, replica: str) -> bool:
         """Whether a replica holds its lease.
 

@@ -126,6 +126,8 @@ class Announcer:
         """
         for uid in list(self._over):
             if (known := self._over.get(uid)) is not None:
+                if not known.order:  # it began and ended while the bus was away
+                    self._say(known)
                 self._say_over(known)
         await self._say_again(list(self._owned))
 

@@ -106,6 +106,11 @@ class MemoryBus:
         dead = {each.place.replica for each in found} - set(self._hub.open)
         return choose(found, dead)
 
+    async def knows_all(self) -> bool:
+        """It forgets nothing."""
+        self._check()
+        return True
+
     async def is_alive(self, replica: str) -> bool:
         """Whether it was opened and not closed."""
         self._check()

@@ -63,6 +63,7 @@ class Names:
     def __init__(self, secret: bytes) -> None:
         self._key = derive(secret, "names")
         self.prefix = f"quell:{derive(secret, 'installation')[:4].hex()}:"
+        self._beat = f"{self.prefix}{{beat}}:"
         self.channels = f"{self.prefix}to:"
         self.of = lru_cache(maxsize=_IDENTITIES)(self._of)
         """The keys of an identity."""
@@ -73,7 +74,12 @@ class Names:
 
     def lease(self, replica: str) -> str:
         """The key that a replica holds while it lives."""
-        return f"{self.prefix}lease:{replica}"
+        return f"{self._beat}lease:{replica}"
+
+    @property
+    def since(self) -> str:
+        """The key that says since when the directory is not empty."""
+        return f"{self._beat}since"
 
     def channel(self, replica: str) -> str:
         """Where a replica listens."""

@@ -34,6 +34,9 @@ INLINE_BYTES: Final = 16 * 1024
 """A longer letter is fetched: a server cuts off listeners for whom too much waits."""
 REPLY_SECONDS: Final = 30.0
 STALE_NAME_SECONDS: Final = 60.0
+FILL_SECONDS: Final = 4.0
+"""So long after it was emptied the directory is not complete: beats, looks, and the time to say thousands of ids."""
+SINCE_SECONDS: Final = 86_400.0
 
 _LETTER, _FETCH, _BEAT = b"L", b"F", b"B"
 _MILLION: Final = 1_000_000
@@ -98,6 +101,12 @@ class RedisBus:
         candidates = [each for row in found if (each := _candidate(identity, row)) is not None]
         dead = [replica for replica in sorted(owners(candidates)) if not await self.is_alive(replica)]
         return choose(candidates, dead)
+
+    async def knows_all(self) -> bool:
+        """Whether the directory is full, see `Bus`."""
+        self._check()
+        since: bytes | None = await self._line.call("GET", self._names.since)
+        return since is not None and self.now() - int(since) > FILL_SECONDS
 
     async def is_alive(self, replica: str) -> bool:
         """Whether a replica holds its lease, see `Bus`."""
@@ -189,11 +198,12 @@ class RedisBus:
         asked = time.monotonic()
         before, seconds, micros = await self._line.eval(
             scripts.BEAT,
-            [names.lease(self.replica)],
+            [names.lease(self.replica), names.since],
             self._process,
             _ms(self._lease),
             names.channel(self.replica),
             _BEAT,
+            _ms(SINCE_SECONDS),
         )
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
         self._look_at_name(before.decode())

@@ -118,10 +118,12 @@ return {missing, stops}
 BEAT: Final = """
 local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], time[1], 'NX')
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return {before or '', time[1], time[2]}
 """
-"""KEYS: lease. ARGV: this process, lease in ms, own channel, what is published there."""
+"""KEYS: lease, since. ARGV: this process, lease in ms, own channel, what is published there, since's lifetime in ms."""
 
 REPLY: Final = """
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

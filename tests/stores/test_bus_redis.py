@@ -73,7 +73,7 @@ async def lose(redis: RedisServer, how: str) -> None:
         redis.command("FLUSHALL")
     else:
         for key in redis.names():
-            if b":lease:" not in key:
+            if b"{beat}" not in key:
                 redis.command("DEL", key)
 
 
@@ -106,14 +106,16 @@ async def test_an_end_during_an_outage_is_said_afterwards(redis: RedisServer, op
     a.release("u", b"ended")
     a.own(owned("v", "s"))
     a.alias("v", "chatcmpl-1", b"")
+    a.own(owned("w", "r"))
+    a.release("w", b"ended")
     redis.resume()
     assert await eventually(lambda: found(b, "chatcmpl-1")) == "v"
 
-    async def is_over() -> bool:
-        place = await b.find(ACME, "t")
-        return place is not None and place.is_over
+    async def are_over() -> bool:
+        places = [await b.find(ACME, any_id) for any_id in ("t", "r")]
+        return all(place is not None and place.is_over for place in places)
 
-    await eventually(is_over)
+    await eventually(are_over)
 
 
 async def test_a_server_that_stands_still_is_noticed(redis: RedisServer, opened: Open) -> None:
@@ -235,7 +237,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))
     kept = redis.names()
-    assert len(kept) == 9
+    assert len(kept) == 10
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)
@@ -279,3 +281,15 @@ async def test_two_replicas_with_one_name_are_noticed(
     await opened("a")
     await opened("a")
     await eventually(lambda: "bus.name_taken" in capsys.readouterr().out)
+
+
+async def test_an_emptied_directory_knows_that_it_is_not_complete(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S15: from a FLUSHALL on, until everybody had time to say all again, that an id is not found means nothing."""
+    monkeypatch.setattr(bus_redis, "FILL_SECONDS", 0.0)
+    bus, _ = await opened("a")
+    await eventually(bus.knows_all)
+    redis.command("FLUSHALL")
+    assert not await bus.knows_all()
+    await eventually(bus.knows_all)

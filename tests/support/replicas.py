@@ -9,8 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
+
 from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
+from proxy.stores.bus_names import Names
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
 from support.redis_server import RedisServer, redis_server
@@ -46,6 +49,8 @@ async def replicas(
             text = replica_text(base_url, url, name, **dict(config))
             started.append(await stack.enter_async_context(running_proxy(text, own)))
         await eventually(lambda: all(bus_of(proxy).is_up for proxy in started), what="every replica uses the bus")
+        with Redis.from_url(url) as redis:
+            redis.set(Names(SECRET.encode()).since, 1)  # a new directory is not complete for some seconds
         yield started
 
 

@@ -54,4 +54,5 @@ class Announcing:
 
     def _about(self, relay: Relay) -> bytes:
         """Its record as of now. The text stays here: whoever may see it asks for it."""
-        return record_bytes(replace(relay.generation.record(self._now()), text=None))
+        record = relay.generation.record(self._now())
+        return record_bytes(record if record.text is None else replace(record, text=None))

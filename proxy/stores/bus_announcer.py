@@ -69,7 +69,7 @@ class Announcer:
         known.about = about
         if now:
             where = [known.key, known.keys.id(any_id)]
-            self._line.eval(scripts.ALIAS, where, uid, about, _LIFETIME, known.keys.generations)
+            self._line.note(scripts.ALIAS, where, uid, about, _LIFETIME, known.keys.generations)
 
     def release(self, uid: str, about: bytes, *, now: bool) -> None:
         """It is over. Until the bus has heard that, it is remembered."""
@@ -86,7 +86,7 @@ class Announcer:
         owned, keys = known.owned, known.keys
         waits = [f"{keys.waits}{keys.hashed(any_id)}" for any_id in dict.fromkeys((owned.task_id, owned.message_id))]
         known.said_at = time.monotonic()
-        said = self._line.eval(
+        said = self._line.note(
             scripts.OWN,
             [known.key, *waits, *map(keys.id, known.ids)],
             owned.uid,
@@ -112,7 +112,7 @@ class Announcer:
     def _say_over(self, known: _Known) -> None:
         uid = known.owned.uid
         where = [known.key, known.keys.stops, *map(known.keys.id, known.ids)]
-        self._line.eval(scripts.RELEASE, where, uid, known.about, _OVER).add_done_callback(partial(self._heard, uid))
+        self._line.note(scripts.RELEASE, where, uid, known.about, _OVER).add_done_callback(partial(self._heard, uid))
 
     def _heard(self, uid: str, answer: "asyncio.Future[Any]") -> None:
         if not answer.cancelled() and answer.exception() is None:

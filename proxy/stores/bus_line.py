@@ -4,7 +4,6 @@ So a thousand stops at once need one connection, and a call costs little more th
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from proxy.stores.bus_connect import ANSWER_SECONDS, Client
 
 AT_ONCE: Final = 200
 """So many commands go in one pipeline."""
+NOTE_SECONDS: Final = 0.002
 WAITING_MOST: Final = 20_000
 """So many commands may wait; one more is refused."""
 
@@ -35,6 +35,7 @@ class Line:
         self._on_failure = on_failure
         self._waiting: deque[_Call] = deque()
         self._awake = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
 
     def call(self, *words: str | bytes | int) -> "asyncio.Future[Any]":
         """What the server says to a command.
@@ -42,12 +43,7 @@ class Line:
         Raises:
             BusUnavailableError: in the future, the server could not be asked, or refused.
         """
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if len(self._waiting) >= WAITING_MOST:
-            done.set_exception(BusUnavailableError("as many commands wait as may"))
-            done.exception()  # seen, if nobody asks
-            return done
-        self._waiting.append(_Call(words, done))
+        done = self._put(words)
         self._awake.set()
         return done
 
@@ -55,10 +51,29 @@ class Line:
         """What a script says, see `call`."""
         return self.call("EVAL", script, len(keys), *keys, *words)
 
+    def note(self, script: str, keys: list[str], *words: str | bytes | int) -> "asyncio.Future[Any]":
+        """The same for what nobody waits for: it goes with what comes meanwhile, which is cheaper."""
+        done = self._put(("EVAL", script, len(keys), *keys, *words))
+        if self._waking is None and not self._awake.is_set():
+            self._waking = asyncio.get_running_loop().call_later(NOTE_SECONDS, self._awake.set)
+        return done
+
+    def _put(self, words: Words) -> "asyncio.Future[Any]":
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= WAITING_MOST:
+            done.set_exception(BusUnavailableError("as many commands wait as may"))
+            done.exception()  # seen, if nobody asks
+            return done
+        self._waiting.append(_Call(words, done))
+        return done
+
     async def run(self) -> None:
         """Work for ever."""
         while True:
             await self._awake.wait()
+            if self._waking is not None:
+                self._waking.cancel()
+                self._waking = None
             calls = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
             if not self._waiting:
                 self._awake.clear()
@@ -66,14 +81,6 @@ class Line:
                 await self._ask([call for call in calls if not call.done.cancelled()])
             finally:
                 _fail(calls, "the bus is closed")
-
-    async def flush(self) -> None:
-        """Wait until what was asked so far is answered, or can't be."""
-        waiting = [call.done for call in self._waiting]
-        with contextlib.suppress(BusUnavailableError):
-            await self.call("PING")
-        if waiting:
-            await asyncio.wait(waiting)
 
     async def _ask(self, calls: list[_Call]) -> None:
         try:

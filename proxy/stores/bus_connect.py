@@ -1,11 +1,12 @@
 """From the address of a bus to a client of it. Needs the extra `distributed`."""
 
+import contextlib
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from proxy.core.bus_address import BusAddress
@@ -36,6 +37,15 @@ def connect(address: BusAddress) -> Client:
         return found
     ((host, port),) = address.hosts
     return Redis(host=host, port=port, **common)
+
+
+async def let_go(client: Client) -> None:
+    """Close all connections, those to Sentinels too; one that is broken is closed already."""
+    pool = getattr(client, "connection_pool", None)
+    sentinels = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
+    for each in (client, *sentinels):
+        with contextlib.suppress(Exception):
+            await each.aclose()
 
 
 def _common(address: BusAddress) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import KEPT_SECONDS, WAITING_EACH, WAITING_SECONDS, BusUnavailableError, Inbox, Owned, Place
 from proxy.stores.bus_announcer import Announcer
 from proxy.stores.bus_choice import Candidate, choose, owners
-from proxy.stores.bus_connect import connect
+from proxy.stores.bus_connect import connect, let_go
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
@@ -62,6 +62,7 @@ class RedisBus:
         self._beat_now = asyncio.Event()
         self._ahead = 0.0  # of the bus's clock, before our steady one
         self._answers = False
+        self._failure = ""
         self._beats = 0
         self._named_at = 0.0
         self.is_up = False
@@ -159,8 +160,7 @@ class RedisBus:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
-        with contextlib.suppress(Exception):  # a connection that is broken already
-            await self._client.aclose()
+        await let_go(self._client)
 
     # What comes.
 
@@ -208,7 +208,7 @@ class RedisBus:
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
         self._look_at_name(before.decode())
         self._beats += 1
-        self._answers = True
+        self._answers, self._failure = True, ""
         was_up = self.is_up
         self._look_at_state()
         if not before or not was_up:  # it is new, or was restarted or emptied, or did not hear all
@@ -234,8 +234,10 @@ class RedisBus:
 
     def _broke(self, error: Exception) -> None:
         """A pipeline failed, wholly or in part: all is said again as soon as the bus answers."""
-        if self._answers:
-            log.warning("bus.failed", error=type(error).__name__)
+        name = type(error).__name__
+        if not isinstance(error, BusUnavailableError) and name != self._failure:
+            self._failure = name
+            log.warning("bus.failed", error=name)
         self._answers = False
         self._look_at_state()
 

@@ -1,17 +1,21 @@
 """A stop that lands on any replica: the owner does it, and every answer is true."""
 
+import socket
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from proxy.app import StartError
 from support.chat import DONE, UPSTREAM_ID, chat_events, text
 from support.client import RawClient
 from support.edge import refused
-from support.proxy import RunningProxy
+from support.program import config_text
+from support.proxy import RunningProxy, running_proxy, settings_of
 from support.redis_server import RedisServer, redis_server
-from support.replicas import identity_of, known, replicas
+from support.replicas import identity_of, known, replica_text, replicas
 from support.scripts import events_then_hang, hang, sse_stream
 from support.stops import Ask, record, settled, start, stop
 from support.upstream import ScriptedUpstream, scripted_upstream
@@ -138,3 +142,43 @@ async def test_a_stop_before_its_generation(abc: list[RunningProxy], up: Scripte
             await known(b, "t-1")
             assert runs_one(proxy)
             assert (await stop(proxy, "t-1")).json()["result"] == "stopped"
+
+
+async def test_each_process_has_a_name_of_its_own(tmp_path: Path, up: ScriptedUpstream, redis: RedisServer) -> None:
+    """With `replica: auto` no two processes of a machine share a name, and the record says which one it was."""
+    names = set()
+    for each in "ab":
+        own = tmp_path / f"auto-{each}"
+        own.mkdir()
+        async with running_proxy(replica_text(up.base_url, redis.url, "auto"), own) as proxy:
+            async with RawClient(proxy.port) as client:
+                await start(client, "t-1")
+                await client.until(b"data:", len(SAID))
+                names.add((await record(proxy, "t-1"))["replica"])
+    assert len(names) == 2
+    assert all(name.startswith(socket.gethostname()[:50] + "-") for name in names)
+
+
+async def test_another_bus_needs_a_restart(tmp_path: Path, up: ScriptedUpstream, redis: RedisServer) -> None:
+    """A reload that changes the bus says that it takes a restart."""
+    text = replica_text(up.base_url, redis.url, "a")
+    async with running_proxy(text, tmp_path) as proxy:
+        changed = settings_of(replica_text(up.base_url, redis.url, "a", bus={"lease": "20s"}), tmp_path)
+        proxy.app._reread = lambda: changed
+        assert await proxy.app.reload() == ["bus"]
+
+
+async def test_a_package_that_is_missing(tmp_path: Path, up: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus without its package is a clear error at the start, and nothing stays open."""
+    monkeypatch.setitem(sys.modules, "proxy.stores.bus_redis", None)
+    with pytest.raises(StartError, match=r"install quell\[distributed\]"):
+        async with running_proxy(replica_text(up.base_url, "redis://127.0.0.1:1", "a"), tmp_path):
+            pass
+
+
+async def test_a_replica_alone_needs_no_bus(tmp_path: Path, up: ScriptedUpstream) -> None:
+    """Without a bus nothing is asked of one: an unknown id is 404, and the gauge is 1."""
+    async with running_proxy(config_text(up.base_url), tmp_path) as proxy:
+        assert refused(await stop(proxy, "t-1")) == (404, "not_found")
+        (sample,) = next(iter(proxy.app.engine.metrics.bus_up.collect())).samples
+        assert sample.value == 1

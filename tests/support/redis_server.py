@@ -42,12 +42,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class RedisServer:
-    """A running server, which keeps nothing on disk."""
+def command_at(port: int, *words: Any) -> Any:
+    """Do something at the server on that port, on a connection of its own; gives what it says, unread."""
+    with Redis(port=port, socket_timeout=5) as client:
+        client.response_callbacks.clear()
+        return client.execute_command(*words)
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = (), port: int = 0) -> None:
-        self._program, self._folder, self._options = server_program(), folder, options
+
+class RedisServer:
+    """A running server, which keeps nothing on disk; with a `sentinel` file it is a Sentinel, and writes there."""
+
+    def __init__(
+        self, folder: Path, options: tuple[str, ...] = (), port: int = 0, sentinel: Path | None = None
+    ) -> None:
+        self._folder = folder
+        kind = ("--save", "", "--appendonly", "no") if sentinel is None else (str(sentinel), "--sentinel")
         self.port = port or free_port()
+        listen = ("--port", str(self.port), "--bind", "127.0.0.1")
+        self._command = [server_program(), *kind, *listen, "--dir", str(folder), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,8 +69,7 @@ class RedisServer:
 
     def command(self, *words: Any) -> Any:
         """Do something at the server, on a connection of its own; gives what it says."""
-        with Redis(port=self.port, socket_timeout=5) as client:
-            return client.execute_command(*words)
+        return command_at(self.port, *words)
 
     def names(self) -> list[bytes]:
         """The names of all keys."""
@@ -67,10 +78,9 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         with (self._folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it starts at once
-                [*command, "--dir", str(self._folder), *self._options], stdout=log, stderr=subprocess.STDOUT
+                self._command, stdout=log, stderr=subprocess.STDOUT
             )
         await eventually(self._answers, what="the Redis server answers")
 

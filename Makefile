@@ -53,7 +53,7 @@ torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams and 
 
 lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies --extra distributed -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

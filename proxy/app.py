@@ -8,10 +8,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from os import urandom
 
 import structlog
 from aiohttp import web
 
+from proxy.core.bus_address import parse_bus_url
 from proxy.core.encodings import AUTO, EncodingSetting, each_encoding
 from proxy.core.generation import Priced
 from proxy.core.record import Record
@@ -24,6 +26,7 @@ from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.budgets import Prepared
+from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
@@ -54,7 +57,12 @@ GOODBYE_SECONDS = 2.0
 BY_HAND = "--{0} HOST:PORT (make run ARGS='--{0} HOST:PORT')"
 """Where an address is set when there is no config file."""
 
-NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "workers", "observability")
+NEEDS_RESTART = ("listen", "admin", "ledger", "replica", "bus", "workers", "observability")
+
+HOST_MOST = 50
+"""Characters of a host name that are taken for a replica's."""
+
+BUS_NOT_INSTALLED = "bus.url needs the package redis: install quell[distributed], or leave bus out"
 
 
 class StartError(Exception):
@@ -100,7 +108,7 @@ class App:
             raise
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
-        replica = socket.gethostname() if settings.replica == "auto" else settings.replica
+        replica = _replica(settings)
         left = Left([], unsettled=False)
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
@@ -134,6 +142,7 @@ class App:
         self._stack.push_async_callback(self._close_upstreams)
         engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
+        await self._join(settings, replica)
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
@@ -152,6 +161,20 @@ class App:
             self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    async def _join(self, settings: Settings, replica: str) -> None:
+        """Be one replica of several, where the settings name a bus."""
+        url, secret = settings.bus.url, settings.bus.secret
+        if url is None or secret is None:
+            return
+        try:
+            from proxy.stores.bus_redis import RedisBus  # noqa: PLC0415 the package is an extra
+        except ImportError as error:
+            raise StartError(BUS_NOT_INSTALLED) from error
+        key = secret.get_secret_value().encode()
+        cluster = Cluster(self.engine, RedisBus(parse_bus_url(url), key, replica, settings.bus.lease), key)
+        self._stack.push_async_callback(cluster.close)
+        await cluster.open(self.gateway.serve_for_another)
 
     async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
         await runner.setup()
@@ -314,6 +337,14 @@ async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
             await (hurry or asyncio.Event()).wait()
     except TimeoutError:
         return
+
+
+def _replica(settings: Settings) -> str:
+    """This replica's name. Among several none may have another's, be it on the same machine."""
+    if settings.replica != "auto":
+        return settings.replica
+    host = socket.gethostname()
+    return host if settings.bus.url is None else f"{host[:HOST_MOST]}-{urandom(4).hex()}"
 
 
 def _check_built(settings: Settings) -> None:

@@ -125,6 +125,18 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         )
 
     @classmethod
+    def ledger_unreadable(cls) -> Self:
+        """503: what has ended is not known now."""
+        message = "The ledger can't be read now. What runs can still be stopped."
+        return cls.overloaded(5, "ledger_unavailable", message)
+
+    @classmethod
+    def bus_unavailable(cls) -> Self:
+        """503: other replicas can't be asked now, so nobody knows whether one of them runs what is meant."""
+        message = "The other replicas can't be reached now, and this one does not run it. Try again."
+        return cls.overloaded(1, "bus_unavailable", message)
+
+    @classmethod
     def cancelled(cls, *, begun: bool = False) -> Self:
         """499: the generation was stopped before its response header went out; SDKs are told not to retry.
 

@@ -123,5 +123,3 @@ def _unserved(settings: Settings) -> Iterator[str]:
         yield f"workers: {settings.workers}"
     if not settings.ledger.url.startswith("sqlite:"):
         yield "ledger.url: postgresql"
-    if settings.bus.url is not None:
-        yield "bus.url"

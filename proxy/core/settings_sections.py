@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from proxy.core.bus_address import check_bus_url
 from proxy.core.price_list import PriceList
 from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
@@ -17,6 +18,9 @@ from proxy.core.settings_urls import LedgerUrl, check_service_url
 _HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _SHA256_HEX = 64
 _HEX = frozenset("0123456789abcdef")
+_LEAST_SECRET = 16
+_LEAST_LEASE = 4
+"""Seconds."""
 _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "transfer-encoding"}
 )
@@ -163,12 +167,26 @@ class LedgerSettings(Section):
 class BusSettings(Section):
     """What joins replicas."""
 
-    url: Annotated[str, check_service_url(("redis", "rediss"))] | None = Field(
-        None, description="redis://…; null: this replica is alone.", repr=False
+    url: Annotated[str, AfterValidator(check_bus_url)] | None = Field(
+        None,
+        description="redis://…, redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST,HOST, or with rediss over TLS. "
+        "null: this replica is alone.",
+        repr=False,
     )
     secret: SecretStr | None = Field(None, description="Signs what replicas tell each other.", repr=False)
     secret_file: Path | None = Field(None, description="The file that holds secret.")
     lease: Duration = Field(10.0, description="A replica unheard of for so long is dead.")
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if self.url is not None and self.secret is None and self.secret_file is None:
+            raise misplaced("url", "a bus needs a secret_file (or secret), the same for all replicas: it signs stops")
+        if self.secret is not None and len(self.secret.get_secret_value()) < _LEAST_SECRET:
+            where = "secret" if self.secret_file is None else "secret_file"
+            raise misplaced(where, f"expected at least {_LEAST_SECRET} characters; openssl rand -hex 32 makes a secret")
+        if self.lease < _LEAST_LEASE:
+            raise misplaced("lease", f"expected at least {_LEAST_LEASE}s: it is renewed once a second")
+        return self
 
 
 class PricesSettings(Section):

@@ -10,10 +10,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal
+from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair, check_value, downstream_headers, upstream_headers, valid_task_id
 from proxy.core.paths import join, safe_target
 from proxy.edge import downstream
 from proxy.edge.asked_limits import asked_limits
+from proxy.edge.at_owner import at_owner, serve_for_another
 from proxy.edge.control import Control
 from proxy.edge.cors import cors_headers, is_preflight, preflight
 from proxy.edge.intake import read_body, respond
@@ -23,6 +25,7 @@ from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import call_headers, reply, watch
 from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import (
+    AtOwner,
     Dialect,
     Endpoint,
     Launch,
@@ -75,8 +78,11 @@ class Gateway:
         except Refusal as refusal:
             return self._refuse(http, served, dialect, refusal)
         except LedgerUnavailableError:
-            message = "The ledger can't be read now. What runs can still be stopped."
-            return self._refuse(http, served, dialect, Refusal.overloaded(5, "ledger_unavailable", message))
+            return self._refuse(http, served, dialect, Refusal.ledger_unreadable())
+
+    async def serve_for_another(self, identity: Identity, route: str, request: PlainRequest) -> PlainReply | None:
+        """Serve a stop that another replica took in, see `at_owner.serve_for_another`."""
+        return await serve_for_another(self._engine, self.runtime, identity, route, request)
 
     def _endpoint(self, served: Served, method: str, rest: str) -> tuple[Dialect, Endpoint | None]:
         """Who serves a request, and as what; None: the native control API does."""
@@ -95,6 +101,8 @@ class Gateway:
             raise endpoint.refusal
         if isinstance(endpoint, StopCall):
             return await self._control.stop_by_dialect(request, runtime, endpoint)
+        if isinstance(endpoint, AtOwner):
+            endpoint = at_owner(endpoint, self._engine, served.route.path)
         if callable(endpoint):
             return await self._serve(request, runtime, endpoint, sent)
         _check_allowed(served, request.rest)

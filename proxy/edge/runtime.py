@@ -89,6 +89,10 @@ class Runtime:
         host = upstream.settings.base_url.partition("://")[2].partition("/")[0]
         return Served(route, served, upstream, rules, host, credentials)
 
+    def served(self, route_path: str) -> Served | None:
+        """The route with this path."""
+        return self._served.get(route_path)
+
     def _match(self, path: str) -> tuple[Served, str]:
         """The route that takes a path, and the path behind the route's own, as it was sent.
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.lifecycle import CancelResult, Outcome
@@ -18,9 +20,15 @@ from proxy.engine.relay import Relay
 from proxy.engine.run import Run
 from proxy.engine.runs import Runs
 from proxy.engine.whole_record import whole_record
+from proxy.stores.bus import BusUnavailableError
 from proxy.stores.ports import Ledger
 
+if TYPE_CHECKING:
+    from proxy.engine.elsewhere import Elsewhere
+
 log = structlog.get_logger()
+
+UNCERTAIN: Final = "bus_unavailable"
 
 
 class Canceller:
@@ -35,6 +43,8 @@ class Canceller:
         self._metrics = metrics
         self._now = now
         self.left = LeftRuns()
+        self.elsewhere: Elsewhere | None = None
+        """The other replicas, where there are any."""
 
     async def cancel(
         self,
@@ -45,8 +55,9 @@ class Canceller:
         dialect: str,
         confirm: float,
         user: str | None = None,
+        asks_others: bool = True,
     ) -> Record | None:
-        """Stop the generation that an id names: here, else say how it ended.
+        """Stop the generation that an id names: here, else where it runs, else say how it ended.
 
         Args:
             identity: whose ids are meant; None is the operator, who may stop anybody's.
@@ -56,30 +67,64 @@ class Canceller:
             confirm: seconds to wait for the upstream to be closed and the END to be on disk. Where the upstream is
                 read on, only its client's end is waited for.
             user: the end user whose generations are meant; None: any. What is another's looks unknown.
+            asks_others: other replicas are asked too.
 
         Returns:
             The record; still running in it means that the stop is not confirmed yet. None when the id is unknown or
             somebody else's.
+
+        Raises:
+            Refusal: 503, it means nothing here, and the other replicas can't be asked now.
         """
         name = None if identity is None else identity.name
-        told = self._stop_runs(name, any_id, stop, user)
-        record = await self._in_memory(name, any_id, stop, confirm, user)
-        if record is None and not self._is_ambiguous(name, any_id):
-            record = await self._ledger.find(name, any_id)
-            if record is None or record.outcome is Outcome.RUNNING:  # it may have come while the ledger was asked
-                record = await self._in_memory(name, any_id, stop, confirm, user) or record
-        is_foreign = record is not None and user is not None and record.user != user
-        if is_foreign:
-            record = None
-            log.info("cancel.foreign_user", id=any_id, dialect=dialect)
+        record, result = await self._cancel(name, any_id, stop, confirm, user, asks_others=asks_others)
         if record is None and name is not None and valid_task_id(any_id):
             self._registry.remember_stop(name, any_id, stop, self._now(), user)
+        self._metrics.cancelled(dialect, stop.cause, result)
+        if result == UNCERTAIN:
+            raise Refusal.bus_unavailable()
+        return record
+
+    async def cancel_here(
+        self, identity: str, any_id: str, stop: Stop, *, confirm: float, user: str | None
+    ) -> Record | None:
+        """The same for another replica, which counts it: only what is known here."""
+        record, _ = await self._cancel(identity, any_id, stop, confirm, user, asks_others=False)
+        return record
+
+    async def _cancel(
+        self, name: str | None, any_id: str, stop: Stop, confirm: float, user: str | None, *, asks_others: bool
+    ) -> tuple[Record | None, str]:
+        """The record, and what the metric calls the result."""
+        told = self._stop_runs(name, any_id, stop, user)
+        record = await self._in_memory(name, any_id, stop, confirm, user)
+        is_certain = True
+        if record is None and not self._is_ambiguous(name, any_id):
+            if asks_others and not told:
+                record, is_certain = await self._elsewhere(name, any_id, stop, confirm, user)
+            if record is None:
+                record = await self._ledger.find(name, any_id)
+            if record is None or record.outcome is Outcome.RUNNING:  # it may have come while others were asked
+                record = await self._in_memory(name, any_id, stop, confirm, user) or record
         if told:
             await asyncio.wait(told, timeout=confirm)
-        unknown = "foreign_user" if is_foreign else "unknown_id"
-        result = unknown if record is None else cancel_result(record).value
-        self._metrics.cancelled(dialect, stop.cause, result)
-        return record
+        if record is not None and user is not None and record.user != user:
+            log.info("cancel.foreign_user", id=any_id)
+            return None, "foreign_user"
+        if record is not None:
+            return record, cancel_result(record).value
+        return None, "unknown_id" if is_certain else UNCERTAIN
+
+    async def _elsewhere(
+        self, name: str | None, any_id: str, stop: Stop, confirm: float, user: str | None
+    ) -> tuple[Record | None, bool]:
+        """What other replicas say; False: they can't be asked now."""
+        if self.elsewhere is None or name is None:
+            return None, True
+        try:
+            return await self.elsewhere.stop(name, any_id, stop, confirm=confirm, user=user), True
+        except BusUnavailableError:
+            return None, False
 
     def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> list[asyncio.Task[None]]:
         """Stop the runs that an id means: also those that have no generation now.
@@ -110,7 +155,7 @@ class Canceller:
         Gives the records of those that this stop ended; a generation that was complete by then is not among them.
         Still running in one means, as in `cancel`, that it is not confirmed yet.
         """
-        stopped = [relay for relay in relays if self._stop(relay, stop)]
+        stopped = [relay for relay in relays if self.stop_relay(relay, stop)]
         await self._confirmed(stopped, confirm)
         records = [self._record_of(relay) for relay in stopped]
         for record in records:
@@ -128,12 +173,12 @@ class Canceller:
             return None if found is None else await whole_record(found, self._ledger)
         if user is not None and relay.generation.facts.user != user:
             return relay.generation.record(self._now())
-        self._stop(relay, stop)
+        self.stop_relay(relay, stop)
         await self._confirmed([relay], confirm)
         return self._record_of(relay)
 
-    def _stop(self, relay: Relay, stop: Stop) -> bool:
-        """Stop a generation, and with it the run that it belongs to."""
+    def stop_relay(self, relay: Relay, stop: Stop) -> bool:
+        """Stop a generation, and with it the run that it belongs to; True if this stop took effect."""
         run = relay.plan.run
         return relay.stop(stop) if run is None else run.request_stop(stop, self._now())
 

@@ -40,6 +40,7 @@ class Desk:
         cancellation: CancellationSettings,
         *,
         asks_usage: UsageAsk,
+        asks_others: bool = True,
     ) -> None:
         """For a caller on a route.
 
@@ -49,12 +50,14 @@ class Desk:
             route: whose rules hold.
             cancellation: how a stop looks.
             asks_usage: what the upstream is asked for beside the answer.
+            asks_others: a stop of what does not run here is one for other replicas.
         """
         self._engine = engine
         self.identity = identity
         self.route = route
         self.cancellation = cancellation
         self.asks_usage = asks_usage
+        self.asks_others = asks_others
         self._begun: list[Run] = []
         self._resumed: list[tuple[Run, int, int]] = []
 
@@ -111,7 +114,13 @@ class Desk:
         stop = Stop(Cause.CLIENT, self.identity.shown, reason)
         confirm = self.cancellation.confirm_timeout
         return await self._engine.canceller.cancel(
-            self.identity, any_id, stop, dialect=dialect, confirm=confirm, user=user
+            self.identity,
+            any_id,
+            stop,
+            dialect=dialect,
+            confirm=confirm,
+            user=user,
+            asks_others=self.asks_others,
         )
 
     async def wipe(self, uid: str) -> None:

@@ -114,7 +114,16 @@ request is passed on as it came after all.
 It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavailableError` where the store can't be used.
 """
 
-Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve
+
+@dataclass(frozen=True, slots=True)
+class AtOwner:
+    """The endpoint stops what this id names, in words that only its owner knows: it is served where that runs."""
+
+    any_id: str
+    serve: Serve = field(compare=False)
+
+
+Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve | AtOwner
 
 
 class Dialect(Protocol):

@@ -19,9 +19,11 @@ from proxy.core.partial import Partial
 from proxy.core.record import Settlement, TextPolicy
 from proxy.core.typical import Typical
 from proxy.engine.abort import Aborter
+from proxy.engine.announcing import Announcing
 from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
+from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
@@ -100,12 +102,25 @@ class Engine:
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
         self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, self.budgets, metrics, self.now)
+        self.announcing: Announcing | None = None
         metrics.active.set_function(lambda: len(self.registry))
+
+    def join(self, announcing: Announcing, elsewhere: Elsewhere) -> None:
+        """Be one replica of several from now on."""
+        self.announcing, self.canceller.elsewhere = announcing, elsewhere
+        self.runs.on_change = announcing.run_changed
 
     @staticmethod
     def now() -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+    def knows(self, identity: str, any_id: str) -> bool:
+        """Whether an id means something here: what lives, waits, or ended a short time ago."""
+        registry, runs = self.registry, self.runs
+        if registry.is_live(identity, any_id) or registry.find_finished(identity, any_id) is not None:
+            return True
+        return bool(runs.keyed(identity, any_id) or runs.behind(identity, any_id))
 
     # Services of the relays.
 
@@ -113,6 +128,8 @@ class Engine:
         """An upstream named its completion."""
         self.registry.add_alias(relay, upstream_id)
         self.runs.renamed(relay.generation.facts.identity.name, [upstream_id])
+        if self.announcing is not None:
+            self.announcing.learned_id(relay, upstream_id)
 
     async def count(self, relay: Relay) -> None:
         """Count tokens, see `Settler.count`."""
@@ -174,6 +191,8 @@ class Engine:
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:
             await self._go_on(relay, wants_tools=wants_tools)
+        if self.announcing is not None:
+            self.announcing.settled(relay)
 
     async def _go_on(self, relay: Relay, *, wants_tools: bool) -> None:
         run = relay.plan.run
@@ -280,6 +299,8 @@ class Engine:
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
+        if self.announcing is not None:
+            self.announcing.began(relay)
         if terms is not None:
             self.budgets.begin(relay, terms)
         self._relays.start(relay.run(), f"relay {task_id}")

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from proxy import __version__
 from proxy.core.budget import Budget
+from proxy.core.letters import WHY
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
@@ -92,6 +93,12 @@ class Metrics:
             "quell_ledger_writes_total", "Transactions of the ledger.", ("result",), registry=self.registry
         )
         self.bus_up = Gauge("quell_bus_up", "Whether the bus answers; 1 without one.", registry=self.registry)
+        self.letters_refused = Counter(
+            "quell_bus_letters_refused_total",
+            "Letters of other replicas not followed.",
+            ("why",),
+            registry=self.registry,
+        )
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )
@@ -116,6 +123,8 @@ class Metrics:
         self._cost_of = cache(self.cost.labels)
         self.build.labels(__version__).set(1)
         self.bus_up.set(1)
+        for why in WHY:
+            self.letters_refused.labels(why)
         self.reload_success.set(1)
         self.cancel_latency.labels("local")
         self._ledger_seen = {"ok": 0, "error": 0}

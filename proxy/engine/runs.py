@@ -1,6 +1,6 @@
 """The runs of a replica: found by their keys and by the ids of their generations, ended in time, forgotten later."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from proxy.core.generation import Identity
@@ -36,6 +36,8 @@ class Runs:
         self._remembered = Remembered(most, most_of_one)
         self._held = Held(most_held, most_held_of_one)
         self._left: list[Run] = []
+        self.on_change: Callable[[Run], None] | None = None
+        """Told of every new state of a run."""
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._runs.everything())
@@ -133,6 +135,8 @@ class Runs:
 
     def _changed(self, run: Run) -> None:
         """A run has a new state, or is known again."""
+        if self.on_change is not None:
+            self.on_change(run)
         name = run.identity.name
         self._remembered.drop(run)
         if run.is_over:

@@ -17,7 +17,12 @@ def write(path: Path, content: str | bytes, mode: int = 0o600) -> Path:
 
 def test_every_secret_can_come_from_a_file(tmp_path: Path) -> None:
     """Each `*_file` is read beside the config file, without the line end that editors add."""
-    for name, content in {"key": "sk-1\n", "token": "t-1\r\n", "secret": "s-1", "hash": f"{DIGEST}\n"}.items():
+    for name, content in {
+        "key": "sk-1\n",
+        "token": "t-1\r\n",
+        "secret": "s-1-of-the-replicas",
+        "hash": f"{DIGEST}\n",
+    }.items():
         write(tmp_path / name, content)
     more = "admin: {token_file: token}\nbus: {secret_file: secret}\nkeys: [{id: a, hash_file: hash}]\n"
     loaded = load_text(tmp_path, WITH_FILE + more)
@@ -25,7 +30,11 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path) -> None:
     assert loaded.settings is not None
     api_key, token = loaded.settings.upstreams["openai"].api_key, loaded.settings.admin.token
     secret = loaded.settings.bus.secret
-    assert [each.get_secret_value() for each in (api_key, token, secret) if each] == ["sk-1", "t-1", "s-1"]
+    assert [each.get_secret_value() for each in (api_key, token, secret) if each] == [
+        "sk-1",
+        "t-1",
+        "s-1-of-the-replicas",
+    ]
     assert loaded.settings.keys[0].hashes == {DIGEST}
     assert set(loaded.files) == {tmp_path / name for name in ("key", "token", "secret", "hash")}
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import Address, Settings, masked, not_built_yet
 
-SECRET = "sk-canary-4711"
+SECRET = "sk-canary-4711-0815"
 DIGEST = "ab" * 32
 
 
@@ -243,10 +243,26 @@ def test_what_this_version_serves_is_not_refused() -> None:
 
 def test_each_unserved_setting_is_named() -> None:
     """What is valid but not built yet is listed one by one, by key."""
-    settings = made(workers=2, ledger={"url": "postgresql://db/quell"}, bus={"url": "redis://bus"})
+    settings = made(workers=2, ledger={"url": "postgresql://db/quell"})
     named = [line.removesuffix(" is not served by this version yet") for line in not_built_yet(settings)]
     assert named == [
         "workers: 2",
         "ledger.url: postgresql",
-        "bus.url",
     ]
+
+
+@pytest.mark.parametrize(
+    ("bus", "where", "message"),
+    [
+        ({"url": "redis://bus"}, "url", "needs a secret_file"),
+        ({"url": "redis://bus", "secret": "short"}, "secret", "at least 16 characters"),
+        ({"url": "redis://bus", "secret": SECRET, "lease": 3.0}, "lease", "at least 4s"),
+        ({"url": "amqp://bus", "secret": SECRET}, "url", "starting with one of redis://"),
+    ],
+)
+def test_a_bus_that_can_t_be_served_is_refused(bus: dict[str, Any], where: str, message: str) -> None:
+    """A bus needs a secret that is worth the name, a lease that can be held, and an address of its kind."""
+    with pytest.raises(ValidationError, match=message) as refused:
+        made(bus=bus)
+    assert SECRET not in str(refused.value)
+    assert where in str(refused.value) or where in str(refused.value.errors())

@@ -32,6 +32,7 @@ NAMES = {
     "ledger_pending": ("gauge", set()),
     "ledger_writes_total": ("counter", {"result"}),
     "bus_up": ("gauge", set()),
+    "bus_letters_refused_total": ("counter", {"why"}),
     "sink_pending": ("gauge", set()),
     "sink_events_total": ("counter", {"result"}),
     "truths_total": ("counter", {"result"}),

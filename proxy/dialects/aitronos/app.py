@@ -10,8 +10,8 @@ from typing import Final
 from proxy.core.errors import Refusal
 from proxy.dialects.aitronos import catalog, errors, respond, threads
 from proxy.dialects.aitronos.cancel import cancel
-from proxy.dialects.aitronos.ids import NAME
-from proxy.engine.dialect import Endpoint, PlainReply, Serve
+from proxy.dialects.aitronos.ids import NAME, thread_key
+from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
 
 RESPONSE: Final = "/model/response"
 
@@ -49,11 +49,11 @@ class Aitronos:
         return errors.refused(refusal)
 
 
-def _of_thread(rest: str) -> Mapping[str, Serve] | None:
+def _of_thread(rest: str) -> Mapping[str, Serve | AtOwner] | None:
     """The endpoints below one thread's id."""
     match rest.split("/"):
         case ["", "model", "response", thread_id, "cancel"] if thread_id:
-            return {"POST": partial(cancel, thread_id)}
+            return {"POST": AtOwner(thread_key(thread_id), partial(cancel, thread_id))}
         case ["", "threads", thread_id] if thread_id:
             return {
                 "GET": partial(threads.read, thread_id),

@@ -10,7 +10,7 @@ from typing import Final
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import assistants, create, errors, messages, runs, steps, submit, threads
 from proxy.dialects.assistants.ids import ASSISTANT, NAME, THREAD
-from proxy.engine.dialect import Endpoint, PlainReply, Serve
+from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
 
 _FIXED: Final[Mapping[str, Mapping[str, Serve]]] = {
     "/assistants": {"GET": assistants.list_all, "POST": assistants.create},
@@ -43,7 +43,7 @@ class Assistants:
         return errors.refused(refusal)
 
 
-def _with_ids(path: list[str]) -> Mapping[str, Serve] | None:
+def _with_ids(path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
     """The endpoints of one object, by the path behind the route's."""
     match path:
         case ["assistants", assistant_id] if assistant_id.startswith(ASSISTANT):
@@ -78,7 +78,7 @@ def _messages(thread_id: str, path: list[str]) -> Mapping[str, Serve] | None:
     return None
 
 
-def _runs(thread_id: str, path: list[str]) -> Mapping[str, Serve] | None:
+def _runs(thread_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
     match path:
         case []:
             return {"GET": partial(runs.list_all, thread_id), "POST": partial(create.in_thread, thread_id)}
@@ -87,12 +87,12 @@ def _runs(thread_id: str, path: list[str]) -> Mapping[str, Serve] | None:
     return None
 
 
-def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve] | None:
+def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
     match path:
         case []:
             return {"GET": partial(runs.read, thread_id, run_id), "POST": partial(runs.update, thread_id, run_id)}
         case ["cancel"]:
-            return {"POST": partial(runs.cancel, thread_id, run_id)}
+            return {"POST": AtOwner(run_id, partial(runs.cancel, thread_id, run_id))}
         case ["submit_tool_outputs"]:
             return {"POST": partial(submit.submit, thread_id, run_id)}
         case ["steps"]:

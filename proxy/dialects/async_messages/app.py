@@ -21,7 +21,7 @@ from proxy.dialects.async_messages.request import Asked, read_id, read_request
 from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
 from proxy.engine.desk import LARGE_BODY, Desk
-from proxy.engine.dialect import Launch, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.dialect import AtOwner, Launch, PlainReply, PlainRequest, Serve, Watch
 from proxy.engine.plan import Plan
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
@@ -42,7 +42,7 @@ class AsyncMessages:
 
     name: Final = NAME
 
-    def endpoint(self, method: str, rest: str) -> Serve | None:
+    def endpoint(self, method: str, rest: str) -> Serve | AtOwner | None:
         """Everything at and below `/messages/async` is ours.
 
         Raises:
@@ -59,7 +59,8 @@ class AsyncMessages:
         if found is None:
             raise Refusal.not_found()
         allowed, serve = found
-        return _only(method, allowed, lambda _, desk: serve(message_id, desk))
+        one = _only(method, allowed, lambda _, desk: serve(message_id, desk))
+        return AtOwner(message_id, one) if serve in _STOPS else one
 
     def refused(self, refusal: Refusal) -> PlainReply:
         """FastAPI's `detail` and Anthropic's `error`."""
@@ -150,6 +151,9 @@ _ONE: Final[dict[str, tuple[str, Callable[[str, Desk], Awaitable[Watch | PlainRe
     "": ("DELETE", delete),
 }
 """What can be asked of one message: the word behind its id, the method, and who serves it."""
+
+
+_STOPS: Final = frozenset({cancel, delete})
 
 
 def _only(method: str, allowed: str, serve: Serve) -> Serve:

@@ -11,7 +11,7 @@ from proxy.dialects.responses.create import create
 from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
 from proxy.dialects.responses.retrieve import delete, retrieve
-from proxy.engine.dialect import PlainReply, Serve
+from proxy.engine.dialect import AtOwner, PlainReply, Serve
 
 
 class Responses:
@@ -19,7 +19,7 @@ class Responses:
 
     name: Final = EMULATION
 
-    def endpoint(self, method: str, rest: str) -> Serve | None:
+    def endpoint(self, method: str, rest: str) -> Serve | AtOwner | None:
         """Everything at and below `/responses` is ours, in whatever letters: nothing of it reaches the upstream.
 
         Raises:
@@ -41,14 +41,14 @@ class Responses:
         return PlainReply(refusal.status, openai_error_body(refusal), tuple(refusal.headers.items()))
 
 
-def _serves(path: str) -> Mapping[str, Serve] | None:
+def _serves(path: str) -> Mapping[str, Serve | AtOwner] | None:
     match path.split("/"):
         case ["", "responses"]:
             return {"POST": create}
         case ["", "responses", response_id] if response_id:
             return {"GET": partial(retrieve, response_id), "DELETE": partial(delete, response_id)}
         case ["", "responses", response_id, "cancel"] if response_id:
-            return {"POST": partial(cancel, response_id)}
+            return {"POST": AtOwner(response_id, partial(cancel, response_id))}
         case ["", "responses", response_id, "input_items"] if response_id:
             return {"GET": partial(input_items, response_id)}
     return None

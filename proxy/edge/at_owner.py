@@ -1,0 +1,67 @@
+"""Stops that only the owner of an id can answer in its dialect's words: served there, wherever they come in."""
+
+from typing import Final
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Identity
+from proxy.edge.runtime import Runtime
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import AtOwner, Launch, PassThrough, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.engine import Engine
+from proxy.engine.plan import Plan
+from proxy.stores.bus import BusUnavailableError
+from proxy.stores.ports import LedgerUnavailableError
+
+NOT_FOUND: Final = 404
+
+Reply = PlainReply | Plan | Launch | Watch | PassThrough
+
+
+def at_owner(endpoint: AtOwner, engine: Engine, route: str) -> Serve:
+    """The endpoint as it is served here: by the owner, if that is another replica."""
+
+    async def serve(request: PlainRequest, desk: Desk) -> Reply:
+        elsewhere = engine.canceller.elsewhere
+        if elsewhere is None or engine.knows(desk.identity.name, endpoint.any_id):
+            return await endpoint.serve(request, desk)
+        confirm = desk.cancellation.confirm_timeout
+        try:
+            reply = await elsewhere.serve(desk.identity, endpoint.any_id, route, request, confirm)
+        except BusUnavailableError:
+            return await _uncertain(endpoint, request, desk)
+        return await endpoint.serve(request, desk) if reply is None else reply
+
+    return serve
+
+
+async def _uncertain(endpoint: AtOwner, request: PlainRequest, desk: Desk) -> Reply:
+    """Others can't be asked: what our stores know is the answer, but that there is nothing can't be known."""
+    try:
+        return await endpoint.serve(request, desk)
+    except Refusal as refusal:
+        if refusal.status == NOT_FOUND:
+            raise Refusal.bus_unavailable() from refusal
+        raise
+
+
+async def serve_for_another(
+    engine: Engine, runtime: Runtime, identity: Identity, route: str, request: PlainRequest
+) -> PlainReply | None:
+    """Serve a stop that another replica took in, asking nobody else; None: there is no such endpoint here."""
+    served = runtime.served(route)
+    if served is None:
+        return None
+    dialect, endpoint = served.endpoint(request.method, request.rest)
+    if not isinstance(endpoint, AtOwner):
+        return None
+    cancellation, usage = runtime.settings.cancellation, served.upstream.usage.level
+    desk = Desk(engine, identity, served.route, cancellation, asks_usage=usage, asks_others=False)
+    try:
+        found = await endpoint.serve(request, desk)
+    except Refusal as refusal:
+        return dialect.refused(refusal)
+    except LedgerUnavailableError:
+        return dialect.refused(Refusal.ledger_unreadable())
+    finally:
+        desk.leave()
+    return found if isinstance(found, PlainReply) else None

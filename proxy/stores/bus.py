@@ -1,0 +1,180 @@
+"""The port of the directory and the bus: who owns an id, and how to reach that owner.
+
+One port for both, because a stop must find the owner, be kept for it and be sent to it in one step. What the letters
+say, and who may be believed, is not known here.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+OVER_SECONDS: Final = 120.0
+"""How long the directory knows a generation that is over; then only its record does."""
+
+WAITING_SECONDS: Final = 10.0
+WAITING_EACH: Final = 1000
+"""How long a stop waits for its generation, and how many wait for one caller's; of more the oldest go."""
+
+KEPT_SECONDS: Final = 3600.0
+"""How long a stop is kept for an owner that can't be reached."""
+
+
+class BusUnavailableError(Exception):
+    """The bus can't be asked now: what other replicas run is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A generation that this replica runs, or that a run of its waits behind.
+
+    A stop may wait for its task id or its message id, of this `user` or of any; `aliases` are what else it is called
+    by. `about` is for whoever looks it up.
+    """
+
+    uid: str
+    identity: str
+    task_id: str
+    message_id: str
+    aliases: tuple[str, ...]
+    user: str | None
+    about: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a generation is or was, as the directory knows it."""
+
+    uid: str
+    identity: str
+    replica: str
+    is_over: bool
+    about: bytes
+
+
+class Inbox(Protocol):
+    """What a replica does with what comes for it. None of this waits."""
+
+    def got_letter(self, letter: bytes) -> None:
+        """A letter to this replica came."""
+        ...
+
+    def found_stop(self, uid: str, letter: bytes) -> None:
+        """A stop is kept for a generation that this replica owns. It is found again until that is released."""
+        ...
+
+    def found_waiting(self, uid: str, letter: bytes) -> None:
+        """A stop waited for a generation that was made known just now; it is used up."""
+        ...
+
+    def changed(self, *, is_up: bool) -> None:
+        """The bus can be used from now on, or not any more."""
+        ...
+
+
+class Bus(Protocol):
+    """One replica's way to the others. An id is exact, and means something for one identity only.
+
+    What says `None` is queued and never waits; it is said again after the bus was away or lost what it knew. Whatever
+    waits does so for a bounded time.
+    """
+
+    @property
+    def replica(self) -> str:
+        """This replica's name."""
+        ...
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the bus can be used."""
+        ...
+
+    def now(self) -> float:
+        """The bus's clock, in seconds: one for all replicas, whatever their own say."""
+        ...
+
+    async def open(self, inbox: Inbox) -> None:
+        """Begin: hold the lease, and take what comes. A bus that can't be reached is tried again."""
+        ...
+
+    def own(self, owned: Owned) -> None:
+        """Make known that this replica runs a generation. A stop that waits for it is found."""
+        ...
+
+    def alias(self, uid: str, any_id: str, about: bytes) -> None:
+        """An owned generation has one more id."""
+        ...
+
+    def release(self, uid: str, about: bytes) -> None:
+        """An owned generation is over. Its ids are known for some time yet."""
+        ...
+
+    async def find(self, identity: str, any_id: str) -> Place | None:
+        """Where the generation is that an id names.
+
+        What lives goes before what is over, a task id before an alias, the newer one before the older; an alias of
+        several that live names none.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def knows_all(self) -> bool:
+        """Whether every replica has had the time to make its ids known since the directory was last empty.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def is_alive(self, replica: str) -> bool:
+        """Whether a replica holds its lease.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+        """Keep a letter for the owner of what lives, and send it that or another one in the same step.
+
+        Gives how many listen on the owner's channel, as far as the server asked can tell; None: that generation is
+        not known any more, so look again.
+
+        Raises:
+            BusUnavailableError: it may not have been sent.
+        """
+        ...
+
+    async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
+        """Let a stop wait for a generation with this id, of this end user or (None) of any.
+
+        False: something that lives has that id by now, so look again.
+
+        Raises:
+            BusUnavailableError: it may not wait there.
+        """
+        ...
+
+    async def send(self, replica: str, letter: bytes) -> int:
+        """Send a letter; gives how many listen, as `stop` does.
+
+        Raises:
+            BusUnavailableError: it may not have been sent.
+        """
+        ...
+
+    def reply(self, replica: str, number: str, letter: bytes) -> None:
+        """Send the answer to the letter with this number, and keep it for a short time."""
+        ...
+
+    async def find_reply(self, number: str) -> bytes | None:
+        """The kept answer to a letter, if there is one.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Say what is to be said yet, and give the lease back."""
+        ...

@@ -1,0 +1,179 @@
+"""A bus in memory: several replicas of one process, for tests and as the plainest form of what a bus is."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from proxy.stores.bus import (
+    OVER_SECONDS,
+    WAITING_EACH,
+    WAITING_SECONDS,
+    BusUnavailableError,
+    Inbox,
+    Owned,
+    Place,
+)
+from proxy.stores.bus_choice import Candidate, choose
+
+Key = tuple[str, str]
+"""Identity and id."""
+
+
+@dataclass(slots=True)
+class _Known:
+    place: Place
+    order: int
+    ids: dict[str, bool]
+    """Each id, and whether it is the task id."""
+    until: float | None = None
+    stop: bytes | None = None
+
+
+@dataclass(slots=True)
+class MemoryHub:
+    """What the replicas share. `now` is the clock; `is_down` makes it unavailable."""
+
+    now: Callable[[], float] = time.monotonic
+    is_down: bool = False
+    known: dict[str, _Known] = field(default_factory=dict)
+    waiting: OrderedDict[tuple[str, str, str | None], tuple[float, bytes]] = field(default_factory=OrderedDict)
+    replies: dict[str, bytes] = field(default_factory=dict)
+    open: dict[str, "MemoryBus"] = field(default_factory=dict)
+    count: int = 0
+
+
+class MemoryBus:
+    """One replica's way to the others over a hub. A lease here ends with `close`, or with the hub's forgetting."""
+
+    def __init__(self, hub: MemoryHub, replica: str) -> None:
+        self._hub = hub
+        self.replica = replica
+        self._inbox: Inbox | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can be used."""
+        return not self._hub.is_down
+
+    def now(self) -> float:
+        """The hub's clock."""
+        return self._hub.now()
+
+    async def open(self, inbox: Inbox) -> None:
+        """Begin."""
+        self._inbox = inbox
+        self._hub.open[self.replica] = self
+        inbox.changed(is_up=self.is_up)
+
+    def own(self, owned: Owned) -> None:
+        """Make known, see `Bus`."""
+        hub, uid = self._hub, owned.uid
+        hub.count += 1
+        place = Place(uid, owned.identity, self.replica, is_over=False, about=owned.about)
+        ids = dict.fromkeys((owned.message_id, *owned.aliases), False) | {owned.task_id: True}
+        hub.known[uid] = _Known(place, hub.count, ids)
+        for any_id in (owned.task_id, owned.message_id):
+            for user in dict.fromkeys((owned.user, None)):
+                until, letter = hub.waiting.pop((owned.identity, any_id, user), (0.0, b""))
+                if until > self.now() and self._inbox is not None:
+                    asyncio.get_running_loop().call_soon(self._inbox.found_waiting, uid, letter)
+
+    def alias(self, uid: str, any_id: str, about: bytes) -> None:
+        """One more id."""
+        known = self._hub.known[uid]
+        known.place = replace(known.place, about=about)
+        known.ids.setdefault(any_id, False)
+
+    def release(self, uid: str, about: bytes) -> None:
+        """It is over."""
+        known = self._hub.known[uid]
+        known.place = replace(known.place, is_over=True, about=about)
+        known.until, known.stop = self.now() + OVER_SECONDS, None
+
+    async def find(self, identity: str, any_id: str) -> Place | None:
+        """Look an id up."""
+        self._check()
+        now = self.now()
+        for uid in [uid for uid, known in self._hub.known.items() if known.until is not None and known.until <= now]:
+            del self._hub.known[uid]
+        found = [
+            Candidate(known.place, known.ids[any_id], known.order)
+            for known in self._hub.known.values()
+            if known.place.identity == identity and any_id in known.ids
+        ]
+        dead = {each.place.replica for each in found} - set(self._hub.open)
+        return choose(found, dead)
+
+    async def knows_all(self) -> bool:
+        """It forgets nothing."""
+        self._check()
+        return True
+
+    async def is_alive(self, replica: str) -> bool:
+        """Whether it was opened and not closed."""
+        self._check()
+        return replica in self._hub.open
+
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+        """Keep and send."""
+        self._check()
+        known = self._hub.known.get(place.uid)
+        if known is None:
+            return None
+        if not known.place.is_over:
+            known.stop = kept
+        return self._deliver(known.place.replica, sent)
+
+    async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
+        """Let a stop wait."""
+        self._check()
+        if any(
+            known.place.identity == identity and any_id in known.ids and not known.place.is_over
+            for known in self._hub.known.values()
+        ):
+            return False
+        waiting = self._hub.waiting
+        waiting.pop((identity, any_id, user), None)
+        own = [key for key in waiting if key[0] == identity]
+        if len(own) >= WAITING_EACH:
+            del waiting[own[0]]
+        waiting[identity, any_id, user] = (self.now() + WAITING_SECONDS, letter)
+        return True
+
+    async def send(self, replica: str, letter: bytes) -> int:
+        """Send."""
+        self._check()
+        return self._deliver(replica, letter)
+
+    def reply(self, replica: str, number: str, letter: bytes) -> None:
+        """Answer."""
+        self._hub.replies[number] = letter
+        self._deliver(replica, letter)
+
+    async def find_reply(self, number: str) -> bytes | None:
+        """A kept answer."""
+        self._check()
+        return self._hub.replies.get(number)
+
+    def look(self) -> None:
+        """Find the stops that are kept for what this replica owns."""
+        for uid, known in self._hub.known.items():
+            if known.stop is not None and known.place.replica == self.replica and self._inbox is not None:
+                self._inbox.found_stop(uid, known.stop)
+
+    async def close(self) -> None:
+        """End."""
+        self._hub.open.pop(self.replica, None)
+
+    def _deliver(self, replica: str, letter: bytes) -> int:
+        bus = self._hub.open.get(replica)
+        if bus is None or bus._inbox is None:  # noqa: SLF001 the same class
+            return 0
+        asyncio.get_running_loop().call_soon(bus._inbox.got_letter, letter)  # noqa: SLF001 the same class
+        return 1
+
+    def _check(self) -> None:
+        if self._hub.is_down:
+            raise BusUnavailableError

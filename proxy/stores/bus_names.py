@@ -1,0 +1,90 @@
+"""The names of keys and channels at the bus. Identities and ids are in them as keyed hashes only.
+
+Everything begins with a mark of the secret, so that two installations may share a server without meeting.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from proxy.core.letters import derive
+
+_SIZE: Final = 12
+"""Bytes of a hash: nobody can find two names that are the same without the secret."""
+
+_IDENTITIES: Final = 4096
+"""So many identities' keys are not made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one identity. They are in one slot of a Cluster, by the part in braces."""
+
+    key: bytes
+    prefix: str
+
+    def hashed(self, any_id: str) -> str:
+        """An id as a name has it."""
+        return hashlib.blake2b(any_id.encode(errors="surrogatepass"), key=self.key, digest_size=_SIZE).hexdigest()
+
+    @property
+    def generations(self) -> str:
+        """What the key of a generation begins with."""
+        return f"{self.prefix}g:"
+
+    @property
+    def waits(self) -> str:
+        """What the key of the stops that wait for an id begins with."""
+        return f"{self.prefix}w:"
+
+    @property
+    def stops(self) -> str:
+        """The key of the stops that are kept for owners."""
+        return f"{self.prefix}stops"
+
+    @property
+    def waiting(self) -> str:
+        """The key of the ids that stops wait for."""
+        return f"{self.prefix}waiting"
+
+    def id(self, any_id: str) -> str:
+        """The key of an id."""
+        return f"{self.prefix}i:{self.hashed(any_id)}"
+
+    def user(self, user: str | None) -> str:
+        """An end user as a waiting stop has it."""
+        return "*" if user is None else self.hashed(f"user {user}")
+
+
+class Names:
+    """The names that one secret makes."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = derive(secret, "names")
+        self.prefix = f"quell:{derive(secret, 'installation')[:4].hex()}:"
+        self._beat = f"{self.prefix}{{beat}}:"
+        self.channels = f"{self.prefix}to:"
+        self.of = lru_cache(maxsize=_IDENTITIES)(self._of)
+        """The keys of an identity."""
+
+    def _of(self, identity: str) -> Keys:
+        tag = hashlib.blake2b(identity.encode(errors="surrogatepass"), key=self._key, digest_size=_SIZE).hexdigest()
+        return Keys(self._key, f"{self.prefix}{{{tag}}}:")
+
+    def lease(self, replica: str) -> str:
+        """The key that a replica holds while it lives."""
+        return f"{self._beat}lease:{replica}"
+
+    @property
+    def since(self) -> str:
+        """The key that says since when the directory is not empty."""
+        return f"{self._beat}since"
+
+    def channel(self, replica: str) -> str:
+        """Where a replica listens."""
+        return f"{self.channels}{replica}"
+
+    def reply(self, number: str) -> str:
+        """The key of an answer."""
+        return f"{self.prefix}reply:{number}"

@@ -1,0 +1,271 @@
+"""The directory and the bus on Redis or Valkey. Needs the extra `distributed`.
+
+Signals and places only, never billing truth: all of it may be lost at any time, and is said again by the owners.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from os import urandom
+from typing import Any, Final
+
+import structlog
+
+from proxy.core.bus_address import BusAddress
+from proxy.stores import bus_scripts as scripts
+from proxy.stores.bus import KEPT_SECONDS, WAITING_EACH, WAITING_SECONDS, BusUnavailableError, Inbox, Owned, Place
+from proxy.stores.bus_announcer import Announcer
+from proxy.stores.bus_choice import Candidate, choose, owners
+from proxy.stores.bus_connect import connect, let_go
+from proxy.stores.bus_line import Line
+from proxy.stores.bus_listener import Listener
+from proxy.stores.bus_names import Names
+
+BEAT_SECONDS: Final = 1.0
+BEATS_IN_A_LEASE: Final = 4
+LOOK_EVERY: Final = 2
+"""Beats from one look at what is kept for this replica to the next."""
+DOWN_BEAT_SECONDS: Final = 0.25
+CLOSE_SECONDS: Final = 2.0
+CANCEL_SECONDS: Final = 0.1
+
+INLINE_BYTES: Final = 16 * 1024
+"""A longer letter is fetched: a server cuts off listeners for whom too much waits."""
+REPLY_SECONDS: Final = 30.0
+STALE_NAME_SECONDS: Final = 60.0
+FILL_SECONDS: Final = 4.0
+"""So long after it was emptied the directory is not complete: beats, looks, and the time to say thousands of ids."""
+SINCE_SECONDS: Final = 86_400.0
+
+_LETTER, _FETCH, _BEAT = b"L", b"F", b"B"
+_MILLION: Final = 1_000_000
+
+log = structlog.get_logger()
+
+
+class RedisBus:
+    """One replica's way to the others."""
+
+    def __init__(self, address: BusAddress, secret: bytes, replica: str, lease: float) -> None:
+        """Made of the settings; `open` begins. `lease` is in seconds."""
+        self.replica = replica
+        self._lease = lease
+        self._client = connect(address)
+        self._names = Names(secret)
+        self._line = Line(self._client, self._broke)
+        self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
+        self._announcer = Announcer(self._line, self._names, replica)
+        self._inbox: Inbox
+        self._process = urandom(8).hex()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beat_now = asyncio.Event()
+        self._ahead = 0.0  # of the bus's clock, before our steady one
+        self._answers = False
+        self._failure = ""
+        self._beats = 0
+        self._named_at = 0.0
+        self.is_up = False
+
+    def now(self) -> float:
+        """The server's clock, as last heard."""
+        return time.monotonic() + self._ahead if self._beats else time.time()
+
+    async def open(self, inbox: Inbox) -> None:
+        """Begin; waits a moment for the first beat, so that a bus that is there is used from the first call on."""
+        self._inbox = inbox
+        self._announcer.inbox = inbox
+        self._start(self._line.run(), "the bus's line")
+        self._start(self._ear.run(), "the bus's ear")
+        first = asyncio.Event()
+        self._start(self._beat_forever(first), "the bus's beat")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await first.wait()
+
+    def own(self, owned: Owned) -> None:
+        """Make known, see `Bus`."""
+        self._announcer.own(owned, now=self.is_up)
+
+    def alias(self, uid: str, any_id: str, about: bytes) -> None:
+        """One more id, see `Bus`."""
+        self._announcer.alias(uid, any_id, about, now=self.is_up)
+
+    def release(self, uid: str, about: bytes) -> None:
+        """It is over, see `Bus`."""
+        self._announcer.release(uid, about, now=self.is_up)
+
+    async def find(self, identity: str, any_id: str) -> Place | None:
+        """Look an id up, see `Bus`."""
+        keys = self._names.of(identity)
+        found = await self._ask(scripts.FIND, [keys.id(any_id)], keys.generations)
+        candidates = [each for row in found if (each := _candidate(identity, row)) is not None]
+        dead = [replica for replica in sorted(owners(candidates)) if not await self.is_alive(replica)]
+        return choose(candidates, dead)
+
+    async def knows_all(self) -> bool:
+        """Whether the directory is full, see `Bus`."""
+        self._check()
+        since: bytes | None = await self._line.call("GET", self._names.since)
+        return since is not None and self.now() - int(since) > FILL_SECONDS
+
+    async def is_alive(self, replica: str) -> bool:
+        """Whether a replica holds its lease, see `Bus`."""
+        self._check()
+        return bool(await self._line.call("EXISTS", self._names.lease(replica)))
+
+    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+        """Keep and send, see `Bus`."""
+        keys = self._names.of(place.identity)
+        where = [f"{keys.generations}{place.uid}", keys.stops]
+        heard = await self._ask(
+            scripts.STOP, where, place.uid, kept, _ms(KEPT_SECONDS), self._names.channels, _LETTER + sent
+        )
+        return None if heard < 0 else int(heard)
+
+    async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
+        """Let a stop wait, see `Bus`."""
+        keys = self._names.of(identity)
+        hashed = keys.hashed(any_id)
+        where = [keys.id(any_id), f"{keys.waits}{hashed}", keys.waiting]
+        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed)
+        return bool(await self._ask(scripts.LEAVE, where, keys.user(user), letter, *much))
+
+    async def send(self, replica: str, letter: bytes) -> int:
+        """Send, see `Bus`."""
+        names = self._names
+        return int(await self._ask(scripts.SEND, [names.lease(replica)], names.channel(replica), _LETTER + letter))
+
+    def reply(self, replica: str, number: str, letter: bytes) -> None:
+        """Answer, see `Bus`."""
+        names = self._names
+        sent = _LETTER + letter if len(letter) <= INLINE_BYTES else _FETCH + number.encode()
+        where, lifetime = [names.reply(number)], _ms(REPLY_SECONDS)
+        self._line.eval(scripts.REPLY, where, letter, lifetime, names.channel(replica), sent)
+
+    async def find_reply(self, number: str) -> bytes | None:
+        """A kept answer, see `Bus`."""
+        self._check()
+        found: bytes | None = await self._line.call("GET", self._names.reply(number))
+        return found
+
+    async def close(self) -> None:
+        """Say what is to be said yet, give the lease back, and let go of all connections."""
+        if not self._tasks:
+            return
+        with contextlib.suppress(BusUnavailableError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._line.eval(scripts.RETURN, [self._names.lease(self.replica)], self._process)
+        while self._tasks:  # the client swallows a cancellation that comes while it gives up a connection
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
+        await let_go(self._client)
+
+    # What comes.
+
+    def _take(self, data: bytes) -> None:
+        kind, rest = data[:1], data[1:]
+        if kind == _LETTER:
+            self._inbox.got_letter(rest)
+        elif kind == _FETCH:
+            self._start(self._fetch(rest.decode(errors="replace")), "fetch a reply")
+
+    async def _fetch(self, number: str) -> None:
+        with contextlib.suppress(BusUnavailableError):
+            if (letter := await self.find_reply(number)) is not None:
+                self._inbox.got_letter(letter)
+
+    # The beat.
+
+    async def _beat_forever(self, first: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS if self.is_up else DOWN_BEAT_SECONDS):
+                    await self._beat_now.wait()
+            except TimeoutError:
+                pass
+            self._beat_now.clear()
+            try:
+                await self._beat()
+            except BusUnavailableError as error:
+                self._broke(error)
+            if self.is_up:
+                first.set()
+
+    async def _beat(self) -> None:
+        names = self._names
+        asked = time.monotonic()
+        before, seconds, micros = await self._line.eval(
+            scripts.BEAT,
+            [names.lease(self.replica), names.since],
+            self._process,
+            _ms(self._lease),
+            names.channel(self.replica),
+            _BEAT,
+            _ms(SINCE_SECONDS),
+        )
+        self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
+        self._look_at_name(before.decode())
+        self._beats += 1
+        self._answers, self._failure = True, ""
+        was_up = self.is_up
+        self._look_at_state()
+        if not before or not was_up:  # it is new, or was restarted or emptied, or did not hear all
+            await self._announcer.say_everything()
+        if not was_up or self._beats % LOOK_EVERY == 0:
+            await self._announcer.look()
+
+    def _look_at_name(self, holder: str) -> None:
+        """Somebody else holds our lease: a process that died a moment ago, or one with our name."""
+        if holder not in ("", self._process) and time.monotonic() - self._named_at > STALE_NAME_SECONDS:
+            self._named_at = time.monotonic()
+            if self._beats:
+                log.error("bus.name_taken", replica=self.replica, hint="every replica needs a name of its own")
+
+    def _look_at_state(self) -> None:
+        is_up = self._answers and self._ear.is_heard
+        if self._ear.is_heard and not self.is_up:
+            self._beat_now.set()  # find out at once what was missed
+        if is_up != self.is_up:
+            self.is_up = is_up
+            log.info("bus.up") if is_up else log.warning("bus.down")
+            self._inbox.changed(is_up=is_up)
+
+    def _broke(self, error: Exception) -> None:
+        """A pipeline failed, wholly or in part: all is said again as soon as the bus answers."""
+        name = type(error).__name__
+        if not isinstance(error, BusUnavailableError) and name != self._failure:
+            self._failure = name
+            log.warning("bus.failed", error=name)
+        self._answers = False
+        self._look_at_state()
+
+    # Helpers.
+
+    async def _ask(self, script: str, keys: list[str], *words: str | bytes | int) -> Any:
+        self._check()
+        return await self._line.eval(script, keys, *words)
+
+    def _check(self) -> None:
+        if not self.is_up:
+            raise BusUnavailableError("the bus is down")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _candidate(identity: str, row: list[bytes]) -> Candidate | None:
+    """What the directory has; None: somebody wrote something else there."""
+    uid, kind, replica, state, about, order = row
+    try:
+        place = Place(uid.decode(), identity, replica.decode(), state == b"over", about)
+        return Candidate(place, kind == b"t", int(order))
+    except (ValueError, AttributeError):
+        return None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,138 @@
+"""What a Redis or Valkey server does for the bus: each script is one step that nothing comes between.
+
+One identity's keys share a slot of a Cluster, so that a script may use them all. With it they are:
+
+    …:g:UID    hash: r the owner, s live or over, a about, n order       i:ID  hash: UID to t (task id) or a (alias)
+    …:stops    hash: UID to the stop that is kept for its owner           w:ID  hash: end user or * to a waiting stop
+    …:waiting  sorted set: the IDs for which stops wait, by time
+
+The scripts are sent as they are each time: a server that was restarted, or took over, knows them all the same.
+"""
+
+from typing import Final
+
+OWN: Final = """
+local uid, waiting, order = ARGV[1], tonumber(ARGV[8]), ARGV[4]
+if order == '0' then
+  local time = redis.call('TIME')
+  order = time[1] .. string.format('%06d', time[2])
+end
+redis.call('HSET', KEYS[1], 'r', ARGV[2], 's', 'live', 'a', ARGV[3], 'n', order)
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+local said = {order}
+for k = 2, 1 + waiting do
+  local stops = redis.call('HMGET', KEYS[k], ARGV[6], '*')
+  if stops[1] or stops[2] then
+    said[#said + 1] = stops[1] or stops[2]
+    redis.call('HDEL', KEYS[k], ARGV[6], '*')
+  end
+end
+for k = 2 + waiting, #KEYS do
+  for _, other in ipairs(redis.call('HKEYS', KEYS[k])) do
+    if redis.call('EXISTS', ARGV[7] .. other) == 0 then redis.call('HDEL', KEYS[k], other) end
+  end
+  redis.call('HSET', KEYS[k], uid, k == 2 + waiting and 't' or 'a')
+  redis.call('PEXPIRE', KEYS[k], ARGV[5])
+end
+return said
+"""
+"""KEYS: g, the w of each id that stops may wait for, the i of each id, the task id's first.
+ARGV: uid, replica, about, order (0: none yet), lifetime in ms, end user, prefix of g, how many w."""
+
+ALIAS: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'a', ARGV[2])
+for _, other in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if redis.call('EXISTS', ARGV[4] .. other) == 0 then redis.call('HDEL', KEYS[2], other) end
+end
+redis.call('HSETNX', KEYS[2], ARGV[1], 'a')
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+"""KEYS: g, i. ARGV: uid, about, lifetime in ms, prefix of g."""
+
+RELEASE: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 's', 'over', 'a', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[1])
+for k = 3, #KEYS do
+  if redis.call('HLEN', KEYS[k]) == 1 then redis.call('PEXPIRE', KEYS[k], ARGV[3]) end
+end
+return 1
+"""
+"""KEYS: g, stops, the i of each id. ARGV: uid, about, lifetime in ms."""
+
+FIND: Final = """
+local found, ids = {}, redis.call('HGETALL', KEYS[1])
+for k = 1, #ids, 2 do
+  local g = redis.call('HMGET', ARGV[1] .. ids[k], 'r', 's', 'a', 'n')
+  if g[1] then found[#found + 1] = {ids[k], ids[k + 1], g[1], g[2], g[3], g[4]} end
+end
+return found
+"""
+"""KEYS: i. ARGV: prefix of g."""
+
+STOP: Final = """
+local g = redis.call('HMGET', KEYS[1], 'r', 's')
+if not g[1] then return -1 end
+if g[2] == 'live' then
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+end
+return redis.call('PUBLISH', ARGV[4] .. g[1], ARGV[5])
+"""
+"""KEYS: g, stops. ARGV: uid, letter, lifetime in ms, prefix of channels, what is published."""
+
+LEAVE: Final = """
+for _, uid in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if redis.call('HGET', ARGV[5] .. uid, 's') == 'live' then return 0 end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[3] * 1000)
+redis.call('ZADD', KEYS[3], now, ARGV[7])
+local many = redis.call('ZCARD', KEYS[3]) - ARGV[4]
+if many > 0 then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, many - 1)) do redis.call('DEL', ARGV[6] .. id) end
+  redis.call('ZREMRANGEBYRANK', KEYS[3], 0, many - 1)
+end
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
+return 1
+"""
+"""KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most, prefixes of g and w, the id's hash."""
+
+LOOK: Final = """
+local missing = 0
+for k = 2, #KEYS do missing = missing + 1 - redis.call('PEXPIRE', KEYS[k], ARGV[1]) end
+local stops = redis.call('HGETALL', KEYS[1])
+for k = 1, #stops, 2 do
+  if redis.call('EXISTS', ARGV[2] .. stops[k]) == 0 then redis.call('HDEL', KEYS[1], stops[k]) end
+end
+return {missing, stops}
+"""
+"""KEYS: stops, the g of each owned generation. ARGV: lifetime in ms, prefix of g."""
+
+BEAT: Final = """
+local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], time[1], 'NX')
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return {before or '', time[1], time[2]}
+"""
+"""KEYS: lease, since. ARGV: this process, lease in ms, own channel, what is published there, since's lifetime in ms."""
+
+REPLY: Final = """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('PUBLISH', ARGV[3], ARGV[4])
+"""
+"""KEYS: reply. ARGV: letter, lifetime in ms, channel, what is published there."""
+
+SEND: Final = "return redis.call('PUBLISH', ARGV[1], ARGV[2])"
+"""KEYS: any, so that a Cluster knows where to go. ARGV: channel, what is published there."""
+
+RETURN: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+"""KEYS: lease. ARGV: this process."""

@@ -1,0 +1,295 @@
+"""The bus on a real server that dies, forgets, stands still, or says what nobody asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from proxy.core.bus_address import parse_bus_url
+from proxy.stores import bus_line, bus_redis
+from proxy.stores.bus import BusUnavailableError, Owned, Place
+from proxy.stores.bus_redis import RedisBus
+from support.inbox import Box
+from support.redis_server import RedisServer, free_port, redis_server
+from support.wait import eventually, within
+
+ACME = "key:acme"
+LEASE = 10.0
+
+Open = Callable[..., Awaitable[tuple[RedisBus, Box]]]
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A server."""
+    async with redis_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def opened(redis: RedisServer) -> AsyncIterator[Open]:
+    """Opens a replica's bus."""
+    async with AsyncExitStack() as stack:
+
+        async def open_bus(name: str, url: str = redis.url) -> tuple[RedisBus, Box]:
+            bus, box = RedisBus(parse_bus_url(url), b"secret", name, LEASE), Box()
+            await bus.open(box)
+            stack.push_async_callback(bus.close)
+            return bus, box
+
+        yield open_bus
+
+
+def owned(uid: str, task_id: str, *aliases: str) -> Owned:
+    """A generation."""
+    return Owned(uid, ACME, task_id, f"m-{uid}", aliases, None, b"about")
+
+
+async def found(bus: RedisBus, any_id: str) -> str | None:
+    """The generation that an id names; None also while the bus can't say."""
+    try:
+        place = await bus.find(ACME, any_id)
+    except BusUnavailableError:
+        return None
+    return None if place is None else place.uid
+
+
+async def place_of(bus: RedisBus, any_id: str) -> Place:
+    """What an id names, which must be known."""
+    place = await bus.find(ACME, any_id)
+    assert place is not None
+    return place
+
+
+async def lose(redis: RedisServer, how: str) -> None:
+    """Let the server forget everything."""
+    if how == "restart":
+        await redis.restart()
+    elif how == "flush":
+        redis.command("FLUSHALL")
+    else:
+        for key in redis.names():
+            if b"{beat}" not in key:
+                redis.command("DEL", key)
+
+
+@pytest.mark.parametrize("how", ["restart", "flush", "evict"])
+async def test_what_the_server_lost_is_said_again(redis: RedisServer, opened: Open, how: str) -> None:
+    """S15: after a restart, a FLUSHALL or an eviction every live id is known again within 5 s, and stops find it."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    for index in range(250):
+        a.own(owned(f"u-{index}", f"t-{index}", f"thread-{index}"))
+    a.alias("u-7", "chatcmpl-7", b"later")
+    await eventually(lambda: found(b, "t-249"))
+    await lose(redis, how)
+    began = monotonic()
+    for any_id in ("t-0", "m-u-3", "thread-249", "chatcmpl-7"):
+        await eventually(partial(found, b, any_id), what=f"{any_id} is known again")
+    assert monotonic() - began < 5.0
+    place = await place_of(b, "chatcmpl-7")
+    assert place.about == b"later"
+    assert await b.stop(place, b"letter", b"letter") == 1
+    await eventually(lambda: at_a.letters)
+
+
+async def test_an_end_during_an_outage_is_said_afterwards(redis: RedisServer, opened: Open) -> None:
+    """What began and what ended while the server was away is known as such when it is back."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    redis.pause()
+    await eventually(lambda: not a.is_up)
+    a.release("u", b"ended")
+    a.own(owned("v", "s"))
+    a.alias("v", "chatcmpl-1", b"")
+    a.own(owned("w", "r"))
+    a.release("w", b"ended")
+    redis.resume()
+    assert await eventually(lambda: found(b, "chatcmpl-1")) == "v"
+
+    async def are_over() -> bool:
+        places = [await b.find(ACME, any_id) for any_id in ("t", "r")]
+        return all(place is not None and place.is_over for place in places)
+
+    await eventually(are_over)
+
+
+async def test_a_server_that_stands_still_is_noticed(redis: RedisServer, opened: Open) -> None:
+    """S16: half-open connections: nothing waits longer than its deadline, and from then on nobody waits at all."""
+    bus, box = await opened("a")
+    redis.pause()
+    began = monotonic()
+    with pytest.raises(BusUnavailableError):
+        await within(bus.find(ACME, "t"), "an answer although the server stands still")
+    await eventually(lambda: not bus.is_up)
+    assert monotonic() - began < 3.5
+    began = monotonic()
+    with pytest.raises(BusUnavailableError):
+        await bus.find(ACME, "t")
+    assert monotonic() - began < 0.1
+    redis.resume()
+    await eventually(lambda: bus.is_up)
+    assert box.states == [True, False, True]
+
+
+async def test_a_stop_kept_while_its_owner_was_deaf_is_found(redis: RedisServer, opened: Open) -> None:
+    """A letter that the owner could not hear is found by it as a kept stop, well within the lease."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    place = await place_of(b, "t")
+    redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await b.stop(place, b"letter", b"letter")
+    await eventually(lambda: at_a.stops)
+    assert at_a.stops[0] == ("u", b"letter")
+
+
+async def test_a_lost_subscription_is_taken_again(redis: RedisServer, opened: Open) -> None:
+    """S16: when only the listening connection breaks, it is made again, and letters arrive."""
+    (_, at_a), (b, _) = await opened("a"), await opened("b")
+    for _ in range(3):
+        at_a.letters.clear()
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+
+        async def heard() -> bool:
+            try:
+                return await b.send("a", b"again") == 1
+            except BusUnavailableError:
+                return False
+
+        await eventually(heard)
+        await eventually(lambda: at_a.letters)
+
+
+async def test_nobody_there_at_the_start(tmp_path: Path, opened: Open) -> None:
+    """S14: a bus that can't be reached at the start is down, keeps nobody waiting, and is used once it is there."""
+    port = free_port()
+    bus, box = await opened("a", f"redis://127.0.0.1:{port}")
+    assert not bus.is_up
+    bus.own(owned("u", "t"))
+    with pytest.raises(BusUnavailableError):
+        await bus.find(ACME, "t")
+    async with redis_server(tmp_path, port=port):
+        assert await eventually(lambda: found(bus, "t")) == "u"
+        assert box.states == [True]
+
+
+async def test_garbage_is_survived(redis: RedisServer, opened: Open) -> None:
+    """S17: whatever somebody else writes to keys and channels, what is said properly is heard."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    a.own(owned("v", "s"))
+    await eventually(lambda: found(b, "s"))
+    place = await place_of(b, "s")
+    names, keys = a._names, a._names.of(ACME)
+    for garbage in (b"", b"L", b"Lx", b"F", b"F\xff\xfe", b"Fnone", b"\x00" * 70_000, b"zzz"):
+        redis.command("PUBLISH", names.channel("a"), garbage)
+    redis.command("HSET", f"{keys.generations}u", "n", "no number", "r", b"\xff")
+    redis.command("SET", keys.id("other"), "no hash")
+    redis.command("HSET", keys.stops, b"\xff", "x", "nobody", "y")
+    assert await b.find(ACME, "t") is None
+    with pytest.raises(BusUnavailableError):
+        await b.find(ACME, "other")
+    assert await b.stop(place, b"letter", b"letter") == 1
+    await eventually(lambda: b"letter" in at_a.letters)
+    assert a.is_up
+    assert b.is_up
+    assert set(at_a.letters) <= {b"", b"x", b"letter"}
+
+
+@pytest.mark.parametrize("option", ["maxmemory 1", "min-replicas-to-write 1"])
+async def test_a_server_that_takes_no_writes_is_down(redis: RedisServer, opened: Open, option: str) -> None:
+    """S15: a full server, or one that refuses to write, counts as down until it takes writes again."""
+    bus, _ = await opened("a")
+    name, value = option.split()
+    redis.command("CONFIG", "SET", name, value)
+    await eventually(lambda: not bus.is_up)
+    redis.command("CONFIG", "SET", name, "0")
+    await eventually(lambda: bus.is_up)
+
+
+async def test_nothing_readable_is_in_the_names(redis: RedisServer, opened: Open) -> None:
+    """No identity, no id, no end user is in a key's name; a second installation meets nobody."""
+    a, _ = await opened("a")
+    a.own(Owned("u", "key:acme", "task-1", "message-1", ("thread-1",), "ann", b""))
+    await a.leave_stop("key:acme", "task-2", "ann", b"waiting")
+    await eventually(lambda: found(a, "task-1"))
+    names = b" ".join(redis.names())
+    for readable in (b"acme", b"task", b"message", b"thread", b"ann"):
+        assert readable not in names
+    other = RedisBus(parse_bus_url(redis.url), b"another secret", "a", LEASE)
+    await other.open(Box())
+    assert await other.find("key:acme", "task-1") is None
+    await other.close()
+
+
+async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
+    """No key stays for ever: what a dead replica left goes by itself."""
+    a, _ = await opened("a")
+    a.own(owned("u", "t", "thread"))
+    await eventually(lambda: found(a, "t"))
+    await a.stop(await place_of(a, "t"), b"letter", b"letter")
+    await a.leave_stop(ACME, "s", None, b"waiting")
+    a.reply("a", "n", b"reply")
+    await eventually(lambda: a.find_reply("n"))
+    kept = redis.names()
+    assert len(kept) == 10
+    assert all(redis.command("PTTL", key) > 0 for key in kept)
+    a.release("u", b"")
+    await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)
+
+
+def keys_of(bus: RedisBus, any_id: str) -> str:
+    """The key of an id."""
+    return bus._names.of(ACME).id(any_id)
+
+
+async def test_a_thread_s_key_does_not_grow(redis: RedisServer, opened: Open) -> None:
+    """An id that names one generation after another forgets those that the directory forgot."""
+    a, _ = await opened("a")
+    keys = a._names.of(ACME)
+    for index in range(20):
+        a.own(owned(f"u-{index}", f"t-{index}", "thread"))
+        await eventually(partial(found, a, f"t-{index}"))
+        a.release(f"u-{index}", b"")
+        redis.command("DEL", f"{keys.generations}u-{index}")
+    assert redis.command("HLEN", keys.id("thread")) <= 2
+
+
+async def test_waiting_commands_are_bounded(redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I9: while the server stands still, so many commands wait; one more is refused at once."""
+    monkeypatch.setattr(bus_line, "WAITING_MOST", 50)
+    bus, _ = await opened("a")
+    redis.pause()
+    asked = [asyncio.get_running_loop().create_task(bus.find(ACME, str(index))) for index in range(300)]
+    done, _ = await asyncio.wait(asked, timeout=1.0)
+    assert len(done) > 200
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(result) for result in results} == {BusUnavailableError}
+    redis.resume()
+
+
+async def test_two_replicas_with_one_name_are_noticed(
+    opened: Open, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that two living replicas use is logged as an error."""
+    monkeypatch.setattr(bus_redis, "BEAT_SECONDS", 0.05)
+    await opened("a")
+    await opened("a")
+    await eventually(lambda: "bus.name_taken" in capsys.readouterr().out)
+
+
+async def test_an_emptied_directory_knows_that_it_is_not_complete(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S15: from a FLUSHALL on, until everybody had time to say all again, that an id is not found means nothing."""
+    monkeypatch.setattr(bus_redis, "FILL_SECONDS", 0.0)
+    bus, _ = await opened("a")
+    await eventually(bus.knows_all)
+    redis.command("FLUSHALL")
+    assert not await bus.knows_all()
+    await eventually(bus.knows_all)

@@ -149,30 +149,26 @@ WIPE_TEXT: Final = compiled(update(generation).where(generation.c.uid == _UID).v
 _BEFORE: BindParameter[float] = bindparam("before")
 _MANY: BindParameter[int] = bindparam("many")
 
-COUNT_TEXT: Final = compiled(
-    select(func.count()).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE)
-)
+_OLD_TEXT: Final = (generation.c.text.is_not(None), generation.c.ended_at < _BEFORE, ~UNSETTLED)
+_OLD: Final = (generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING, ~UNSETTLED)
+"""What a purge may take: not what a kill cut off, before it is counted and given out."""
+
+COUNT_TEXT: Final = compiled(select(func.count()).select_from(generation).where(*_OLD_TEXT))
 """Values: the time before which a record ended."""
 
-COUNT_RECORDS: Final = compiled(
-    select(func.count()).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
-)
+COUNT_RECORDS: Final = compiled(select(func.count()).select_from(generation).where(*_OLD))
 """Values: as for `COUNT_TEXT`."""
 
 PURGE_TEXT: Final = compiled(
     update(generation)
-    .where(
-        generation.c.uid.in_(
-            select(generation.c.uid).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE).limit(_MANY)
-        )
-    )
+    .where(generation.c.uid.in_(select(generation.c.uid).where(*_OLD_TEXT).limit(_MANY)))
     .values(text=literal_column("NULL"))
 )
 """Values: the time before which a record ended, how many at most, 0."""
 
 
 def _purge_records(*, spares: bool) -> str:
-    old = select(generation.c.uid).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+    old = select(generation.c.uid).where(*_OLD)
     if spares:
         unserved = select(settled.c.uid).where(settled.c.uid == generation.c.uid, settled.c.number > bindparam("from"))
         old = old.where(~unserved.exists())

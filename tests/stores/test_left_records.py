@@ -98,6 +98,18 @@ async def test_a_cut_off_record_has_what_was_known(tmp_path: Path) -> None:
     assert settled(path) == [("u1", 1)]
 
 
+async def test_a_purge_spares_what_is_not_counted_yet(tmp_path: Path) -> None:
+    """Neither text nor record of what a kill cut off goes before it is settled, whatever time is meant."""
+    path = tmp_path / "q.db"
+    await killed(path, a_record(), text=TEXT)
+    async with a_ledger(path, now=2000.0) as ledger:
+        assert await ledger.purge(9e9, dry_run=True) == (0, 0)
+        assert await ledger.purge(9e9) == (0, 0)
+        await counted(ledger)
+        assert (await left(ledger)).completion_tokens == TOKENS
+        assert await ledger.purge(9e9) == (1, 1)
+
+
 async def test_the_newest_note_counts(tmp_path: Path) -> None:
     """However many come while the disk is away, one waits for it: the newest."""
     path = tmp_path / "q.db"

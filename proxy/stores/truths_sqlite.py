@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, and_, case, func, null, select
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.money import cost_of, cost_units
+from proxy.core.money import COST_PART, cost_of, cost_units
 from proxy.core.record import Record
 from proxy.core.settled import TRUTH_COUNTS, Truth
 from proxy.stores.ledger_gather import Step, Value
@@ -134,9 +134,6 @@ def drift_rows(connection: Connection, span: Span) -> list[Drift]:
     return list(found.values())
 
 
-_COST_PART: Final = 10**9
-
-
 def _compared() -> list[Any]:
     sums: list[Any] = []
     for name in ("prompt", "completion"):
@@ -151,8 +148,8 @@ def _compared() -> list[Any]:
     priced = and_(_at.cost.is_not(None), truth.c.cost.is_not(None), _at.currency == truth.c.currency)
     for name, cost in (("ours", _at.cost), ("theirs", truth.c.cost)):
         sums += [
-            func.sum(case((priced, cost.op("/")(_COST_PART)))).label(f"{name}_high"),
-            func.sum(case((priced, cost % _COST_PART))).label(f"{name}_low"),
+            func.sum(case((priced, cost.op("/")(COST_PART)))).label(f"{name}_high"),
+            func.sum(case((priced, cost % COST_PART))).label(f"{name}_low"),
         ]
     return sums
 
@@ -162,7 +159,7 @@ def _add(into: Drift, row: Row[Any]) -> None:
         setattr(into, name, getattr(into, name) + getattr(row, name))
     if row.ours_high is not None:
         ours, theirs = (
-            cost_of(high * _COST_PART + low)
+            cost_of(high * COST_PART + low)
             for high, low in ((row.ours_high, row.ours_low), (row.theirs_high, row.theirs_low))
         )
         into.costs[row.currency] = (ours, theirs)

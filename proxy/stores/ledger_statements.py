@@ -83,7 +83,7 @@ def _attach_truth() -> str:
     compared = [truth.c[name].is_not_distinct_from(value) for name, value in said.items() if name != "at"]
     again = select(truth.c.uid).where(*compared).exists()
     values = [said["uid"], next_one, *(value for name, value in said.items() if name != "uid")]
-    ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~again)
+    ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~UNSETTLED, ~again)
     return compiled(insert(truth).from_select([column.name for column in truth.columns], ended), "named")
 
 
@@ -186,7 +186,7 @@ ADVANCE: Final = _advance()
 
 ATTACH_TRUTH: Final = _attach_truth()
 """Values: by name, as the columns of `truth` without the revision. Makes the next one, unless its record does not
-exist or still runs, or the source has said the same of it before."""
+exist, still runs or is not settled, or the source has said the same of it before."""
 
 SETTLE_TRUTHS: Final = _settle_truths()
 """Values: uid, by name. Notes each truth of a record, once."""

@@ -13,7 +13,7 @@ from proxy.core.record import Record
 from proxy.core.settled import TRUTH_COUNTS, Truth
 from proxy.stores.ledger_gather import Step, Value
 from proxy.stores.ledger_rows import clean, record_of
-from proxy.stores.ledger_statements import ATTACH_TRUTH, SETTLE_TRUTHS
+from proxy.stores.ledger_statements import ATTACH_TRUTH, SETTLE_TRUTHS, UNSETTLED
 from proxy.stores.ledger_writer import LedgerWriter
 from proxy.stores.outbox_sqlite import SqliteOutbox, truth_of
 from proxy.stores.reports import Reports
@@ -93,11 +93,16 @@ def _looked_at(connection: Connection, told: Told, records: list[Record]) -> Att
     if len(meant) != 1:
         return Attachment(Attached.AMBIGUOUS if meant else Attached.UNKNOWN)
     record = meant[0]
-    if record.outcome is Outcome.RUNNING:
+    if record.outcome is Outcome.RUNNING or _is_unsettled(connection, record.uid):
         return Attachment(Attached.NOT_ENDED, record)
     before = select(truth).where(truth.c.uid == record.uid, truth.c.source == clean(told.truth.source))
     said = {_numbers(truth_of(row)) for row in connection.execute(before)}
     return Attachment(Attached.UNCHANGED if _numbers(told.truth) in said else Attached.ATTACHED, record)
+
+
+def _is_unsettled(connection: Connection, uid: str) -> bool:
+    """Whether it was cut off and is still to be counted: its own numbers are given out first."""
+    return connection.scalar(select(_at.uid).where(_at.uid == uid, UNSETTLED)) is not None
 
 
 def _numbers(said: Truth) -> tuple[Any, ...]:

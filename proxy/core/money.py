@@ -9,6 +9,9 @@ COST_DIGITS: Final = 12
 COST_MOST: Final = Decimal(9_000_000)
 """No cost of one generation is larger: in units of its last digit it must fit into 64 bits."""
 
+COST_PART: Final = 10**9
+"""SQL sums the units of costs in two parts, what this divides and what is left: each of them is far from 64 bits."""
+
 _UNIT: Final = Decimal(1).scaleb(-COST_DIGITS)
 
 

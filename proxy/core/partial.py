@@ -39,8 +39,6 @@ class Partial:
     choices: dict[int, Choice] = field(default_factory=dict)
     finish_reasons: dict[int, str] = field(default_factory=dict)
     """By choice; when an upstream sends two, the last one stands, as in its SDKs."""
-    usage_is_final: bool = False
-    """False for a running total that came before the end."""
     usage_runs: bool = False
     """Whether running totals came, in chunks with choices."""
     usage_chunk: bool = False
@@ -74,6 +72,8 @@ class Partial:
     """The same of everything that counts as completion tokens: content, reasoning, refusals, tool calls."""
     _total: Usage | None = None
     _running: dict[int, Usage] | None = None
+    _usage_ended: bool = False
+    """Whether the upstream called its counts those of the whole answer."""
     _usage_at: int = 0
     """`counted_characters` when the upstream counted last."""
     _kept: int = 0
@@ -143,7 +143,7 @@ class Partial:
         else:
             self._running = self._running or {}
             self._running[choice] = usage.larger(self._running.get(choice))
-        self.usage_is_final = self.usage_is_final or final
+        self._usage_ended = self._usage_ended or final
         self.usage_runs = self.usage_runs or not final
         self._usage_at = self.counted_characters
 
@@ -156,17 +156,28 @@ class Partial:
         several = self._running is not None and len(self._running) > 1  # a server may mean the total by each of these
         return self._total.filled(running) if several else self._total.larger(running)
 
+    def end_usage(self) -> None:
+        """Take the counts that came, if any did, for those of the whole answer: it is over."""
+        self._usage_ended = self._usage_ended or self.usage is not None
+
+    @property
+    def usage_is_final(self) -> bool:
+        """Whether the counts are those of the whole answer: no running totals, and nothing was said behind them.
+
+        Some servers count as soon as one of several choices has ended, or before they begin.
+        """
+        return self._usage_ended and not self.outgrew_usage
+
     @property
     def outgrew_usage(self) -> bool:
-        """Whether more came behind the upstream's last running total, so that it is too small."""
-        return not self.usage_is_final and self.counted_characters > self._usage_at
+        """Whether more came behind the upstream's last counts, so that they are too small."""
+        return self.counted_characters > self._usage_at
 
     def counting_on(self) -> "Partial":
         """A partial that goes on with this answer from here, and keeps no text: what comes is only counted."""
         further = Partial(
             max_text=0,
             finish_reasons=dict(self.finish_reasons),
-            usage_is_final=self.usage_is_final,
             upstream_id=self.upstream_id,
             upstream_model=self.upstream_model,
             created=self.created,
@@ -174,6 +185,7 @@ class Partial:
             counted_characters=self.counted_characters,
             _total=self._total,
             _running=None if self._running is None else dict(self._running),
+            _usage_ended=self._usage_ended,
             _usage_at=self._usage_at,
         )
         for choice in self.choices:

@@ -130,7 +130,8 @@ def _until_the_stop(made: Counted, beyond: Beyond, usage: Usage, total: int) -> 
     """What of the upstream's total had been made when the stop came."""
     produced = made.usage.completion_tokens
     if produced is None:  # an answer that comes whole: nobody saw how far it was
-        return replace(made, usage=replace(made.usage, prompt_tokens=_prompt(made, usage)))
+        source = UsageSource.UPSTREAM if made.source is UsageSource.NONE else made.source
+        return replace(made, usage=replace(made.usage, prompt_tokens=_prompt(made, usage)), source=source)
     if beyond.before and not beyond.behind:  # nothing was said any more: all of it was made before
         return Counted(_with_prompt_of(made, usage), UsageSource.UPSTREAM)
     reasoning = made.usage.reasoning_tokens

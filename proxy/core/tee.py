@@ -4,9 +4,13 @@ from typing import Protocol
 
 from proxy.core.partial import Partial
 from proxy.core.sse import Framer
+from proxy.core.usage import usage_at_end
 
 FOLD_BYTES = 16 * 1024
 """So much is kept before a fold is due: about 65 events of 250 bytes, 0.1 ms of parsing at a time."""
+
+END_BYTES = 16 * 1024
+"""So much is kept of the end of an answer that is too large: its usage stands there."""
 
 
 class Fold(Protocol):
@@ -57,7 +61,7 @@ class Tee:
             wire: the wire format of the bytes.
             partial: what they are folded into.
             streamed: whole SSE events arrive (or a coded copy of them), else one JSON answer.
-            bound: bytes kept of an answer; more is let go and marked `oversize`.
+            bound: bytes kept of an answer; of a longer one, marked `oversize`, only the usage at its end is read.
             decoder: for a coded body.
         """
         self._wire = wire
@@ -74,7 +78,7 @@ class Tee:
         """Keep bytes that went by; True when a fold is due now."""
         if not self._streamed and (self._partial.oversize or self._size + len(chunk) > self._bound):
             self._partial.oversize = True
-            self._chunks.clear()
+            self._chunks = [] if self._decoder else [b"".join((*self._chunks, chunk))[-END_BYTES:]]
             return False
         self._chunks.append(chunk)
         self._size += len(chunk)
@@ -117,6 +121,8 @@ class Tee:
         if not self._partial.oversize:
             self._wire.fold_answer(body, self._partial)
             self._note_coding()
+        elif usage := usage_at_end(body):
+            self._wire.fold_answer(usage, self._partial)
 
     def _note_coding(self) -> None:
         """Say what the coding hid: a bomb's events were too large, of a cut or damaged body nobody knows the rest."""

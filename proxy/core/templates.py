@@ -1,4 +1,4 @@
-"""The templates of a Dify app: plain text with variables as `{{name}}`."""
+"""Templates: plain text with variables as `{{name}}`, of Dify apps and of an upstream's abort call."""
 
 import re
 from collections.abc import Mapping

@@ -1,6 +1,8 @@
 """Token counts as an upstream reports them, checked before anything is billed from them."""
 
+import json
 import operator
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,6 +13,9 @@ MAX_COUNT = 1 << 53
 
 CHARACTERS_A_TOKEN: Final = 4
 """What a token is taken for where nothing can count it."""
+
+_AT_END: Final = re.compile(rb'"(usage(?:Metadata)?)"\s*:\s*\{')
+"""Within a text of the answer the quotes would be escaped."""
 
 
 class UsageAsk(IntEnum):
@@ -99,6 +104,18 @@ def read_usage(found: object) -> Usage | None:
     prompt, completion, cached, reasoning = map(count_in, values)
     invalid = any(value is not None and count_in(value) is None for value in values)
     return Usage(prompt, completion, cached, reasoning, invalid)
+
+
+def usage_at_end(body: bytes) -> bytes:
+    """An answer with nothing but the last usage object that stands in these bytes; empty without one. Never raises."""
+    members = list(_AT_END.finditer(body))
+    if not members:
+        return b""
+    try:
+        usage, _ = json.JSONDecoder().raw_decode(body[members[-1].end() - 1 :].decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return b""
+    return json.dumps({members[-1][1].decode(): usage}).encode()
 
 
 def count_in(value: object) -> int | None:

@@ -92,11 +92,12 @@ def _not_billed(generation: Generation) -> bool:
 
 def _made_unseen(relay: Relay) -> bool:
     """Whether there may be an answer that nobody here could read: how long it is, is unknown and not 0."""
-    plan, generation = relay.plan, relay.generation
+    plan, generation, partial = relay.plan, relay.generation, relay.generation.partial
     if relay.tee is None and generation.first_token is not None:
         return True
     comes_whole = not (plan.streamed or plan.folded or plan.translation)
-    return comes_whole and generation.outcome is not Outcome.COMPLETED and not generation.partial.counted_characters
+    was_read = generation.outcome is Outcome.COMPLETED and not partial.oversize
+    return comes_whole and not was_read and not partial.counted_characters
 
 
 def _never_sent(relay: Relay) -> bool:

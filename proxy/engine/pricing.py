@@ -8,7 +8,8 @@ import structlog
 from proxy.core.generation import Generation, Priced
 from proxy.core.price_list import PriceList
 from proxy.core.prices import Price, cost, frozen
-from proxy.core.record import Record, Settlement, UsageSource
+from proxy.core.record import Record, UsageSource
+from proxy.core.settlement import costs_nothing
 from proxy.core.usage import Usage
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ class Pricing:
         without counts: also where the upstream was never called or has refused the call.
         """
         price = self.find(generation, base_url)
-        if generation.facts.settlement is Settlement.VOID and generation.was_stopped:
+        if costs_nothing(generation.facts.settlement, stopped=generation.was_stopped):
             if price is None:
                 return Priced(Decimal(0), self.currency)
             return Priced(Decimal(0), price.currency, frozen(price))

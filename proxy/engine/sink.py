@@ -137,6 +137,7 @@ class Sink:
                 continue
             if position is None:
                 position = await self._outbox.position(CONSUMER)
+                self._outbox.advance(CONSUMER, position)  # soon known, also to a purge without this process
             self._metrics.sink_pending.set(await self._outbox.pending(position))
             if (found := await self._next(position, settings)) is None:
                 self._waits_for_more = True

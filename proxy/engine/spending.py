@@ -7,18 +7,16 @@ from typing import Final, TypeAlias
 
 from proxy.core.budget import Account, Budget, Limit, Use
 from proxy.core.encodings import encoding_for
-from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.lifecycle import Outcome
 from proxy.core.partial import Partial
 from proxy.core.usage import Usage
-from proxy.engine.counted import prompt_tokens
+from proxy.engine.counted import NOT_SENT, prompt_tokens
 from proxy.engine.counting import Counter
 from proxy.engine.relay import Relay
 from proxy.engine.running_count import RunningCount
 
 Price: TypeAlias = Callable[[Usage], Decimal | None]
 """What so many tokens of one model cost, at the prices of the generation's start; None: too little is known."""
-
-_NOT_SENT = frozenset({Phase.QUEUED, Phase.CONNECTING})
 
 _FAR: Final = 2
 """No two tokenizers differ so much: a total that is so far below what has come was told before it came."""
@@ -143,7 +141,7 @@ class Spending:
             return None
 
     async def _cost(self, partial: Partial, completion: int) -> Decimal:
-        if self.terms.price is None or self.relay.generation.phase in _NOT_SENT:
+        if self.terms.price is None or self.relay.generation.phase in NOT_SENT:
             return self.use.cost
         known = partial.usage or Usage()
         prompt = known.prompt_tokens if known.prompt_tokens is not None else await self._prompt_tokens()

@@ -15,6 +15,8 @@ NAME: Final = "purge"
 async def purge_file(path: Path, settings: LedgerSettings, now: float, before: float | None) -> tuple[int, int]:
     """Do what `Ledger.purge` does. Holds the ledger meanwhile, and ends what a dead process left, as a start does.
 
+    Whoever was ever served from this ledger may come back for the rest: what he was not served yet stays.
+
     Raises:
         LedgerOpenError: it can't be opened; `LedgerLockedError` if a process holds it.
         LedgerUnavailableError: the disk refuses.
@@ -28,6 +30,8 @@ async def purge_file(path: Path, settings: LedgerSettings, now: float, before: f
         replica=NAME,
     )
     try:
+        for consumer in await ledger.outbox.consumers():
+            ledger.outbox.hold(consumer, held=True)
         return await ledger.purge(now, before=before)
     finally:
         await ledger.close()

@@ -83,7 +83,7 @@ def _attach_truth() -> str:
     compared = [truth.c[name].is_not_distinct_from(value) for name, value in said.items() if name != "at"]
     again = select(truth.c.uid).where(*compared).exists()
     values = [said["uid"], next_one, *(value for name, value in said.items() if name != "uid")]
-    ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~again)
+    ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~UNSETTLED, ~again)
     return compiled(insert(truth).from_select([column.name for column in truth.columns], ended), "named")
 
 
@@ -149,30 +149,26 @@ WIPE_TEXT: Final = compiled(update(generation).where(generation.c.uid == _UID).v
 _BEFORE: BindParameter[float] = bindparam("before")
 _MANY: BindParameter[int] = bindparam("many")
 
-COUNT_TEXT: Final = compiled(
-    select(func.count()).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE)
-)
+_OLD_TEXT: Final = (generation.c.text.is_not(None), generation.c.ended_at < _BEFORE, ~UNSETTLED)
+_OLD: Final = (generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING, ~UNSETTLED)
+"""What a purge may take: not what a kill cut off, before it is counted and given out."""
+
+COUNT_TEXT: Final = compiled(select(func.count()).select_from(generation).where(*_OLD_TEXT))
 """Values: the time before which a record ended."""
 
-COUNT_RECORDS: Final = compiled(
-    select(func.count()).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
-)
+COUNT_RECORDS: Final = compiled(select(func.count()).select_from(generation).where(*_OLD))
 """Values: as for `COUNT_TEXT`."""
 
 PURGE_TEXT: Final = compiled(
     update(generation)
-    .where(
-        generation.c.uid.in_(
-            select(generation.c.uid).where(generation.c.text.is_not(None), generation.c.ended_at < _BEFORE).limit(_MANY)
-        )
-    )
+    .where(generation.c.uid.in_(select(generation.c.uid).where(*_OLD_TEXT).limit(_MANY)))
     .values(text=literal_column("NULL"))
 )
 """Values: the time before which a record ended, how many at most, 0."""
 
 
 def _purge_records(*, spares: bool) -> str:
-    old = select(generation.c.uid).where(generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING)
+    old = select(generation.c.uid).where(*_OLD)
     if spares:
         unserved = select(settled.c.uid).where(settled.c.uid == generation.c.uid, settled.c.number > bindparam("from"))
         old = old.where(~unserved.exists())
@@ -190,7 +186,7 @@ ADVANCE: Final = _advance()
 
 ATTACH_TRUTH: Final = _attach_truth()
 """Values: by name, as the columns of `truth` without the revision. Makes the next one, unless its record does not
-exist or still runs, or the source has said the same of it before."""
+exist, still runs or is not settled, or the source has said the same of it before."""
 
 SETTLE_TRUTHS: Final = _settle_truths()
 """Values: uid, by name. Notes each truth of a record, once."""

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.core.money import cost_of
+from proxy.core.money import COST_PART, cost_of
 from proxy.stores.ports import UsedFilter, UsedRow
 from proxy.stores.tables import generation
 
@@ -18,9 +18,10 @@ async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
     user: ColumnElement[Any] = _at.user if which.by_user else null()
     tokens = func.coalesce(func.sum(_at.completion_tokens), 0)
     seconds = func.coalesce(func.sum(_at.elapsed_seconds), 0.0)
-    cost = func.coalesce(func.sum(_at.cost), 0)
+    high = func.coalesce(func.sum(_at.cost.op("/")(COST_PART)), 0)
+    low = func.coalesce(func.sum(_at.cost % COST_PART), 0)
     asked = (
-        select(_at.identity, user, seconds, tokens, cost)
+        select(_at.identity, user, seconds, tokens, high, low)
         .where(_at.started_at >= which.since, _at.started_at < which.before)
         .group_by(_at.identity, user)
         .order_by(tokens.desc(), seconds.desc())
@@ -30,4 +31,7 @@ async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
         left_out = func.json_each(json.dumps(list(which.without))).table_valued("value")
         asked = asked.where(_at.uid.not_in(select(left_out.c.value)))
     rows = (await connection.execute(asked)).all()
-    return [UsedRow(identity, name, lasted, count, cost_of(units)) for identity, name, lasted, count, units in rows]
+    return [
+        UsedRow(identity, name, lasted, count, cost_of(high * COST_PART + low))
+        for identity, name, lasted, count, high, low in rows
+    ]

@@ -23,7 +23,7 @@ class Attached(StrEnum):
     AMBIGUOUS = "ambiguous"
     """More than one record has it; naming the upstream may help."""
     NOT_ENDED = "not_ended"
-    """Its generation still runs."""
+    """Its generation still runs, or was cut off by a kill and is not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, and_, case, func, null, select
 
 from proxy.core.lifecycle import Outcome
-from proxy.core.money import cost_of, cost_units
+from proxy.core.money import COST_PART, cost_of, cost_units
 from proxy.core.record import Record
 from proxy.core.settled import TRUTH_COUNTS, Truth
 from proxy.stores.ledger_gather import Step, Value
 from proxy.stores.ledger_rows import clean, record_of
-from proxy.stores.ledger_statements import ATTACH_TRUTH, SETTLE_TRUTHS
+from proxy.stores.ledger_statements import ATTACH_TRUTH, SETTLE_TRUTHS, UNSETTLED
 from proxy.stores.ledger_writer import LedgerWriter
 from proxy.stores.outbox_sqlite import SqliteOutbox, truth_of
 from proxy.stores.reports import Reports
@@ -93,11 +93,16 @@ def _looked_at(connection: Connection, told: Told, records: list[Record]) -> Att
     if len(meant) != 1:
         return Attachment(Attached.AMBIGUOUS if meant else Attached.UNKNOWN)
     record = meant[0]
-    if record.outcome is Outcome.RUNNING:
+    if record.outcome is Outcome.RUNNING or _is_unsettled(connection, record.uid):
         return Attachment(Attached.NOT_ENDED, record)
     before = select(truth).where(truth.c.uid == record.uid, truth.c.source == clean(told.truth.source))
     said = {_numbers(truth_of(row)) for row in connection.execute(before)}
     return Attachment(Attached.UNCHANGED if _numbers(told.truth) in said else Attached.ATTACHED, record)
+
+
+def _is_unsettled(connection: Connection, uid: str) -> bool:
+    """Whether it was cut off and is still to be counted: its own numbers are given out first."""
+    return connection.scalar(select(_at.uid).where(_at.uid == uid, UNSETTLED)) is not None
 
 
 def _numbers(said: Truth) -> tuple[Any, ...]:
@@ -134,9 +139,6 @@ def drift_rows(connection: Connection, span: Span) -> list[Drift]:
     return list(found.values())
 
 
-_COST_PART: Final = 10**9
-
-
 def _compared() -> list[Any]:
     sums: list[Any] = []
     for name in ("prompt", "completion"):
@@ -151,8 +153,8 @@ def _compared() -> list[Any]:
     priced = and_(_at.cost.is_not(None), truth.c.cost.is_not(None), _at.currency == truth.c.currency)
     for name, cost in (("ours", _at.cost), ("theirs", truth.c.cost)):
         sums += [
-            func.sum(case((priced, cost.op("/")(_COST_PART)))).label(f"{name}_high"),
-            func.sum(case((priced, cost % _COST_PART))).label(f"{name}_low"),
+            func.sum(case((priced, cost.op("/")(COST_PART)))).label(f"{name}_high"),
+            func.sum(case((priced, cost % COST_PART))).label(f"{name}_low"),
         ]
     return sums
 
@@ -162,7 +164,7 @@ def _add(into: Drift, row: Row[Any]) -> None:
         setattr(into, name, getattr(into, name) + getattr(row, name))
     if row.ours_high is not None:
         ours, theirs = (
-            cost_of(high * _COST_PART + low)
+            cost_of(high * COST_PART + low)
             for high, low in ((row.ours_high, row.ours_low), (row.theirs_high, row.theirs_low))
         )
         into.costs[row.currency] = (ours, theirs)

@@ -8,15 +8,12 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, Select, cast, func, literal_column, select
 
-from proxy.core.money import cost_of
+from proxy.core.money import COST_PART, cost_of
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import generation
 from proxy.stores.usage import MOST_GROUPS, TAG_GROUP, Span, TooManyGroupsError, UsageQuery, UsageRow
 
 _at = generation.c
-
-_COST_PART: Final = 10**9
-"""A cost has at most 19 digits: ten billion records can be summed in these two parts."""
 
 _MUCH: Final = 4
 """From one in so many records on it is faster to read them all in their order than to look each up by its start."""
@@ -77,8 +74,8 @@ def _sums() -> list[ColumnElement[Any]]:
         func.count().label("generations"),
         func.count().filter(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None)).label("unknown"),
         func.count(_at.cost).label("cost_known"),
-        func.sum(_at.cost.op("/")(_COST_PART)).label("cost_high"),
-        func.sum(_at.cost % _COST_PART).label("cost_low"),
+        func.sum(_at.cost.op("/")(COST_PART)).label("cost_high"),
+        func.sum(_at.cost % COST_PART).label("cost_low"),
         *(func.sum(_at[name]).label(name) for name in (*_TOKENS, *_SAVED)),
     ]
 
@@ -122,7 +119,7 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.unknown += row.unknown
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
-        into.costs[row.currency or ""] = cost_of(row.cost_high * _COST_PART + row.cost_low)
+        into.costs[row.currency or ""] = cost_of(row.cost_high * COST_PART + row.cost_low)
     for name in (*_TOKENS, *_SAVED):
         more = getattr(row, name)
         if more is not None:

@@ -76,8 +76,7 @@ def _fold(event: dict[str, Any], partial: Partial) -> None:
             _note_usage(event.get("usage"), partial, final=ended)
         case "message_stop":
             partial.terminal = True
-            if partial.usage is not None:
-                partial.usage_is_final = True
+            partial.end_usage()
         case kind if kind == "error" or (not isinstance(kind, str) and event.get("error") is not None):
             _note_error(event.get("error"), partial)
 

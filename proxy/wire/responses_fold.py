@@ -140,6 +140,8 @@ def fold_whole(body: bytes, partial: Partial) -> None:
     if found.get("object") != "response":
         if found.get("error") is not None:
             _note_error(found["error"], partial)
+        elif (usage := _usage(found.get("usage"))) is not None:  # all that was kept of a large one
+            partial.note_usage(usage, final=True)
         return
     status = _text(found, "status")
     is_over = f"response.{status}" in ENDED

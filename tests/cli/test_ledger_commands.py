@@ -157,6 +157,17 @@ async def test_purge_of_a_file(tmp_path: Path) -> None:
     assert left(path) == [("u0", "said"), ("u1", None)]
 
 
+async def test_purge_of_a_file_spares_what_the_sink_was_not_served(tmp_path: Path) -> None:
+    """The proxy is down and its sink was not served all: a bill that is still to be sent is not deleted."""
+    path = tmp_path / "quell.db"
+    await used(path, 3000 * HOUR, 3001 * HOUR)
+    async with a_ledger(path) as ledger:
+        await ledger.outbox.advance("sink", 1)
+    purge = ("ledger", "purge", "quell.db", "--before", "2d", "--yes")
+    assert quell(*purge, folder=tmp_path).stdout.endswith("and 1 records\n")
+    assert [uid for uid, _ in left(path)] == ["u1"]
+
+
 async def test_purge_in_a_running_proxy(tmp_path: Path) -> None:
     """A ledger in use is purged by the proxy that holds it; what runs, and what is younger, stays."""
     path = tmp_path / "quell.db"

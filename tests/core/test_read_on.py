@@ -47,6 +47,17 @@ def test_a_running_total_is_no_count_of_the_whole() -> None:
     assert read_on.beyond().usage == Usage(7, 5)
 
 
+def test_a_final_count_that_came_too_early() -> None:
+    """Counts that the upstream called final before the stop are none of the whole when it speaks on."""
+    partial = Partial()
+    partial.add_content(0, "some")
+    partial.note_usage(Usage(7, 1), final=True)
+    read_on = ReadOn(partial, 100.0, 1000)
+    assert read_on.beyond().usage == Usage(7, 1)
+    read_on.partial.add_content(0, " more")
+    assert read_on.beyond().usage is None
+
+
 def test_its_bounds() -> None:
     """It is over at its time, or when about so many tokens have come."""
     read_on = ReadOn(stopped(9), 100.0, 10)

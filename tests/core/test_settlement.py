@@ -53,6 +53,7 @@ def beyond(total: int | None, behind: int, before: int = 40, **more: Any) -> Bey
         (PRODUCED, made(0), beyond(90, 60, 0, reasoning=30), 11, 0, TOKENIZER, 90),
         # An answer that comes whole: nobody saw how much was made by then.
         (PRODUCED, made(None), beyond(50, 200, 0), 11, None, TOKENIZER, None),
+        (PRODUCED, made(None, NONE, None), beyond(50, 200, 0), 11, None, UPSTREAM, None),
         (DRAINED, made(None), beyond(50, 200, 0), 11, 50, UPSTREAM, None),
         # No count came: cut short, or an upstream that has none.
         (PRODUCED, made(20), beyond(None, 60), 10, 20, TOKENIZER, 30),

@@ -7,10 +7,14 @@ import pytest
 
 from proxy.core.partial import Partial
 from proxy.core.sse import MAX_EVENT
-from proxy.core.tee import FOLD_BYTES, Decoder, Tee
+from proxy.core.tee import FOLD_BYTES, Decoder, Fold, Tee
+from proxy.core.usage import Usage
+from proxy.wire.anthropic import AnthropicMessages
 from proxy.wire.content_coding import Decoder as Inflating
+from proxy.wire.gemini import Gemini
 from proxy.wire.opaque import Opaque
 from proxy.wire.openai_chat import OpenAIChat
+from proxy.wire.openai_responses import OpenAIResponses
 from support.chat import chat_events, chat_object, text
 
 STREAM = b"".join(chat_events(3))
@@ -70,6 +74,37 @@ def test_a_large_answer_is_let_go() -> None:
         assert not tee.keep(piece)
     tee.fold(final=True)
     assert (partial.text(), partial.oversize, partial.bad_events) == ("", True, 0)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("wire", "member", "usage"),
+    [
+        (OpenAIChat(), "usage", {"prompt_tokens": 7, "completion_tokens": 9}),
+        (OpenAIResponses(), "usage", {"input_tokens": 7, "output_tokens": 9}),
+        (AnthropicMessages(), "usage", {"input_tokens": 7, "output_tokens": 9}),
+        (Gemini(), "usageMetadata", {"promptTokenCount": 7, "candidatesTokenCount": 9}),
+    ],
+)
+def test_the_usage_of_a_large_answer_is_read(wire: Fold, member: str, usage: dict[str, int], pieces: int) -> None:
+    """What it cost stands at its end; a text that looks like a usage is none, its quotes being escaped."""
+    said = json.dumps({member: {"prompt_tokens": 0, "completion_tokens": 0}})
+    body = json.dumps({"object": "response", "said": said + "x" * 90_000 + said, member: usage, "model": said}).encode()
+    partial = Partial()
+    tee = Tee(wire, partial, streamed=False, bound=50_000)
+    for at in range(0, len(body), size := len(body) // pieces):
+        tee.keep(body[at : at + size])
+    tee.fold(final=True)
+    assert (partial.usage, partial.oversize, partial.bad_events) == (Usage(7, 9), True, 0)
+
+
+def test_the_usage_of_a_large_answer_may_be_damaged() -> None:
+    """One that is cut off, or nested beyond reason, is none."""
+    for end in (b'"usage": {"completion_tokens": 9', b'"usage": {"a":' + b"[" * 9000, b'"usage": {}'):
+        tee, partial = a_tee(streamed=False, bound=100)
+        tee.keep(b'{"x": "' + b"y" * 100 + b'", ' + end)
+        tee.fold(final=True)
+        assert partial.usage in (None, Usage())
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -12,9 +12,9 @@ from support.chat import chat_events
 from support.client import RawClient
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import SSE, sse_stream
+from support.scripts import SSE, json_answer, sse_stream
 from support.speech import MODELS, PROMPT_TOKENS, WORDS, Speech, recount, request, speech
-from support.stops import CHAT, STREAM, call, record, settled, stop
+from support.stops import CHAT, PLAIN, STREAM, call, record, settled, stop
 from support.upstream import Conn, scripted_upstream
 from support.vocabulary import tokenizer_json
 
@@ -148,3 +148,21 @@ async def test_a_vocabulary_file_counts_and_is_read_again(tmp_path: Path) -> Non
         with pytest.raises(AssertionError, match=r"v\.json"):
             await proxy.app.reload()
         assert await counted("t-4") == (8, "tokenizer")
+
+
+@pytest.mark.parametrize(("counts", "source"), [(True, "upstream"), (False, "tokenizer")])
+async def test_a_large_whole_answer_is_not_for_nothing(tmp_path: Path, *, counts: bool, source: str) -> None:
+    """Log probabilities make an answer longer than what is kept of it: it costs its usage, or is unknown, never 0."""
+    body = {
+        "object": "chat.completion",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "x" * (2 << 20)}, "finish_reason": "stop"}
+        ],
+        **({"usage": {"prompt_tokens": 7, "completion_tokens": 900}} if counts else {}),
+    }
+    async with scripted_upstream(json_answer(body)) as up, running_proxy(config_text(up.base_url), tmp_path) as proxy:
+        answer = await call(proxy, "POST", CHAT, PLAIN, X_Task_Id="t-1")
+        await settled(proxy)
+        kept = await record(proxy, "t-1")
+    assert (answer.status, len(answer.body) > 2 << 20, kept["outcome"]) == (200, True, "completed")
+    assert (kept["completion_tokens"], kept["usage_source"]) == (900 if counts else None, source)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,6 +126,21 @@ async def test_a_running_total_that_was_outgrown_is_no_bound(counter: Counter) -
     assert await counted(relay(outgrown), counter) == Counted(Usage(5, 4), UsageSource.TOKENIZER, O200K)
     hidden = folded(event("Rain", total(100)), event(" fell all night"))
     assert await counted(relay(hidden), counter) == Counted(Usage(5, 100), UsageSource.UPSTREAM_RUNNING)
+
+
+async def test_counts_called_final_are_not_when_more_is_said(counter: Counter) -> None:
+    """A server may send its final usage before the answer, or when one of two choices has ended: the text is paid."""
+    before = folded(event(usage=total(0), choice=None), event("Rain"), event(" fell all night"))
+    assert await counted(relay(before), counter) == Counted(Usage(5, 4), UsageSource.TOKENIZER, O200K)
+    one_of_two = folded(event("Rain", total(1), finish="stop"), event(" fell all night", choice=1))
+    assert await counted(relay(one_of_two), counter) == Counted(Usage(5, 4), UsageSource.TOKENIZER, O200K)
+
+
+async def test_an_answer_too_large_to_be_read_has_no_count_of_0(counter: Counter) -> None:
+    """A whole answer of which no copy is kept may be any length: its completion is unknown, its prompt is not."""
+    unread = relay(Partial(oversize=True))
+    unread.plan = replace(unread.plan, streamed=False)
+    assert await counted(unread, counter) == Counted(Usage(PROMPT), UsageSource.TOKENIZER, O200K)
 
 
 async def test_running_totals_of_several_choices_add_up(counter: Counter) -> None:

@@ -205,6 +205,17 @@ async def test_settings_may_change_at_any_time(tmp_path: Path, monkeypatch: pyte
         assert list(second.events) == ["b.1"]
 
 
+async def test_a_sink_is_known_before_it_was_served(tmp_path: Path) -> None:
+    """A purge without this process has to know whom to spare records for, also while nothing was ever taken."""
+    async with a_scene(tmp_path, say(500)) as (ledger, _, _, _):
+
+        async def known() -> bool:
+            return await ledger.outbox.consumers() == [CONSUMER]
+
+        await eventually(known, what="the sink is known")
+        assert await ledger.outbox.position(CONSUMER) == 0
+
+
 async def test_a_ledger_that_takes_no_writes_is_waited_for(tmp_path: Path) -> None:
     """While the position can't be written nothing more is sent; then it goes on."""
     async with a_scene(tmp_path) as (ledger, meter, _, _):

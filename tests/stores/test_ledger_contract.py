@@ -445,3 +445,13 @@ async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
     assert await ledger.used(replace(which, by_user=False, most=1)) == [
         UsedRow("acme", None, 4.5, 30, Decimal("2.500000000001"))
     ]
+
+
+async def test_what_was_used_may_be_more_than_64_bits(ledger: Ledger) -> None:
+    """Costs in a currency of small units add up to more than any one of them may be."""
+    for number in range(3):
+        record = a_record(f"u{number}", started_at=1000.0)
+        await ledger.begin(record)
+        await ledger.end(ended(record, completion_tokens=1, cost=Decimal("8999999.5"), elapsed_seconds=1.0))
+    (used,) = await ledger.used(UsedFilter(1000.0, 1010.0, by_user=False, most=10, without=[]))
+    assert used.cost == Decimal("26999998.5")

@@ -18,8 +18,10 @@ from proxy.engine.left_records import settle_left_records
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ledger_verify import verify_file
 from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.truths import Attached
 from support.ledgers import a_ledger, all_written, failing, locked
 from support.records import a_record
+from support.settled import told
 
 KNOWN = Known(
     phase=Phase.STREAMING,
@@ -96,6 +98,33 @@ async def test_a_cut_off_record_has_what_was_known(tmp_path: Path) -> None:
             assert await left(ledger) == replace(over, cost=Decimal("0.5"), currency="USD", price='{"input": "1"}')
         assert await ledger.unsettled(10) == []
     assert settled(path) == [("u1", 1)]
+
+
+async def test_a_purge_spares_what_is_not_counted_yet(tmp_path: Path) -> None:
+    """Neither text nor record of what a kill cut off goes before it is settled, whatever time is meant."""
+    path = tmp_path / "q.db"
+    await killed(path, a_record(), text=TEXT)
+    async with a_ledger(path, now=2000.0) as ledger:
+        assert await ledger.purge(9e9, dry_run=True) == (0, 0)
+        assert await ledger.purge(9e9) == (0, 0)
+        await counted(ledger)
+        assert (await left(ledger)).completion_tokens == TOKENS
+        assert await ledger.purge(9e9) == (1, 1)
+
+
+async def test_a_later_truth_comes_behind_the_records_own_numbers(tmp_path: Path) -> None:
+    """What a kill cut off takes none before it is settled: the first revision that is given out is its own."""
+    path = tmp_path / "q.db"
+    await killed(path, a_record(), text=TEXT, known=KNOWN._replace(upstream_id="up-u1"))
+    async with a_ledger(path, now=2000.0) as ledger:
+        for dry_run in (True, False):
+            (early,) = await ledger.truths.attach([told()], dry_run=dry_run)
+            assert early.result is Attached.NOT_ENDED
+        await counted(ledger)
+        (later,) = await ledger.truths.attach([told()])
+        assert later.result is Attached.ATTACHED
+    assert settled(path) == [("u1", 1), ("u1", 2)]
+    assert verify_file(path).findings == []
 
 
 async def test_the_newest_note_counts(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _write(pages: Iterator[ExportPage], file: BinaryIO, kind: str, asked: Asked,
         writer.finish()
         file.flush()
     except CommandError:
-        if not is_file:
+        if count and not is_file:
             say(f"cut behind {count} records; go on with --after {cursor}")
         raise
     return count, cursor

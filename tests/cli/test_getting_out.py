@@ -8,7 +8,7 @@ import json
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
+from proxy.cli.export_pages import ExportPage
 from proxy.cli.ledger import ledger as ledger_group
 from proxy.cli.usage import usage
 from proxy.stores.ledger_sqlite import SqliteLedger
@@ -145,6 +146,19 @@ async def test_an_export_that_was_cut_is_resumed(tmp_path: Path, monkeypatch: py
     assert "broke off its answer" in cut.stderr
     rest = await run(ledger_group, "export", tmp_path / "q.db", "--after", 3)
     assert cut.stdout + rest.stdout == whole
+
+
+async def test_an_export_that_is_stopped_says_where_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle: what is written stays, and the cursor behind it is told."""
+
+    def pages(*_: object) -> Iterator[ExportPage]:
+        yield ExportPage([{"id": "a.1"}, {"id": "b.1"}], 2, 9)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.ledger_export.pages_of_file", pages)
+    stopped = await run(ledger_group, "export", tmp_path / "q.db")
+    assert (stopped.exit_code, stopped.stdout.count("\n")) == (1, 2)
+    assert "cut behind 2 records; go on with --after 2\n" in stopped.stderr
 
 
 async def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -108,14 +108,16 @@ async def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [say(500), say(429, [("Retry-After", "0")]), say(401), say(404), say(302, [("Location", "/other")]), lose_answer],
 )
 async def test_what_was_not_taken_is_sent_again(tmp_path: Path, behaviour: Behaviour) -> None:
-    """After a failure of any kind the same batch goes again until it is taken; the log says so once, and when it is."""
+    """After a failure of any kind the same batch goes again until it is taken; the log names its host once, and the end."""
     with capture_logs() as lines:
         async with a_scene(tmp_path, behaviour, behaviour, behaviour, take) as (ledger, meter, _, metrics):
             await settle(ledger, over())
             await served(ledger, 1)
             assert (list(meter.events), meter.sizes) == (["u1.1"], [1, 1, 1, 1])
             assert (counted(metrics, "failed"), counted(metrics, "delivered")) == (3.0, 1.0)
-    assert [line["event"] for line in lines if line["event"].startswith("sink.")] == ["sink.failing", "sink.recovered"]
+    told = [line for line in lines if line["event"].startswith("sink.")]
+    assert [line["event"] for line in told] == ["sink.failing", "sink.recovered"]
+    assert told[0]["host"] == "127.0.0.1"
 
 
 async def test_an_answer_that_breaks_off_behind_its_head_counts(tmp_path: Path) -> None:

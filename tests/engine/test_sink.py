@@ -108,7 +108,7 @@ async def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [say(500), say(429, [("Retry-After", "0")]), say(401), say(404), say(302, [("Location", "/other")]), lose_answer],
 )
 async def test_what_was_not_taken_is_sent_again(tmp_path: Path, behaviour: Behaviour) -> None:
-    """After a failure of any kind the same batch goes again until it is taken; the log names its host once, and the end."""
+    """After any failure the same batch goes again until it is taken; the log names the host once, and the end."""
     with capture_logs() as lines:
         async with a_scene(tmp_path, behaviour, behaviour, behaviour, take) as (ledger, meter, _, metrics):
             await settle(ledger, over())

@@ -31,11 +31,15 @@ class AdminConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """The admin listener as a config file describes it. `token` is None where the proxy makes one itself."""
+    """The admin listener as a config file describes it. `token` is None where the proxy makes one itself.
+
+    Of the sink only whether there is one: what its settings need may be known to the proxy alone.
+    """
 
     listen: Address
     token: str | None
     ledger: LedgerSettings
+    has_sink: bool
 
     @property
     def ledger_url(self) -> str:
@@ -69,7 +73,10 @@ def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
     if problems or admin is None or ledger is None:
         raise AdminConfigError("\n".join(render(problems)))
     token = None if admin.token is None else admin.token.get_secret_value()
-    return AdminConfig(admin.listen, token, ledger)
+    sink = sections.get("sink")
+    has_url = isinstance(sink, dict) and bool(sink.get("url"))
+    # One whose address only the proxy's environment has is a sink too.
+    return AdminConfig(admin.listen, token, ledger, has_sink=has_url or findings.wrong(("sink", "url")))
 
 
 def _validated(model: type[T], sections: dict[str, object], name: str, findings: Findings) -> T | None:

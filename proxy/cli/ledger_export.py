@@ -75,8 +75,8 @@ def _write(pages: Iterator[ExportPage], file: BinaryIO, kind: str, asked: Asked,
                 progress(cursor - asked.after, page.last - asked.after)
         writer.finish()
         file.flush()
-    except CommandError:
-        if not is_file:
+    except (CommandError, KeyboardInterrupt):
+        if count and not is_file:
             say(f"cut behind {count} records; go on with --after {cursor}")
         raise
     return count, cursor

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proxy.cli.admin_client import CommandError, Exit
-from proxy.cli.admin_config import AdminConfigError, read_admin_config
+from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
 from proxy.core.settings import LedgerSettings
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_place import path_of
@@ -18,11 +18,12 @@ from proxy.stores.ledger_place import path_of
 
 @dataclass(frozen=True, slots=True)
 class LedgerPlace:
-    """The ledger's file, and what the config file says of it; None without one."""
+    """The ledger's file, and what the config file says of it and of a sink; None without one."""
 
     path: Path
     settings: LedgerSettings | None
     config: Path | None
+    has_sink: bool | None
 
 
 def takes_ledger(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,18 +49,19 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     """
     if path is not None and config is not None:
         raise CommandError("give the ledger's file or --config, not both")
-    settings = None if config is None else _configured(config)
+    configured = None if config is None else _configured(config)
+    settings = None if configured is None else configured.ledger
     places = [path] if path is not None else _places((settings or LedgerSettings()).url, config)
     for place in places:
         if place.is_file():
-            return LedgerPlace(place, settings, config)
+            return LedgerPlace(place, settings, config, None if configured is None else configured.has_sink)
     looked = " and ".join(map(str, dict.fromkeys(places)))
     raise CommandError(f"no ledger: looked for {looked}. Name its file, or give --config", Exit.NOT_FOUND)
 
 
-def _configured(config: Path) -> LedgerSettings:
+def _configured(config: Path) -> AdminConfig:
     try:
-        return read_admin_config(config, os.environ).ledger
+        return read_admin_config(config, os.environ)
     except AdminConfigError as error:
         raise CommandError(str(error)) from error
 

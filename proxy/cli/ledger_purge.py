@@ -13,11 +13,12 @@ from proxy.cli.admin_client import AdminClient, CommandError, tells_errors
 from proxy.cli.admin_options import make_client
 from proxy.cli.ledger_place import LedgerPlace, takes_ledger
 from proxy.cli.moments import MOMENT
-from proxy.cli.output import show_json
+from proxy.cli.output import say, show_json
 from proxy.core.settings import LedgerSettings
 from proxy.edge.admin_token import SUFFIX
+from proxy.engine.sink import CONSUMER
 from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_purge import count_in_file, purge_file
+from proxy.stores.ledger_purge import consumers_in_file, count_in_file, purge_file
 from proxy.stores.lock_file import is_held
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -53,7 +54,7 @@ def purge(
     elif before is None and ledger.settings is None:
         raise CommandError("how long records are kept stands in the config file: give --config, or say --before when")
     else:
-        purging = _InFile(ledger.path, ledger.settings or LedgerSettings())
+        purging = _InFile(ledger)
     if not (dry_run or yes):
         _ask(purging.purge(before, dry_run=True))
     texts, records = purging.purge(before, dry_run=dry_run)
@@ -76,21 +77,37 @@ class _InProxy:
 
 
 class _InFile:
-    """Does it in a file that no process holds."""
+    """Does it in a file that no process holds, and spares what the sink was not served, as the proxy does."""
 
-    def __init__(self, path: Path, settings: LedgerSettings) -> None:
-        self._path, self._settings = path, settings
+    def __init__(self, place: LedgerPlace) -> None:
+        self._path, self._settings, self._has_sink = place.path, place.settings or LedgerSettings(), place.has_sink
 
     def purge(self, before: float | None, *, dry_run: bool) -> Purged:
         now = time.time()
         try:
+            held = self._held()
             if dry_run:
-                return count_in_file(self._path, self._settings, now, before)
-            return asyncio.run(purge_file(self._path, self._settings, now, before))
+                done = count_in_file(self._path, self._settings, now, before, held)
+            else:
+                done = asyncio.run(purge_file(self._path, self._settings, now, before, held))
+            old = count_in_file(self._path, self._settings, now, before, ())[1]
+            if spared := old - (done[1] if dry_run else 0):
+                say(f"{spared:,} more records stay: the sink was not served them yet")
+        except KeyboardInterrupt:
+            if not dry_run:
+                say("stopped in the middle: what was deleted until now is gone; the same again deletes the rest")
+            raise
         except (LedgerOpenError, LedgerUnavailableError) as error:
             raise CommandError(str(error)) from error
         except sqlite3.Error as error:
             raise CommandError(f"{self._path}: can't be read ({error})") from error
+        return done
+
+    def _held(self) -> frozenset[str]:
+        """The sink, if the config file has one; without that file, if one was ever served."""
+        if self._has_sink is None:
+            return consumers_in_file(self._path)
+        return frozenset({CONSUMER} if self._has_sink else ())
 
 
 def _is_in_use(path: Path) -> bool:

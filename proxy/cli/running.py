@@ -27,10 +27,10 @@ GC_THRESHOLDS = (20_000, 20, 20)
 OTHER_FOLDER = "without a config file the ledger is quell.db in the folder one starts in, so another folder will do too"
 
 TRY_IT = """\
-  try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json' \\
+  try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json'{key} \\
               -H 'X-Task-Id: try-1' \\
               -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
-  stop it:  curl -X POST {base}/generations/try-1/cancel
+  stop it:  curl -X POST {base}/generations/try-1/cancel{key}
 """
 
 
@@ -167,7 +167,8 @@ def _banner(app: App, job: Job, demo: DemoUpstream | None) -> str:
     lines.append(f"  proxy     {origin}{_served(shown)}   <- the base_url of your client")
     lines += [f"            {origin}{_served(route)}" for route in settings.routes if route is not shown]
     lines.append(f"  operator  http://{_reachable(settings.admin.listen.host)}:{app.admin_port}/metrics")
-    try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", model=job.model)
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
+    try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=job.model)
     return "\n".join([*lines, try_it])
 
 

@@ -49,9 +49,9 @@ SHORT: Final = {
 def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: str | None) -> None:
     """Sum up tokens and cost of the generations that started in a span.
 
-    UNKNOWN counts those of which no token count is known, NO COST those without a cost: they are in no sum. SAVED is
-    what stops kept from being made, against a typical answer and at most; LATE is what upstreams made behind a stop.
-    Neither is billed.
+    UNKNOWN counts those whose prompt or completion nobody could count, NO COST those without a cost: what is not known
+    is in no sum. SAVED is what stops kept from being made, against a typical answer and at most; LATE is what
+    upstreams made behind a stop. Neither is billed.
     """
     query = {name: value for name, value in filters.items() if value is not None}
     found = client.get("/usage", {**query, "by": ",".join(by)})

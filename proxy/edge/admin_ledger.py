@@ -146,8 +146,9 @@ def _drift(row: Drift) -> dict[str, Any]:
     }
 
 
-def _compared(ours: int, theirs: int) -> dict[str, Any]:
-    return {"ours": ours, "theirs": theirs, "percent": _percent(Decimal(ours), Decimal(theirs))}
+def _compared(ours: int | None, theirs: int | None) -> dict[str, Any]:
+    percent = None if ours is None or theirs is None else _percent(Decimal(ours), Decimal(theirs))
+    return {"ours": ours, "theirs": theirs, "percent": percent}
 
 
 def _percent(ours: Decimal, theirs: Decimal) -> float | None:

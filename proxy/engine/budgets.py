@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from proxy.core.budget import Account, Budget, Limit, Limits, Per, Subject, Tall
 from proxy.core.generation import Facts, Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.prices import cost
+from proxy.core.record import Record
 from proxy.core.settings import BudgetSettings
 from proxy.engine.budget_refusals import exhausted, price_unknown
 from proxy.engine.counting import Counter
@@ -190,6 +192,15 @@ class Budgets:
         spending = self._spending.pop(relay.generation.facts.uid, None)
         if spending is not None:
             spending.settle(self._now())
+
+    def count_left(self, before: Record, after: Record) -> None:
+        """What a killed process left was counted and priced behind the start: its window has that from now on."""
+        wall = time.time()
+        tokens = (after.completion_tokens or 0) - (before.completion_tokens or 0)
+        more = Use(0.0, tokens, (after.cost or Decimal(0)) - (before.cost or Decimal(0)))
+        for tally in self._tallies.values():
+            if tally.begins_at(after.started_at) == tally.begins_at(wall):
+                tally.account(tally.subject(after.identity, after.user), wall).move(Use(), more)
 
     # The sweep.
 

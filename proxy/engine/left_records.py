@@ -27,6 +27,7 @@ async def settle_left_records(
     counter: Counter,
     encoding_of: Callable[[str], EncodingSetting],
     price_of: Callable[[Record], Priced],
+    settled_as: Callable[[Record, Record], None] = lambda _before, _after: None,
 ) -> None:
     """Count, price and settle what is left; returns when all is. A failure of the ledger is tried again.
 
@@ -35,6 +36,7 @@ async def settle_left_records(
         counter: counts the texts.
         encoding_of: the setting `encoding` of an upstream, `auto` for one that is not there any more.
         price_of: what a counted record costs.
+        settled_as: told of each as it was, and as it is from now on.
     """
     settled = 0
     while True:
@@ -44,7 +46,11 @@ async def settle_left_records(
                 break
             counted = [await _counted(record, counter, encoding_of(record.upstream)) for record in left]
             priced = [_priced(record, price_of(record)) for record in counted]
-            settled += sum(await asyncio.gather(*(ledger.settle(record) for record in priced)))
+            done = await asyncio.gather(*(ledger.settle(record) for record in priced))
+            settled += sum(done)
+            for before, after, is_done in zip(left, priced, done, strict=True):
+                if is_done:
+                    settled_as(before, after)
         except LedgerUnavailableError as error:
             log_failure("ledger.left_records_wait", error)
             await asyncio.sleep(RETRY_SECONDS)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -204,7 +205,7 @@ class Sink:
             await self._pause(RETRY_MOST)
             return
         if self._failures == 1:
-            log.error("sink.failing", why=answer.why)
+            log.error("sink.failing", host=urlsplit(self._settings.url or "").hostname, why=answer.why)
         longest = min(RETRY_FIRST * 2 ** min(self._failures - 1, 16), RETRY_MOST)
         await self._pause(max(random.uniform(longest / 2, longest), answer.wait))  # noqa: S311 no secret is made of it
 

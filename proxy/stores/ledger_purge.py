@@ -1,21 +1,30 @@
 """Purging a ledger that no process holds."""
 
+import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from proxy.core.settings_sections import LedgerSettings
 from proxy.stores.ledger_sqlite import open_ledger
-from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_TEXT
+from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT
 from proxy.stores.ledger_verify import reading
 
 NAME: Final = "purge"
 """As whom the ledger is held meanwhile."""
 
 
-async def purge_file(path: Path, settings: LedgerSettings, now: float, before: float | None) -> tuple[int, int]:
+async def purge_file(
+    path: Path, settings: LedgerSettings, now: float, before: float | None, held: Collection[str]
+) -> tuple[int, int]:
     """Do what `Ledger.purge` does. Holds the ledger meanwhile, and ends what a dead process left, as a start does.
 
-    Whoever was ever served from this ledger may come back for the rest: what he was not served yet stays.
+    Args:
+        path: the ledger's file.
+        settings: how long records and texts are kept.
+        now: seconds since the epoch.
+        before: instead of what the settings say, what ended before then.
+        held: the consumers whose unserved records are spared.
 
     Raises:
         LedgerOpenError: it can't be opened; `LedgerLockedError` if a process holds it.
@@ -30,14 +39,16 @@ async def purge_file(path: Path, settings: LedgerSettings, now: float, before: f
         replica=NAME,
     )
     try:
-        for consumer in await ledger.outbox.consumers():
-            ledger.outbox.hold(consumer, held=True)
+        for name in held:
+            ledger.outbox.hold(name, held=True)
         return await ledger.purge(now, before=before)
     finally:
         await ledger.close()
 
 
-def count_in_file(path: Path, settings: LedgerSettings, now: float, before: float | None) -> tuple[int, int]:
+def count_in_file(
+    path: Path, settings: LedgerSettings, now: float, before: float | None, held: Collection[str]
+) -> tuple[int, int]:
     """How many texts and records that would delete. The file is not changed.
 
     Raises:
@@ -45,7 +56,24 @@ def count_in_file(path: Path, settings: LedgerSettings, now: float, before: floa
     """
     texts, records = (now - settings.text_keep, now - settings.keep) if before is None else (before, before)
     with reading(path) as db:
-        counted = [
-            db.execute(asked, (at,)).fetchone()[0] for asked, at in ((COUNT_TEXT, texts), (COUNT_RECORDS, records))
-        ]
+        positions = _positions(db)
+        served = min((positions.get(name, 0) for name in held), default=None)
+        of_all = (COUNT_RECORDS, (records,)) if served is None else (COUNT_SERVED, (records, served))
+        counted = [db.execute(asked, values).fetchone()[0] for asked, values in ((COUNT_TEXT, (texts,)), of_all)]
         return counted[0], counted[1]
+
+
+def consumers_in_file(path: Path) -> frozenset[str]:
+    """Who was served from this ledger until now.
+
+    Raises:
+        sqlite3.Error: it can't be read.
+    """
+    with reading(path) as db:
+        return frozenset(_positions(db))
+
+
+def _positions(db: sqlite3.Connection) -> dict[str, int]:
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'consumer'").fetchone() is None:  # of an older schema
+        return {}
+    return dict(db.execute("SELECT name, number FROM consumer"))

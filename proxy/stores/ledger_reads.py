@@ -17,7 +17,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record
 from proxy.stores.ledger_rows import clean, record_of
-from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_TEXT, UNSETTLED
+from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT, UNSETTLED
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter
 from proxy.stores.tables import generation, generation_text
 
@@ -65,12 +65,13 @@ class LedgerReads:
         async with self.reading() as connection:
             return [record_of(row) for row in await connection.execute(asked)]
 
-    async def ended_before(self, texts: float, records: float) -> tuple[int, int]:
-        """How many records with a text ended before `texts`, and how many of all before `records`."""
+    async def ended_before(self, texts: float, records: float, served: int | None) -> tuple[int, int]:
+        """How many with a text ended before `texts`, and how many of all, or of those served, before `records`."""
+        of_all = (COUNT_RECORDS, (records,)) if served is None else (COUNT_SERVED, (records, served))
         async with self.reading() as connection:
             counted = [
-                (await connection.exec_driver_sql(asked, (before,))).scalar_one()
-                for asked, before in ((COUNT_TEXT, texts), (COUNT_RECORDS, records))
+                (await connection.exec_driver_sql(asked, values)).scalar_one()
+                for asked, values in ((COUNT_TEXT, (texts,)), of_all)
             ]
         return counted[0], counted[1]
 

@@ -93,7 +93,8 @@ def recover_file(path: Path, new: Path, progress: Progress = lambda _done, _all:
     """Save what can be read of `path` into `new`, which becomes a whole ledger for its owner only.
 
     Raises:
-        LedgerOpenError: `new` is there already, a process holds `path`, or a file can't be read or written.
+        LedgerOpenError: `new` is there already, a process holds `path`, nothing of a ledger is left in it, or a file
+            can't be read or written.
     """
     if new.exists():
         raise LedgerOpenError(f"{new}: is there already; name a file that is not")
@@ -108,12 +109,14 @@ def recover_file(path: Path, new: Path, progress: Progress = lambda _done, _all:
             _read(pages, connection, found, progress)
             _tidy(connection, found)
             saved = {table.name: _count(connection, table) for table in KEPT}
+        there_were = _counts(path, new.parent)
+        if not there_were and not any(saved.values()):
+            raise LedgerOpenError(f"{path}: nothing of a ledger is left in it, so nothing was saved. Restore a backup")
         part.rename(new)
     except (OSError, DBAPIError, sqlite3.Error) as error:
         raise LedgerOpenError(f"{path}: can't be saved into {new} ({getattr(error, 'orig', error)})") from error
     finally:
         part.unlink(missing_ok=True)
-    there_were = _counts(path, new.parent)
     tables = [
         Saved(name, count, max(there_were[name] - count, 0) if name in there_were else None)
         for name, count in saved.items()

@@ -36,6 +36,7 @@ def interrupt_running(connection: Connection, *, text: TextPolicy, now: float) -
                 outcome=Outcome.INTERRUPTED.value,
                 # A clock that was set back since must not end it before it began.
                 ended_at=func.max(now, generation.c.started_at, func.coalesce(generation.c.first_token_at, now)),
+                elapsed_seconds=None,  # when the process died, nobody knows
                 text=None if text == "none" else joined,
                 characters=kept,
             )

@@ -194,12 +194,13 @@ class SqliteLedger:
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
         texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
+        # A position only grows: an old one spares too much, never too little.
+        served = min([await self.outbox.position(consumer) for consumer in self.outbox.held], default=None)
         if dry_run:
-            return await self._reads.ended_before(texts, records)
+            return await self._reads.ended_before(texts, records, served)
         wiped = await self._purge(PURGE_TEXT, texts)
-        held = [await self.outbox.position(consumer) for consumer in self.outbox.held]
-        if held:  # a position only grows: an old one spares too much, never too little
-            return wiped, await self._purge(PURGE_SERVED, records, min(held))
+        if served is not None:
+            return wiped, await self._purge(PURGE_SERVED, records, served)
         return wiped, await self._purge(PURGE_RECORDS, records)
 
     async def close(self) -> None:

@@ -156,8 +156,20 @@ _OLD: Final = (generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFO
 COUNT_TEXT: Final = compiled(select(func.count()).select_from(generation).where(*_OLD_TEXT))
 """Values: the time before which a record ended."""
 
-COUNT_RECORDS: Final = compiled(select(func.count()).select_from(generation).where(*_OLD))
+
+def _over(*, spares: bool) -> tuple[ColumnElement[bool], ...]:
+    """Records that ended long ago; `spares`: without what a consumer was not served."""
+    if not spares:
+        return _OLD
+    unserved = select(settled.c.uid).where(settled.c.uid == generation.c.uid, settled.c.number > bindparam("from"))
+    return (*_OLD, ~unserved.exists())
+
+
+COUNT_RECORDS: Final = compiled(select(func.count()).select_from(generation).where(*_over(spares=False)))
 """Values: as for `COUNT_TEXT`."""
+
+COUNT_SERVED: Final = compiled(select(func.count()).select_from(generation).where(*_over(spares=True)))
+"""Values: the time before which a record ended, the position behind which it was not served."""
 
 PURGE_TEXT: Final = compiled(
     update(generation)
@@ -168,10 +180,7 @@ PURGE_TEXT: Final = compiled(
 
 
 def _purge_records(*, spares: bool) -> str:
-    old = select(generation.c.uid).where(*_OLD)
-    if spares:
-        unserved = select(settled.c.uid).where(settled.c.uid == generation.c.uid, settled.c.number > bindparam("from"))
-        old = old.where(~unserved.exists())
+    old = select(generation.c.uid).where(*_over(spares=spares))
     return compiled(delete(generation).where(generation.c.uid.in_(old.limit(_MANY))))
 
 

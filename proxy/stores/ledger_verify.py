@@ -4,6 +4,7 @@ All of it is read in one transaction, so that what is compared is of one moment.
 and what it means for a bill.
 """
 
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -70,7 +71,15 @@ def verify_file(path: Path, *, text: TextPolicy = "all", progress: Progress = la
                 rules.append(POLICY_RULES[text])
             return _looked_at(db, rules, in_use=in_use, progress=progress)
     except (sqlite3.Error, OSError) as error:
-        raise LedgerOpenError(f"{path}: can't be read ({error})") from error
+        raise LedgerOpenError(f"{path}: can't be read ({error}){_way_out(path, error)}") from error
+
+
+def _way_out(path: Path, error: Exception) -> str:
+    """What to do about a file that SQLite finds to be broken, or no file of its own."""
+    if getattr(error, "sqlite_errorcode", None) not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return ""
+    recover = f"`quell ledger recover {shlex.quote(str(path))} --to NEW`"
+    return f". If it was a ledger, restore a backup, or save what can be read with {recover}"
 
 
 @contextmanager

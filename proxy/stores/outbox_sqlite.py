@@ -39,10 +39,6 @@ class SqliteOutbox:
         """See `Outbox.position`."""
         return await self._reports.ask(partial(_position, name=consumer))
 
-    async def consumers(self) -> list[str]:
-        """The names of all who were ever served."""
-        return await self._reports.ask(lambda connection: list(connection.scalars(select(consumer.c.name))))
-
     def advance(self, consumer: str, position: int) -> "asyncio.Future[int]":
         """See `Outbox.advance`."""
         return self._writer.chore(ADVANCE, consumer, position)

@@ -55,16 +55,16 @@ class Untold:
 class Drift:
     """Our numbers beside the latest truths, summed over the records of an upstream and model that have one.
 
-    Only what both sides know is compared.
+    Only what both sides know is compared; None: of no record do they.
     """
 
     upstream: str
     model: str | None
     records: int = 0
-    prompt_ours: int = 0
-    prompt_theirs: int = 0
-    completion_ours: int = 0
-    completion_theirs: int = 0
+    prompt_ours: int | None = None
+    prompt_theirs: int | None = None
+    completion_ours: int | None = None
+    completion_theirs: int | None = None
     not_compared: int = 0
     """Records of which one side knows no tokens that the other side knows too."""
     costs: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)

@@ -145,8 +145,8 @@ def _compared() -> list[Any]:
         ours, theirs = _at[f"{name}_tokens"], truth.c[f"{name}_tokens"]
         both = and_(ours.is_not(None), theirs.is_not(None))
         sums += [
-            func.coalesce(func.sum(case((both, ours))), 0).label(f"{name}_ours"),
-            func.coalesce(func.sum(case((both, theirs))), 0).label(f"{name}_theirs"),
+            func.sum(case((both, ours))).label(f"{name}_ours"),
+            func.sum(case((both, theirs))).label(f"{name}_theirs"),
         ]
     known = and_(_at.completion_tokens.is_not(None), truth.c.completion_tokens.is_not(None))
     sums.append((func.count() - func.count().filter(known)).label("not_compared"))
@@ -160,8 +160,12 @@ def _compared() -> list[Any]:
 
 
 def _add(into: Drift, row: Row[Any]) -> None:
-    for name in ("records", "not_compared", "prompt_ours", "prompt_theirs", "completion_ours", "completion_theirs"):
-        setattr(into, name, getattr(into, name) + getattr(row, name))
+    into.records += row.records
+    into.not_compared += row.not_compared
+    for name in ("prompt_ours", "prompt_theirs", "completion_ours", "completion_theirs"):
+        more = getattr(row, name)
+        if more is not None:
+            setattr(into, name, (getattr(into, name) or 0) + more)
     if row.ours_high is not None:
         ours, theirs = (
             cost_of(high * COST_PART + low)

@@ -55,7 +55,7 @@ class UsageRow:
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     unknown: int = 0
-    """How many of the generations have no token count at all."""
+    """How many of the generations lack the count of their prompt or completion: what that had is in no sum."""
     costs: dict[str, Decimal] = field(default_factory=dict)
     """Exact, by currency; they are never added up over currencies."""
     cost_unknown: int = 0

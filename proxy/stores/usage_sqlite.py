@@ -6,7 +6,7 @@ A million records take about a second. Costs are summed in two parts, each far f
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, Select, cast, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, Select, cast, func, literal_column, or_, select
 
 from proxy.core.money import COST_PART, cost_of
 from proxy.stores.ledger_rows import clean
@@ -72,7 +72,7 @@ def _name(name: str, value: Any) -> str | None:
 def _sums() -> list[ColumnElement[Any]]:
     return [
         func.count().label("generations"),
-        func.count().filter(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None)).label("unknown"),
+        func.count().filter(or_(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None))).label("unknown"),
         func.count(_at.cost).label("cost_known"),
         func.sum(_at.cost.op("/")(COST_PART)).label("cost_high"),
         func.sum(_at.cost % COST_PART).label("cost_low"),

@@ -8,7 +8,7 @@ import json
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
+from proxy.cli.export_pages import ExportPage
 from proxy.cli.ledger import ledger as ledger_group
 from proxy.cli.usage import usage
 from proxy.stores.ledger_sqlite import SqliteLedger
@@ -147,6 +148,19 @@ async def test_an_export_that_was_cut_is_resumed(tmp_path: Path, monkeypatch: py
     assert cut.stdout + rest.stdout == whole
 
 
+async def test_an_export_that_is_stopped_says_where_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle: what is written stays, and the cursor behind it is told."""
+
+    def pages(*_: object) -> Iterator[ExportPage]:
+        yield ExportPage([{"id": "a.1"}, {"id": "b.1"}], 2, 9)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.ledger_export.pages_of_file", pages)
+    stopped = await run(ledger_group, "export", tmp_path / "q.db")
+    assert (stopped.exit_code, stopped.stdout.count("\n")) == (1, 2)
+    assert "cut behind 2 records; go on with --after 2\n" in stopped.stderr
+
+
 async def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     """The file has mode 0600; a cut export leaves the old one as it was, no other one behind, and the cursor alone."""
     out, cursor = tmp_path / "out" / "records.jsonl", tmp_path / "cursor"
@@ -230,6 +244,7 @@ async def test_what_can_not_be_exported_is_named(tmp_path: Path) -> None:
     ):
         failed = await run(ledger_group, "export", *arguments)
         assert (failed.exit_code, part in failed.stderr) == (1, True), failed.output
+        assert "go on with" not in failed.stderr
 
 
 # Reconcile and drift.
@@ -253,7 +268,7 @@ async def test_a_bill_is_attached_and_drift_shows(tmp_path: Path) -> None:
         drift = await run(ledger_group, "drift", "-o", "csv", url=proxy.admin_url)
         assert drift.stdout.splitlines() == [
             "upstream,model,records,what,ours,theirs,percent",
-            "openai,m,2,prompt tokens,0,0,",
+            "openai,m,2,prompt tokens,,,",
             "openai,m,2,completion tokens,5,6,20.0",
             "openai,m,2,cost USD,0.5,0.300001,-40.0",
         ]

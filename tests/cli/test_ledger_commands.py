@@ -158,14 +158,25 @@ async def test_purge_of_a_file(tmp_path: Path) -> None:
 
 
 async def test_purge_of_a_file_spares_what_the_sink_was_not_served(tmp_path: Path) -> None:
-    """The proxy is down and its sink was not served all: a bill that is still to be sent is not deleted."""
+    """It says how many stay, for a sink that the config file or the ledger knows; without one nothing is spared."""
     path = tmp_path / "quell.db"
-    await used(path, 3000 * HOUR, 3001 * HOUR)
-    async with a_ledger(path) as ledger:
-        await ledger.outbox.advance("sink", 1)
-    purge = ("ledger", "purge", "quell.db", "--before", "2d", "--yes")
-    assert quell(*purge, folder=tmp_path).stdout.endswith("and 1 records\n")
-    assert [uid for uid, _ in left(path)] == ["u1"]
+    await used(path, *[3000 * HOUR] * 3)
+    (tmp_path / "sink.yaml").write_text(
+        config_text("http://127.0.0.1:9/v1", sink={"url": "http://127.0.0.1:9/${NOT_SET}"})
+    )
+    (tmp_path / "none.yaml").write_text(config_text("http://127.0.0.1:9/v1"))
+    unserved = quell("ledger", "purge", "--config", "sink.yaml", "--yes", folder=tmp_path)
+    assert (unserved.returncode, unserved.stdout) == (0, "deleted: 3 texts and 0 records\n")
+    assert unserved.stderr == "3 more records stay: the sink was not served them yet\n"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO consumer (name, number) VALUES ('sink', 1)")
+    named = ("ledger", "purge", "quell.db", "--before", "2d")
+    for flag, verb in (("--dry-run", "to be deleted"), ("--yes", "deleted")):
+        served = quell(*named, flag, folder=tmp_path)
+        assert served.stdout == f"{verb}: 0 texts and 1 records\n"
+        assert served.stderr == "2 more records stay: the sink was not served them yet\n"
+    gone = quell("ledger", "purge", "--config", "none.yaml", "--yes", folder=tmp_path)
+    assert (gone.stdout, gone.stderr) == ("deleted: 0 texts and 2 records\n", "")
 
 
 async def test_purge_in_a_running_proxy(tmp_path: Path) -> None:

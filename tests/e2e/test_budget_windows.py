@@ -1,5 +1,6 @@
 """Budgets within windows: who is refused when they are used up, whose they are, and that a restart forgets nothing."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,16 @@ import pytest
 from proxy.app import App, StartError
 from proxy.edge.admin_errors import ReloadError
 from proxy.stores.ledger_null import NullLedger
-from proxy.stores.ports import LedgerUnavailableError, UsedFilter, UsedRow
+from proxy.stores.ledger_place import path_of
+from proxy.stores.ports import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
 from support.budgets import LONG, Looks, budgeted, total_events
 from support.chat import chat_object
 from support.client import Answer, RawClient
 from support.edge import refused
+from support.ledgers import a_ledger, all_written
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy, settings_of
+from support.records import a_record
 from support.scripts import events_then_hang, in_turn, json_answer
 from support.stops import CHAT, PLAIN, STREAM, Ask, call, record, settled, start, stop
 from support.upstream import scripted_upstream
@@ -142,6 +146,21 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
             assert await statuses(proxy, (ACME, "ann"), (ACME, "ann"), (ACME, None)) == expected
     async with budgeted(json_answer(chat_object(10)), tmp_path, *budgets) as (proxy, _):
         assert await statuses(proxy, (OTHER, "ann"), (OTHER, "ann"), (OTHER, "bob")) == [200, 429, 200]
+
+
+async def test_what_a_kill_left_is_used_too(tmp_path: Path) -> None:
+    """The text of an answer that a kill cut off is counted behind the next start, and on its caller's budget."""
+    async with budgeted(json_answer(chat_object(1)), tmp_path, TEN) as (proxy, _):
+        await plain(proxy)
+        path = path_of(proxy.settings.ledger.url)
+    async with a_ledger(path) as ledger:
+        (last,) = (await ledger.page(RecordFilter(), 1, None)).records
+        await ledger.begin(a_record(identity=last.identity, key_id=last.key_id, started_at=time.time()))
+        ledger.append("u1", "one two three four five six seven eight nine ten eleven twelve")
+        await all_written(ledger)
+    async with budgeted(json_answer(chat_object(1)), tmp_path, TEN) as (proxy, _):
+        await eventually(lambda: proxy.app.engine.budgets.standings(time.time())[0].used_up, what="the text is counted")
+        assert await statuses(proxy, (ACME, None), (OTHER, None)) == [429, 200]
 
 
 async def test_a_budget_that_comes_with_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

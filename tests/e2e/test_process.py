@@ -178,6 +178,15 @@ async def printed_port(process: asyncio.subprocess.Process) -> int:
     return int(found.partition(b"proxy     http://127.0.0.1:")[2].partition(b"/")[0])
 
 
+async def test_the_commands_to_try_name_a_key_where_one_is_needed(tmp_path: Path) -> None:
+    """With keys in the config file both printed commands have a place for one, without keys none."""
+    keys = [{"id": "acme", "hash": "0" * 64}]
+    for count, given in ((2, keys), (0, [])):
+        async with running_program(config_text("http://127.0.0.1:9/v1", keys=given), tmp_path) as program:
+            await eventually(lambda: "stop it:" in program.log(), what="the whole banner was printed")
+            assert program.log().count("-H 'Authorization: Bearer YOUR_KEY'") == count
+
+
 async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
     """P3: after SIGKILL every started one has a row: interrupted, counted and logged at the next start, text kept."""
     streams = 20

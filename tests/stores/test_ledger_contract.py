@@ -315,18 +315,18 @@ async def test_a_filter_shows_what_fits(ledger: Ledger, which: RecordFilter, uid
 @pytest.mark.parametrize(
     ("by", "rows"),
     [
-        ("model", [(("m2",), 1, 100, 1, 0), (("m1",), 2, 30, 5, 0), ((None,), 1, None, None, 1)]),
-        ("key", [(("acme",), 4, 130, 6, 1)]),
-        ("user", [((None,), 4, 130, 6, 1)]),
-        ("route", [(("/v1",), 4, 130, 6, 1)]),
-        ("day", [(("2024-02-29",), 3, 120, 6, 1), (("2024-03-01",), 1, 10, None, 0)]),
-        ("outcome", [(("completed",), 3, 130, 6, 0), (("failed",), 1, None, None, 1)]),
-        ("tag:team", [(("a",), 2, 120, 6, 0), ((None,), 2, 10, None, 1)]),
+        ("model", [(("m2",), 1, 100, 1, 0), (("m1",), 2, 30, 5, 1), ((None,), 1, None, None, 1)]),
+        ("key", [(("acme",), 4, 130, 6, 2)]),
+        ("user", [((None,), 4, 130, 6, 2)]),
+        ("route", [(("/v1",), 4, 130, 6, 2)]),
+        ("day", [(("2024-02-29",), 3, 120, 6, 1), (("2024-03-01",), 1, 10, None, 1)]),
+        ("outcome", [(("completed",), 3, 130, 6, 1), (("failed",), 1, None, None, 1)]),
+        ("tag:team", [(("a",), 2, 120, 6, 0), ((None,), 2, 10, None, 2)]),
         ("day,model", [(("2024-02-29", "m2"), 1, 100, 1, 0), (("2024-02-29", "m1"), 1, 20, 5, 0)]),
     ],
 )
 async def test_usage_sums_by_group(ledger: Ledger, by: str, rows: list[tuple[Any, ...]]) -> None:
-    """Tokens are summed per group, most first; of what no part is known the sum is unknown, not zero."""
+    """Tokens are summed per group, most first; what lacks a count is unknown, and a sum of nothing known too."""
     day = 1709164800.0
     for uid, started_at, model, prompt, completion in (
         ("u0", day - 1, "m1", 1000, 1000),

@@ -142,7 +142,7 @@ async def test_flipped_bytes_are_never_taken_for_a_record(tmp_path: Path) -> Non
 
 
 async def test_a_page_cut_off_and_a_file_of_rubbish(tmp_path: Path) -> None:
-    """A file that ends in the middle, or is none at all, gives what there is of it: some records, or none."""
+    """A file that ends in the middle gives what there is of it; one with nothing of a ledger makes no file."""
     path = tmp_path / "q.db"
     await used(path)
     with closing(sqlite3.connect(path)) as db:
@@ -151,9 +151,12 @@ async def test_a_page_cut_off_and_a_file_of_rubbish(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) * 4 // 5 + 100])
     assert 0 < numbers(recover_file(path, tmp_path / "half.db"))["generation"][0] < MANY
     path.write_bytes(b"rubbish" * 5000)
-    assert numbers(recover_file(path, tmp_path / "none.db"))["generation"] == (0, None)
-    async with a_ledger(tmp_path / "none.db") as ledger:
-        await ledger.begin(a_record())
+    with closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("CREATE TABLE notes (text)")
+    for wrong in (path, tmp_path / "other.db"):
+        with pytest.raises(LedgerOpenError, match="nothing of a ledger is left in it"):
+            recover_file(wrong, tmp_path / "none.db")
+    assert not list(tmp_path.glob("none.db*"))
 
 
 async def test_nothing_is_overwritten_and_nobody_disturbed(tmp_path: Path) -> None:

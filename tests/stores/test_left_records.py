@@ -78,9 +78,9 @@ async def counted(ledger: SqliteLedger, encoding: str = "auto", prices: Callable
 
 
 async def test_a_cut_off_record_has_what_was_known(tmp_path: Path) -> None:
-    """Id, model, first token, phase and the upstream's running usage survive; with its price it is settled for ever."""
+    """Id, model, first token, phase and running usage survive, not how long it ran; with its price it is settled."""
     path = tmp_path / "q.db"
-    await killed(path, a_record(), text=TEXT, known=KNOWN)
+    await killed(path, a_record(elapsed_seconds=0.0), text=TEXT, known=KNOWN)
     async with a_ledger(path, now=2000.0) as ledger:
         over = a_record(
             **{name: value for name, value in KNOWN._asdict().items() if name != "characters"},

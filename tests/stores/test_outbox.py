@@ -105,12 +105,13 @@ async def test_growth_is_announced(ledger: SqliteLedger) -> None:
 
 
 async def test_a_purge_spares_what_a_held_consumer_was_not_served(ledger: SqliteLedger) -> None:
-    """Old records go up to the consumer's position; those behind it stay, until they are served or it lets go."""
+    """Old records up to the consumer's position go, in a dry run too; the others when it was served or lets go."""
     await settle(ledger, *(over(f"u{n}") for n in range(4)))
     ledger.outbox.hold("sink", held=True)
     assert await ledger.purge(9e9) == (0, 0)
     await ledger.outbox.advance("sink", 2)
     await ledger.truths.attach([told("u0")])
+    assert await ledger.purge(9e9, dry_run=True) == (0, 1)
     assert await ledger.purge(9e9) == (0, 1)
     assert ids(await ledger.outbox.after(2, 10)) == ["u2.1", "u3.1", "u0.2"]
     ledger.outbox.hold("sink", held=False)

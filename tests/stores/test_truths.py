@@ -129,7 +129,7 @@ async def test_untold_records_are_those_a_source_said_nothing_of(ledger: SqliteL
 
 
 async def test_drift_compares_the_latest_truths(ledger: SqliteLedger) -> None:
-    """For each upstream and model: only what both sides know, the latest truth alone, costs of one currency each."""
+    """For each upstream and model: only what both sides know, else nothing; the latest truth alone; one currency."""
     await settle(ledger, over("a"), over("b"), over("c", model="n", prompt_tokens=None, completion_tokens=None))
     await settle(ledger, over("d", model="n", cost=Decimal(2), currency="EUR"), over("untold"))
     cost: dict[str, Any] = {"cost": Decimal("0.5"), "currency": "USD"}
@@ -144,6 +144,6 @@ async def test_drift_compares_the_latest_truths(ledger: SqliteLedger) -> None:
     )
     assert await ledger.truths.drift(Span()) == [
         Drift("openai", "m", 2, 7, 8, 10, 9, 0, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
-        Drift("openai", "n", 2, 0, 0, 0, 0, 2, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
+        Drift("openai", "n", 2, None, None, None, None, 2, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
     ]
     assert await ledger.truths.drift(Span(until=5.0)) == []

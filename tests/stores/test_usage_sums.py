@@ -108,6 +108,14 @@ async def test_too_many_groups_are_refused(ledger: SqliteLedger, monkeypatch: py
         await ledger.usage(UsageQuery(("user",)))
 
 
+async def test_half_a_count_is_no_count(ledger: SqliteLedger) -> None:
+    """A generation whose prompt or completion nobody could count adds what is known, and is counted as unknown."""
+    counts = (("a", 7, 5), ("b", 7, None), ("c", None, 5), ("d", None, None))
+    await settle(ledger, *(over(uid, prompt_tokens=prompt, completion_tokens=made) for uid, prompt, made in counts))
+    (row,) = await ledger.usage(ALL)
+    assert (row.prompt_tokens, row.completion_tokens, row.unknown) == (14, 10, 3)
+
+
 async def test_what_runs_is_counted_as_unknown(ledger: SqliteLedger) -> None:
     """A running generation is a generation without counts and without a cost."""
     await ledger.begin(

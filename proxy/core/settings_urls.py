@@ -157,10 +157,11 @@ def parse_network(value: object) -> Network:
 
 
 def without_credentials(url: str) -> str:
-    """The URL with user and password, if any, replaced by `***`."""
+    """The URL with what may be secret, user and password and the query, replaced by `***`."""
     head, at, tail = url.rpartition("@")
     scheme, mark, _ = head.partition("://")
-    return f"{scheme}://***@{tail}" if at and mark else url
+    place, query, _ = (f"{scheme}://***@{tail}" if at and mark else url).partition("?")
+    return f"{place}?***" if query else place
 
 
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]

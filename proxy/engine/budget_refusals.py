@@ -20,10 +20,9 @@ def exhausted(budget: Budget, limit: Limit, left: float) -> Refusal:
     return Refusal(429, "budget_exhausted", message, type="rate_limit_error", headers=headers)
 
 
-def price_unknown(budget: Budget, *, counts: bool) -> Refusal:
+def price_unknown(budget: Budget, model: str | None, *, counts: bool) -> Refusal:
     """400: the limit could not be kept."""
-    why = (
-        "the price of this model is not known here" if counts else "what this call costs can't be told from its answer"
-    )
+    named = "a call without a model" if model is None else f"the model '{model}'"
+    why = f"the price of {named} is not known here" if counts else "what this call costs can't be told from its answer"
     message = f"The cost of this call is limited ({budget.says('cost')}), and {why}."
     return Refusal.bad_request("price_unknown", message, "X-Max-Cost" if budget.asked else "model")

@@ -155,7 +155,7 @@ class Budgets:
         limited = [budget for budget, _ in held if budget.limits.cost is not None]
         price = _price(generation, rules, upstream) if limited and plan.counts else None
         if limited and price is None:
-            raise price_unknown(limited[-1], counts=plan.counts)
+            raise price_unknown(limited[-1], plan.model, counts=plan.counts)
         return Terms(held, tuple(accounts.values()), price)
 
     def _check_left(self, facts: Facts) -> None:

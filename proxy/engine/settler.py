@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from proxy.core.generation import Counted
+from proxy.core.generation import REFUSED, Counted
 from proxy.core.lifecycle import Outcome
 from proxy.core.money import cost_text
 from proxy.core.record import Record
@@ -21,7 +21,6 @@ from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
-REFUSED = 400
 UNAUTHORIZED, FORBIDDEN = 401, 403
 
 

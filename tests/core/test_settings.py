@@ -65,6 +65,7 @@ def test_no_secret_is_in_a_repr_a_dump_or_an_error() -> None:
         admin={"token": SECRET},
         keys=[{"id": "acme", "hash": DIGEST}],
         ledger={"url": "postgresql://user:hidden-pw@db/quell"},
+        sink={"url": "https://meter.example.com/events?key=hidden-pw"},
     )
     shown = f"{settings!r} {settings} {masked(settings)}"
     assert SECRET not in shown

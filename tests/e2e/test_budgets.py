@@ -270,6 +270,7 @@ async def test_a_cost_that_cant_be_known_is_refused(tmp_path: Path, path: str, m
         answer = await call(proxy, "POST", path, {**PLAIN, "model": model}, X_Max_Cost="5")
         assert refused(answer) == (400, "price_unknown")
         assert answer.json()["error"]["param"] == "X-Max-Cost"
+        assert ("'unheard-of'" in answer.json()["error"]["message"]) == (model == "unheard-of")
         assert not up.requests
         assert (await call(proxy, "POST", path, {**PLAIN, "model": model})).status == 200
 

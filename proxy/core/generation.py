@@ -97,6 +97,7 @@ class Generation:
         "partial",
         "phase",
         "priced",
+        "prompt",
         "reads_on",
         "spared",
         "status",
@@ -124,6 +125,8 @@ class Generation:
         """The HTTP status of the upstream's answer, once it came."""
         self.counted = Counted()
         self.priced = Priced()
+        self.prompt: tuple[int, UsageSource] | None = None
+        """Our own count of its prompt, once it was made."""
         self.spared = Spared()
         self.reads_on = False
         """Whether the upstream still works, although a stop has released the client: what is read is only counted."""
@@ -192,16 +195,19 @@ class Generation:
         partial, usage = self.partial, self.partial.usage or NO_USAGE
         beyond = self.text == "none" or partial.counted_characters != handed
         source = UsageSource.UPSTREAM if partial.usage_is_final else UsageSource.UPSTREAM_RUNNING
+        prompt, source = usage.prompt_tokens, source if usage.is_known else UsageSource.NONE
+        if prompt is None and self.prompt is not None:
+            prompt, source = self.prompt
         return Known(
             phase=self.phase,
             upstream_id=partial.upstream_id,
             upstream_model=partial.upstream_model,
             first_token_at=None if self.first_token is None else self._wall(self.first_token),
-            prompt_tokens=usage.prompt_tokens,
+            prompt_tokens=prompt,
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            usage_source=source if usage.is_known else UsageSource.NONE,
+            usage_source=source,
             characters=partial.counted_characters if beyond else None,
             text_clipped=partial.clipped,
         )

@@ -36,7 +36,8 @@ TextPolicy = Literal["none", "partial", "all"]
 class Known(NamedTuple):
     """What is known of a generation while it runs, so that a kill leaves a record that can be billed.
 
-    `first_token_at` is seconds since the epoch. The counts are the upstream's own running ones. `characters` is how
+    `first_token_at` is seconds since the epoch. The counts are the upstream's own running ones,
+    that of the prompt may be ours. `characters` is how
     many count as completion tokens so far, told only where the pieces of the text are not all of it: reasoning, tool
     calls, further choices, a text that is clipped or not kept.
     """

@@ -53,7 +53,7 @@ async def counted(relay: Relay, counter: Counter) -> Counted:
         return Counted(usage, least_exact(*sources))
     encoding = encoding_for(plan.model or "", relay.upstream.settings.encoding)
     if usage.prompt_tokens is None:
-        prompt, source = await prompt_tokens(plan, counter, encoding)
+        prompt, source = await prompt_tokens(relay.generation, plan, counter, encoding)
         if prompt is not None:
             usage = replace(usage, prompt_tokens=prompt)
             sources.append(source)
@@ -66,11 +66,18 @@ async def counted(relay: Relay, counter: Counter) -> Counted:
     return Counted(usage, said, shown(encoding) if said in OURS else None)
 
 
-async def prompt_tokens(plan: Plan, counter: Counter, encoding: str) -> tuple[int | None, UsageSource]:
-    """The tokens of the prompt, from the request as its wire format makes it countable."""
+async def prompt_tokens(
+    generation: Generation, plan: Plan, counter: Counter, encoding: str
+) -> tuple[int | None, UsageSource]:
+    """The tokens of the prompt, from the request as its wire format makes it countable; counted once."""
+    if generation.prompt is not None:
+        return generation.prompt
     body, countable = plan.body, plan.wire.countable
     body = countable(body) if len(body) < LARGE_BODY else await asyncio.to_thread(countable, body)
-    return await counter.count_prompt(body, encoding)
+    tokens, source = await counter.count_prompt(body, encoding)
+    if tokens is not None:
+        generation.prompt = tokens, source
+    return tokens, source
 
 
 async def _completion(partial: Partial, counter: Counter, encoding: str) -> tuple[int, UsageSource]:

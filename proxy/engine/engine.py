@@ -23,6 +23,7 @@ from proxy.engine.announcing import Announcing
 from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.counting import Counter
+from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
@@ -101,7 +102,10 @@ class Engine:
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
-        self.sweeper = Sweeper(self.registry, self.runs, left, ledger, self._keeping, self.budgets, metrics, self.now)
+        prompts = EarlyPrompts(counter)
+        self.sweeper = Sweeper(
+            self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, metrics, self.now
+        )
         self.announcing: Announcing | None = None
         metrics.active.set_function(lambda: len(self.registry))
 

@@ -10,7 +10,7 @@ import structlog
 from proxy.core.encodings import EncodingSetting, encoding_for, shown
 from proxy.core.generation import Priced
 from proxy.core.record import Record, UsageSource
-from proxy.engine.counting import Counter, estimate
+from proxy.engine.counting import Counter, estimate, least_exact
 from proxy.engine.failures import log_failure
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -61,7 +61,7 @@ async def settle_left_records(
 async def _counted(record: Record, counter: Counter, setting: EncodingSetting) -> Record:
     """The record with its completion tokens: of its text, more where more counts than is in the text.
 
-    What its prompt had, nobody knows any more, unless the upstream had said so.
+    What its prompt had, nobody knows any more, unless it was told or counted while it ran.
     """
     if record.completion_tokens is not None:
         return record
@@ -76,6 +76,8 @@ async def _counted(record: Record, counter: Counter, setting: EncodingSetting) -
         tokens, source = estimate(counts), UsageSource.ESTIMATE
     if text and counts > len(text):
         tokens, source = round(tokens * counts / len(text)), UsageSource.ESTIMATE
+    if record.usage_source is not UsageSource.NONE:
+        source = least_exact(source, record.usage_source)
     return replace(record, completion_tokens=tokens, usage_source=source, encoding=shown(encoding), characters=kept)
 
 

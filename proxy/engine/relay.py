@@ -53,6 +53,7 @@ class Relay:
         "_since",
         "_started",
         "amid_event",
+        "counts_prompt",
         "ending",
         "expiry",
         "finished",
@@ -97,6 +98,8 @@ class Relay:
         self.ending: Ending | None = None
         self.tee: Tee | None = None
         self.amid_event = False
+        self.counts_prompt = False
+        """Whether somebody counts its prompt while it runs, or did."""
         self.wiped = False
         """Whether its text is to be nowhere once it has ended."""
         self.finished: Finished | None = None
@@ -177,6 +180,10 @@ class Relay:
         text = self.generation.partial.take_new_text()
         self._handed += len(text)
         return text
+
+    def has_news(self) -> None:
+        """More is known of it than its last fold has told."""
+        self._folded = True
 
     def news(self) -> Known | None:
         """What the ledger is to know while this runs; None unless that has changed since the last call."""

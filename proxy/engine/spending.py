@@ -44,7 +44,6 @@ class Spending:
         "_counted_then",
         "_counter",
         "_over",
-        "_prompt",
         "_seen",
         "_told",
         "accounts",
@@ -67,7 +66,6 @@ class Spending:
         self._counted = self._counted_then = 0
         self._seen = 0
         self._told: int | None = None
-        self._prompt: int | None = None
         for account in self.accounts:
             account.live += 1
 
@@ -149,9 +147,11 @@ class Spending:
         return self.use.cost if cost is None else cost
 
     async def _prompt_tokens(self) -> int | None:
-        if self._prompt is None and self._count is not None:
-            self._prompt, _ = await prompt_tokens(self.relay.plan, self._counter, self._encoding())
-        return self._prompt
+        if self._count is None:
+            return None
+        relay = self.relay
+        tokens, _ = await prompt_tokens(relay.generation, relay.plan, self._counter, self._encoding())
+        return tokens
 
     def _encoding(self) -> str:
         return encoding_for(self.relay.plan.model or "", self.relay.upstream.settings.encoding)

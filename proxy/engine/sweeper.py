@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.engine.budgets import Budgets
+from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.failures import log_failure
 from proxy.engine.keep_alive import keep_alive
 from proxy.engine.keeping import Keeping
@@ -36,6 +37,7 @@ class Sweeper:
         ledger: Ledger,
         keeping: Keeping,
         budgets: Budgets,
+        prompts: EarlyPrompts,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
@@ -45,6 +47,7 @@ class Sweeper:
         self._ledger = ledger
         self._keeping = keeping
         self._budgets = budgets
+        self._prompts = prompts
         self._metrics = metrics
         self._now = now
         self._chores = Tasks()
@@ -82,6 +85,7 @@ class Sweeper:
         if text := relay.sweep(now):
             self._ledger.append(relay.generation.facts.uid, text)
             self._keeping.append(relay, text)
+        self._prompts.look_at(relay)
         if (known := relay.news()) is not None:
             self._ledger.note(relay.generation.facts.uid, known)
         keep_alive(relay, now)
@@ -93,4 +97,5 @@ class Sweeper:
     async def end_chores(self) -> None:
         """End what runs beside the sweep; the ledger is about to be closed."""
         await self._budgets.end()
+        await self._prompts.end()
         await self._chores.cancel()

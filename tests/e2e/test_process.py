@@ -5,6 +5,7 @@ import json
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from support.upstream import scripted_upstream
 from support.wait import PATIENCE, eventually
 
 SAID = chat_events(8)[:-2]
+PRICES = """\
+version: "1"
+currency: USD
+models: {"*": {input: "1", output: "4"}}
+"""
 SLOW_DRAIN = {"ready_delay": "0s", "timeout": "30s"}
 
 
@@ -251,6 +257,39 @@ def pieces(folder: Path) -> int:
         number = int(db.execute("select count(distinct uid) from generation_text").fetchone()[0])
     db.close()
     return number
+
+
+async def test_what_a_kill_cuts_off_can_be_billed(tmp_path: Path) -> None:
+    """Its prompt was counted while it ran, its text is counted at the next start, and it gets its price once."""
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    config = {"prices": {"file": "prices.yaml"}, "ledger": {"flush": "20ms"}}
+    billed = (
+        "SELECT outcome, usage_source, prompt_tokens, completion_tokens, cost, text FROM generation "
+        "JOIN settled USING (uid)"
+    )
+    async with scripted_upstream(events_then_hang(SAID)) as up:
+        async with running_program(config_text(up.base_url, **config), tmp_path) as program:
+            async with RawClient(program.port) as client:
+                await client.post(CHAT, STREAM, [("X-Task-Id", "t-1")])
+                await client.until(b"data:", len(SAID))
+                known = "SELECT prompt_tokens FROM generation WHERE usage_source = 'tokenizer'"
+                await eventually(lambda: ask(tmp_path, known), what="its prompt is on disk")
+                await eventually(lambda: ask(tmp_path, "SELECT * FROM generation_text"), what="its text is on disk")
+                program.kill()
+        async with running_program(config_text(up.base_url, **config), tmp_path):
+            await eventually(lambda: ask(tmp_path, billed), what="it is settled")
+    [(outcome, source, prompt, completion, cost, kept)] = ask(tmp_path, billed)
+    assert (outcome, source) == ("interrupted", "tokenizer")
+    assert text(8).startswith(kept)
+    assert prompt > 0
+    assert completion > 0
+    assert cost == (prompt + 4 * completion) * 10**6  # in units of the twelfth digit
+
+
+def ask(folder: Path, statement: str) -> list[Any]:
+    """Rows of the ledger's file."""
+    with closing(sqlite3.connect(f"file:{folder / 'quell.db'}?mode=ro", uri=True)) as db:
+        return db.execute(statement).fetchall()
 
 
 async def test_reload_takes_all_or_nothing(tmp_path: Path) -> None:

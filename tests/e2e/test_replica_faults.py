@@ -55,11 +55,17 @@ async def ask_to_stop(program: Program, any_id: str) -> Answer:
         return await client.answer()
 
 
+async def announced(redis: RedisServer) -> None:
+    """Wait until the others can know of the generation that runs: no byte of it waits for that."""
+    await eventually(lambda: any(b"g:" in name for name in redis.names()), what="the bus knows it")
+
+
 async def test_an_owner_that_was_killed(tmp_path: Path) -> None:
     """X11: a stop of what a killed replica ran never claims to have stopped it: first unconfirmed, then interrupted."""
-    async with programs(tmp_path) as ((a, b), _, _), RawClient(a.port) as client:
+    async with programs(tmp_path) as ((a, b), _, redis), RawClient(a.port) as client:
         await start(client, "t-1")
         await client.until(b"data:", len(SAID))
+        await announced(redis)
         a.kill()
         said = []
 
@@ -81,6 +87,7 @@ async def test_an_owner_that_came_back(tmp_path: Path) -> None:
         async with RawClient(a.port) as client:
             await start(client, "t-1")
             await client.until(b"data:", len(SAID))
+            await announced(redis)
             a.kill()
         text = replica_text(up.base_url, redis.url, "a", **QUICK)
         async with running_program(text, tmp_path / "a"):
@@ -90,9 +97,10 @@ async def test_an_owner_that_came_back(tmp_path: Path) -> None:
 
 async def test_an_owner_that_stands_still(tmp_path: Path) -> None:
     """X12: a stopped process can't confirm, so it is `stopping`, however long; when it goes on, it stops."""
-    async with programs(tmp_path) as ((a, b), up, _), RawClient(a.port) as client:
+    async with programs(tmp_path) as ((a, b), up, redis), RawClient(a.port) as client:
         await start(client, "t-1")
         await client.until(b"data:", len(SAID))
+        await announced(redis)
         conn = await up.conn()
         a.signal(signal.SIGSTOP)
         try:

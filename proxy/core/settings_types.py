@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -193,4 +193,3 @@ CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """1 to 64 of `A-Za-z0-9._:-`: safe in headers, URLs, logs and metric labels."""
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
-JsonObject = dict[str, Any]

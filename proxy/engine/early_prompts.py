@@ -49,4 +49,4 @@ def _is_due(relay: Relay) -> bool:
     if relay.counts_prompt or generation.phase is not Phase.STREAMING or generation.outcome is not Outcome.RUNNING:
         return False
     tells = plan.wants_usage or plan.asks_usage is not UsageAsk.NOTHING
-    return plan.counts and not tells and (generation.partial.usage is None)
+    return plan.counts and not tells and generation.partial.usage is None

@@ -23,7 +23,6 @@ from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
 
 BEAT_SECONDS: Final = 1.0
-BEATS_IN_A_LEASE: Final = 4
 LOOK_EVERY: Final = 2
 """Beats from one look at what is kept for this replica to the next."""
 DOWN_BEAT_SECONDS: Final = 0.25

@@ -21,6 +21,9 @@ from proxy.stores.ports import Ledger
 SWEPT_AT_ONCE: Final = 200
 """So many generations are swept before other work gets its turn."""
 
+SHARE_OF_FLUSH: Final = 0.8
+"""So often, in flushes, is swept: what came just behind a sweep has to be on disk within a flush, its write included."""
+
 PURGE_SECONDS: Final = 600.0
 FIRST_PURGE_SECONDS: Final = 60.0
 """How long after the start the first purge is: a start has enough to do."""
@@ -54,9 +57,12 @@ class Sweeper:
         self._purge_at = now() + FIRST_PURGE_SECONDS
 
     async def sweep_forever(self, flush: float) -> None:
-        """Sweep every `flush` seconds."""
+        """Sweep so often that a text is on disk within `flush` seconds; a sweep that takes long does not put it off."""
+        every = flush * SHARE_OF_FLUSH
+        due = self._now()
         while True:
-            await asyncio.sleep(flush)
+            due = max(due + every, self._now())
+            await asyncio.sleep(due - self._now())
             try:
                 await self._sweep()
             except Exception as error:  # noqa: BLE001 one bad sweep must not end all deadlines

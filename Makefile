@@ -23,7 +23,7 @@ run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, 
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered && exit $$checks
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered && exit $$checks
 
 check: lint types floors ## lint, format, types, floors
 

@@ -1,6 +1,7 @@
 """Node programs in tests: the official packages, installed as the lock file says, and scripts that drive them."""
 
 import asyncio
+import fcntl
 import json
 import shutil
 import subprocess
@@ -24,13 +25,19 @@ def node() -> str:
         pytest.skip("node and npm are not installed (Debian: apt-get install nodejs npm)")
     lock = FOLDER / "package-lock.json"
     installed = FOLDER / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not install tests/node/package-lock.json: {done.stderr[-500:]}")
-        installed.touch()
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # tests run in several processes: one of them installs
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            _install(npm)
+            installed.touch()
     return found
+
+
+def _install(npm: str) -> None:
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not install tests/node/package-lock.json: {done.stderr[-500:]}")
 
 
 async def run_script(name: str, *arguments: str) -> Any:

@@ -1,12 +1,14 @@
 """Budgets within windows: who is refused when they are used up, whose they are, and that a restart forgets nothing."""
 
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from proxy.app import App, StartError
 from proxy.edge.admin_errors import ReloadError
+from proxy.engine.budgets import MOST_NAMED
 from proxy.stores.ledger_null import NullLedger
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
@@ -220,15 +222,38 @@ async def test_a_ledger_that_cant_be_read_keeps_the_old_budgets(tmp_path: Path) 
             assert await statuses(proxy, (ACME, None), (ACME, None)) == [200, 200]
 
 
+async def test_the_operator_sees_the_keys_of_the_settings_by_their_ids(tmp_path: Path) -> None:
+    """Who is near a budget is shown, of many the first; a configured key by its id."""
+    keys = {"keys": [{"id": "acme", "hash": sha256(b"sk-acme").hexdigest()}]}
+    async with budgeted(json_answer(chat_object(8)), tmp_path, {**TEN, "per": "user"}, **keys) as (proxy, _):
+        await statuses(proxy, *((ACME, f"u{number}") for number in range(MOST_NAMED + 2)))
+        (standing,) = proxy.app.engine.budgets.standings(time.time())
+        assert len(standing.nearest) == MOST_NAMED
+        async with RawClient(proxy.admin_port) as client:
+            await client.get("/api/budgets", [("Authorization", f"Bearer {ADMIN_TOKEN}")])
+            (found,) = (await client.answer()).json()["data"]
+    assert found["nearest"][0] == {
+        "key_id": "acme",
+        "user": "u0",
+        "used": {"completion_tokens": "8"},
+        "percent": 80.0,
+        "used_up": False,
+    }
+
+
 async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
-    """The admin API has each budget, when its window ends, and how many callers have used it up."""
+    """The admin API has each budget, when its window ends, and who is over or near it, never by a credential."""
     users = {"per": "user", "window": LONG, "seconds": 1000, "completion_tokens": 11}
     each = {"per": "request", "seconds": "2.50"}
     async with budgeted(json_answer(chat_object(10)), tmp_path, TEN, users, each) as (proxy, _):
         await statuses(proxy, (ACME, "ann"), (OTHER, "ann"))
         async with RawClient(proxy.admin_port) as client:
             await client.get("/api/budgets", [("Authorization", f"Bearer {ADMIN_TOKEN}")])
-            found = (await client.answer()).json()["data"]
+            answer = await client.answer()
+    found = answer.json()["data"]
+    assert all(float(each["used"].pop("seconds")) > 0 for each in found[1]["nearest"])
+    assert not any(secret in answer.body for secret in (b"sk-acme", sha256(b"sk-acme").hexdigest().encode()))
+    names = [sha256(secret).hexdigest()[:12] for secret in (b"sk-acme", b"sk-other")]
     seconds, ends = 5000 * 7 * 86400.0, "2065-10-29T00:00:00.000Z"
     assert found == [
         {
@@ -237,6 +262,10 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"completion_tokens": "10"},
             "window_ends_at": ends,
             "used_up": 2,
+            "nearest": [
+                {"key_id": name, "user": None, "used": {"completion_tokens": "10"}, "percent": 100.0, "used_up": True}
+                for name in names
+            ],
         },
         {
             "per": "user",
@@ -244,6 +273,10 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "1000", "completion_tokens": "11"},
             "window_ends_at": ends,
             "used_up": 0,
+            "nearest": [
+                {"key_id": name, "user": "ann", "used": {"completion_tokens": "10"}, "percent": 90.9, "used_up": False}
+                for name in names
+            ],
         },
         {
             "per": "request",
@@ -251,5 +284,6 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "2.50"},
             "window_ends_at": None,
             "used_up": None,
+            "nearest": [],
         },
     ]

@@ -96,9 +96,19 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _refuse_other_versions(path: Path, db: sqlite3.Connection) -> None:
+def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
+    """Look whether it is a ledger at all, of whatever version.
+
+    Raises:
+        LedgerOpenError: it is none.
+    """
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise LedgerOpenError(f"{path}: is no ledger of this program")
+        why = "is no ledger of this program" if path.stat().st_size else "is empty, so it is no ledger (yet)"
+        raise LedgerOpenError(f"{path}: {why}. Nothing was changed")
+
+
+def _refuse_other_versions(path: Path, db: sqlite3.Connection) -> None:
+    refuse_foreign(path, db)
     found = db.execute("SELECT version_num FROM alembic_version").fetchone()
     if found is None or found[0] != SCHEMA:
         other = "none" if found is None else found[0]

@@ -92,7 +92,7 @@ class Budgets:
         Raises:
             LedgerUnavailableError: the ledger can't be read.
         """
-        budgets = tuple(_budget(each) for each in settings)
+        budgets = tuple(budget_of(each) for each in settings)
         tallies: dict[TallyKey, Tally] = {}
         for budget in budgets:
             if budget.window is not None and (key := (budget.per, budget.window)) not in tallies:
@@ -260,6 +260,7 @@ def _subject(tally: Tally, facts: Facts) -> Subject:
     return tally.subject(facts.identity.name, facts.user)
 
 
-def _budget(settings: BudgetSettings) -> Budget:
+def budget_of(settings: BudgetSettings) -> Budget:
+    """A budget as the settings have it."""
     limits = Limits(settings.seconds, settings.completion_tokens, settings.cost)
     return Budget(settings.per, limits, settings.window)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from proxy.core.called import called
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_rules import CLOSED_RULES, POLICY_RULES, ROW_RULES, TABLE_RULES, Rule
@@ -78,7 +79,7 @@ def _way_out(path: Path, error: Exception) -> str:
     """What to do about a file that SQLite finds to be broken, or no file of its own."""
     if getattr(error, "sqlite_errorcode", None) not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return ""
-    recover = f"`quell ledger recover {shlex.quote(str(path))} --to NEW`"
+    recover = f"`{called()} ledger recover {shlex.quote(str(path))} --to NEW`"
     return f". If it was a ledger, restore a backup, or save what can be read with {recover}"
 
 

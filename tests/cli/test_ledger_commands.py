@@ -128,7 +128,7 @@ async def test_a_damaged_ledger_is_refused_recovered_and_served(tmp_path: Path) 
     (tmp_path / "quell.yaml").write_text(config)
     refused = await asyncio.to_thread(quell, "serve", "--config", "quell.yaml", folder=tmp_path)
     assert refused.returncode == 1
-    assert f"quell ledger recover {tmp_path}/quell.db --to NEW" in refused.stderr + refused.stdout
+    assert f"`{sys.executable} -m proxy ledger recover {tmp_path}/quell.db --to NEW`" in refused.stderr + refused.stdout
     saved = quell("ledger", "recover", "quell.db", "--to", "new.db", folder=tmp_path)
     assert saved.returncode == 0
     (line,) = (line for line in saved.stdout.splitlines() if line.startswith("generation "))

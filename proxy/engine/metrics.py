@@ -174,6 +174,10 @@ class Metrics:
         for route, upstream in left:
             self._generations_of(route, upstream, Outcome.INTERRUPTED.value).inc()
 
+    def left_settled(self, record: Record) -> None:
+        """What a dead process left was counted, priced and settled; `interrupted` has told of it as a generation."""
+        self._count_use(record)
+
     def settled(self, record: Record, *, read_on: bool = False) -> None:
         """A generation ended; `read_on`: its upstream was not closed at the stop, on purpose."""
         self._generations_of(record.route, record.upstream, record.outcome.value).inc()
@@ -183,11 +187,7 @@ class Metrics:
             self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
         if record.error_kind is not None and record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
-        if record.usage_source is not UsageSource.NONE:
-            self._count_tokens(record)
-        if record.cost:
-            # Prometheus knows floats only; what is billed is in the record, to the last digit.
-            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
+        self._count_use(record)
         if record.late_tokens:
             self.late.labels(record.upstream).inc(record.late_tokens)
         for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
@@ -215,6 +215,13 @@ class Metrics:
             self._sources.add(source)
             return source
         return OTHER
+
+    def _count_use(self, record: Record) -> None:
+        if record.usage_source is not UsageSource.NONE:
+            self._count_tokens(record)
+        if record.cost:
+            # Prometheus knows floats only; what is billed is in the record, to the last digit.
+            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

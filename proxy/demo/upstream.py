@@ -1,7 +1,7 @@
 """The demo upstream: an OpenAI-compatible server without a model, that reports when it saw each close.
 
 It serves chat completions and completions, streamed and whole, at the speed and with the failures that a request asks
-for (see `proxy.demo.options`). Its usage is what a provider would say, with the tokens between the messages. What it saw
+for (see `proxy.demo.options`). Its usage is what a provider would say, tokens between messages included. What it saw
 of its calls is at `/demo/calls`.
 """
 

@@ -12,8 +12,8 @@ BINARIES = "/usr/local/bin:/usr/bin"
     [
         (["/usr/local/bin/quell", "init"], ["python3", "/usr/local/bin/quell", "init"], "quell"),
         ([".venv/bin/quell", "init"], ["python3", ".venv/bin/quell", "init"], ".venv/bin/quell"),
-        (["/home/a b/quell"], ["python3", "/home/a b/quell"], "'/home/a b/quell'"),
-        (["/work/proxy/__main__.py"], [".venv/bin/python", "-m", "proxy"], ".venv/bin/python -m proxy"),
+        (["/opt/a b/quell"], ["python3", "/opt/a b/quell"], "'/opt/a b/quell'"),
+        (["/srv/proxy/__main__.py"], [".venv/bin/python", "-m", "proxy"], ".venv/bin/python -m proxy"),
         (["/usr/bin/pytest", "-q"], ["python3", "/usr/bin/pytest"], "quell"),
         (["quell"], ["quell"], "quell"),
         ([""], ["python3"], "quell"),

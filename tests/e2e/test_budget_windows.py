@@ -1,6 +1,7 @@
 """Budgets within windows: who is refused when they are used up, whose they are, and that a restart forgets nothing."""
 
 import time
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,6 +57,23 @@ async def test_a_budget_that_is_used_up_refuses_the_next_call(tmp_path: Path) ->
         metrics = proxy.app.engine.metrics.registry
         labels = {"per": "key", "limit": "completion_tokens"}
         assert metrics.get_sample_value("quell_budget_refusals_total", labels) == 1
+
+
+async def test_calls_that_are_not_read_keep_to_a_window_too(tmp_path: Path) -> None:
+    """Embeddings use up what they cost, and are refused like any call when a window is used up."""
+    (tmp_path / "prices.yaml").write_text('version: "1"\ncurrency: USD\nmodels: {m: {input: "1", output: "1"}}\n')
+    embedded = json_answer({"data": [], "usage": {"prompt_tokens": 8, "total_tokens": 8}})
+    async with budgeted(embedded, tmp_path, TEN, prices={"file": "prices.yaml"}) as (proxy, up):
+        asked = {"model": "m", "input": "a"}
+        assert (await call(proxy, "POST", "/v1/embeddings", asked, ACME)).status == 200
+        await settled(proxy)
+        (account,) = next(iter(proxy.app.engine.budgets._tallies.values()))._accounts.values()
+        assert (account.use.cost, account.use.completion_tokens) == (Decimal("0.000008"), 0)
+        up.script = json_answer(chat_object(10))
+        assert (await plain(proxy)).status == 200
+        await settled(proxy)
+        assert refused(await call(proxy, "POST", "/v1/embeddings", asked, ACME)) == (429, "budget_exhausted")
+        assert len(up.requests) == 2
 
 
 async def test_time_is_used_up_too(tmp_path: Path) -> None:

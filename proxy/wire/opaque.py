@@ -1,7 +1,7 @@
 """The wire format of what nobody folds: embeddings, audio, files, and answers in a coding we cannot read.
 
 Only the counts at the end of an answer are looked for, and only those called `prompt_tokens`, as embeddings have them.
-Pictures and sound count `input_tokens` of several kinds, each with a price of its own: one number would price them wrong.
+Pictures and sound count `input_tokens` of several kinds, each with a price of its own: one sum fits none.
 """
 
 # ruff: noqa: ARG002 - the protocol's parameters, which mean nothing for bytes that are not read

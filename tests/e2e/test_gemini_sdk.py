@@ -208,7 +208,10 @@ async def test_a_conversation_goes_on_behind_a_stop(tmp_path: Path) -> None:
 
 async def test_calls_of_functions_and_thoughts(tmp_path: Path) -> None:
     """Calls and thoughts come through; at a stop they are counted."""
-    parts = [{"text": "Hm.", "thought": True}, {"functionCall": {"name": "roll", "args": {"sides": 6}}}]
+    parts: list[dict[str, Any]] = [
+        {"text": "Hm.", "thought": True},
+        {"functionCall": {"name": "roll", "args": {"sides": 6}}},
+    ]
     script = events_then_hang([sse(answer(part, counts=usage(7))) for part in parts])
     async with client(script, tmp_path) as (sdk, proxy, _):
         found = []

@@ -237,7 +237,7 @@ def test_a_stop_shows_what_was_written_of_a_call(begun: dict[str, Any], field: s
 def test_calls_that_come_whole_count() -> None:
     """Of each tool of the provider's counts what the model asked of it, and nothing of what it gave back."""
     patch = {"type": "update_file", "path": "a", "diff": "+b"}
-    calls = {
+    calls: dict[str, tuple[dict[str, Any], str]] = {
         "web_search_call": ({"action": {"type": "search", "query": "q", "sources": [{"url": "u"}]}}, "q"),
         "file_search_call": ({"queries": ["one", "two"], "results": [{"text": "found"}]}, "one\ntwo"),
         "local_shell_call": ({"action": {"type": "exec", "command": ["ls", "-l"], "env": {}}}, "ls\n-l"),

@@ -157,8 +157,7 @@ class App:
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
         if left.unsettled:
-            counted = engine.budgets.count_left
-            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, counted)
+            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, self._left_settled)
             self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
@@ -229,6 +228,10 @@ class App:
         runtime = self.gateway.runtime
         found = runtime.settings.upstreams.get(record.upstream)
         return runtime.pricing.price_left(record, "" if found is None else found.base_url)
+
+    def _left_settled(self, before: Record, after: Record) -> None:
+        self.engine.budgets.count_left(before, after)
+        self.engine.metrics.left_settled(after)
 
     async def _close_upstreams(self) -> None:
         for upstream in self.gateway.runtime.upstreams.values():

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from proxy.config_file.problems import printable
+from proxy.core.called import called
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:8485"
 ADMIN_VARIABLE: Final = "QUELL_ADMIN"
@@ -224,7 +225,7 @@ def escaped(any_id: str) -> str:
         CommandError: it can be no id.
     """
     if any_id in ("", ".", "..") or not any_id.isprintable() or set("/\\;%?#") & set(any_id):
-        raise CommandError("this can be no id of a generation; quell ps lists the live ones", Exit.NOT_FOUND)
+        raise CommandError(f"this can be no id of a generation; `{called()} ps` lists the live ones", Exit.NOT_FOUND)
     return quote(any_id, safe=":")
 
 

@@ -11,6 +11,8 @@ import click
 from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
 from proxy.core.settings import Settings, not_built_yet
+from proxy.core.settings_urls import without_credentials
+from proxy.engine.budgets import budget_of
 from proxy.engine.genai_fallback import NOT_INSTALLED, is_installed
 
 
@@ -84,4 +86,8 @@ def _summary(settings: Settings) -> list[str]:
     table, fallback = settings.prices.table, settings.prices.fallback
     prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]
     prices += [] if fallback == "none" else [fallback]
-    return [*lines, f"  keys    {keys}", *([f"  prices  {', then '.join(prices)}"] if prices else [])]
+    lines += [f"  keys    {keys}", *([f"  prices  {', then '.join(prices)}"] if prices else [])]
+    for budget in map(budget_of, settings.budgets):
+        lines.append(f"  budget  {', '.join(budget.says(limit) for limit in budget.limited)}")
+    sink = settings.sink.url
+    return lines if sink is None else [*lines, f"  sink    {without_credentials(sink)}"]

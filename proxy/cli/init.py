@@ -1,8 +1,11 @@
 """`quell init`: the smallest config file, to start from."""
 
+import shlex
 from pathlib import Path
 
 import click
+
+from proxy.core.called import called
 
 SMALLEST = """\
 version: 1
@@ -31,5 +34,6 @@ def init(file: Path) -> None:
         raise click.ClickException(f"{file} can't be written: {reason}") from None
     click.echo(f"wrote {file}. Next:")
     click.echo("  export OPENAI_API_KEY=...           # or change upstreams in the file")
-    click.echo(f"  quell check {file}")
-    click.echo(f"  quell serve --config {file}")
+    name = shlex.quote(str(file))
+    click.echo(f"  {called()} check {name}")
+    click.echo(f"  {called()} serve --config {name}")

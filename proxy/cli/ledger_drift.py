@@ -9,7 +9,7 @@ from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import show_csv, show_json, show_table
 from proxy.cli.span_options import MOMENT
 
-HEADS = ("upstream", "model", "records", "what", "ours", "theirs", "percent")
+HEADS = ("upstream", "model", "source", "records", "what", "ours", "theirs", "percent")
 
 
 @click.command()
@@ -18,7 +18,7 @@ HEADS = ("upstream", "model", "records", "what", "ours", "theirs", "percent")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")
 @talks_to_proxy
 def drift(client: AdminClient, *, since: str | None, until: str | None, output: str) -> None:
-    """Compare the records that have a later truth with it, for each upstream and model.
+    """Compare the records that have later truths with what each source said last, for each upstream and model.
 
     PERCENT is by how much theirs is more than ours. Only what both sides know is compared.
     """
@@ -40,7 +40,5 @@ def _rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
         "completion tokens": found["completion_tokens"],
         **{f"cost {currency}": cost for currency, cost in found["cost"].items()},
     }
-    return [
-        (found["upstream"], found["model"], found["records"], what, both["ours"], both["theirs"], both["percent"])
-        for what, both in compared.items()
-    ]
+    whose = (found["upstream"], found["model"], found["source"], found["records"])
+    return [(*whose, what, both["ours"], both["theirs"], both["percent"]) for what, both in compared.items()]

@@ -1,5 +1,6 @@
 """`quell ledger recover`: save what can be read of a damaged ledger."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 from proxy.cli.admin_client import CommandError, tells_errors
 from proxy.cli.output import say, show_json, show_table
 from proxy.cli.progress import progress_bar
+from proxy.core.called import called
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_recover import Recovered, recover_file
 
@@ -36,5 +38,5 @@ def recover(path: Path, new: Path, *, output: str) -> None:
 def _tell(path: Path, new: Path, found: Recovered) -> None:
     if found.unreadable:
         say(f"{found.unreadable} rows were found and could not be understood")
-    say(f"saved into {new}. Look at it with: quell ledger verify {new}. Then put it in the place of {path}, whose")
-    say("-wal and -shm files must not stay beside it; the next start ends what ran as interrupted")
+    say(f"saved into {new}. Look at it with: {called()} ledger verify {shlex.quote(str(new))}. Then put it in the")
+    say(f"place of {path}, whose -wal and -shm must not stay beside it; the next start ends what ran as interrupted")

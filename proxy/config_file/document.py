@@ -8,6 +8,7 @@ from typing import Protocol
 import yaml
 
 from proxy.config_file.problems import START, Position
+from proxy.core.called import called
 
 LARGEST_FILE = 2**20
 DEEPEST = 32
@@ -16,8 +17,12 @@ MOST_NODES = 200_000
 """Of the tree with every alias written out: a file of 1 MiB without aliases stays below it."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
-HINT = "quell init writes a small one to start from"
 _SECOND_DOCUMENT = "a second document (---) in the file; only one is read"
+
+
+def start_from() -> str:
+    """What to do without a config file."""
+    return f"`{called()} init` writes a small one to start from"
 
 
 class _Mark(Protocol):
@@ -83,19 +88,20 @@ def decode(data: bytes) -> str:
     return text
 
 
-def compose(text: str, report: Report, hint: str = HINT) -> Node:
+def compose(text: str, report: Report, hint: str | None = None) -> Node:
     """The tree of the one document in `text`. What can be skipped over goes to `report`.
 
     Args:
         text: the file's.
         report: takes the place and what is wrong there.
-        hint: what to do about an empty file.
+        hint: what to do about an empty file; None: that of a config file.
 
     Raises:
         DocumentError: it can't be read to its end.
     """
     try:
-        return _Composer(yaml.parse(text, Loader=yaml.CSafeLoader), report).document(hint)
+        found = _Composer(yaml.parse(text, Loader=yaml.CSafeLoader), report)
+        return found.document(start_from() if hint is None else hint)
     except yaml.MarkedYAMLError as error:
         raise _explained(error, text.splitlines()) from None
     except yaml.YAMLError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from proxy.config_file.cross_checks import find_errors, find_late_errors, find_warnings
-from proxy.config_file.document import LARGEST_FILE, DocumentError, compose, decode
+from proxy.config_file.document import LARGEST_FILE, DocumentError, compose, decode, start_from
 from proxy.config_file.interpolate import Interpolator
 from proxy.config_file.messages import explain
 from proxy.config_file.price_file import PricesFound, find_price_warnings, read_prices
@@ -94,7 +94,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise DocumentError("there is no such file; quell init writes a small one to start from") from None
+        raise DocumentError(f"there is no such file; {start_from()}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file's name"
         raise DocumentError(f"can't be read ({reason})") from None

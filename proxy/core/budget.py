@@ -70,6 +70,15 @@ class Limits:
             case "cost":
                 return self.cost
 
+    def share(self, use: Use) -> float:
+        """How much of what may be used was, by the limit that is nearest; 1.0: it is used up. Limits are above 0."""
+        pairs = (
+            (use.cost, self.cost),
+            (use.completion_tokens, self.completion_tokens),
+            (use.seconds, self.seconds),
+        )
+        return max((float(used) / float(limit) for used, limit in pairs if limit is not None), default=0.0)
+
     @property
     def any(self) -> bool:
         """Whether anything is limited."""
@@ -169,6 +178,20 @@ class Tally:
         """How many subjects have used up their limits within the window of now."""
         self._turn(wall)
         return sum(limits.reached(account.use) is not None for account in self._accounts.values())
+
+    def nearest(self, limits: Limits, wall: float, least: float, most: int) -> list[tuple[Subject, Use]]:
+        """Who has used most of its limits within the window of now, the nearest first.
+
+        Args:
+            limits: what may be used.
+            wall: the time.
+            least: the share of a limit from which on a subject counts.
+            most: so many are given.
+        """
+        self._turn(wall)
+        shares = ((limits.share(account.use), subject) for subject, account in self._accounts.items())
+        found = heapq.nlargest(most, (each for each in shares if each[0] >= least), key=lambda each: each[0])
+        return [(subject, self._accounts[subject].use) for _, subject in found]
 
     def _turn(self, wall: float) -> None:
         """Begin a new window when its time has come; a clock that was set back a little does not go back to the old."""

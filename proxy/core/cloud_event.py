@@ -22,11 +22,9 @@ def cloud_event(settled: Settled, source: str) -> bytes:
     """A version of a record as one event; the same bytes whenever it is made.
 
     `source` and the event's id together name it: a receiver that drops what it has had counts everything once. The
-    subject is the caller that is billed. Texts are in no event.
+    subject is the caller that is billed. The data are what an export has of it; texts are in no event.
     """
     record, truth = settled.record, settled.truth
-    data = exported(settled)
-    del data["object"]
     event = {
         "specversion": "1.0",
         "id": settled.id,
@@ -35,7 +33,7 @@ def cloud_event(settled: Settled, source: str) -> bytes:
         "subject": record.key_id,
         "time": iso(record.ended_at if truth is None else truth.at),
         "datacontenttype": "application/json",
-        "data": data,
+        "data": exported(settled),
     }
     return json.dumps(event, separators=(",", ":")).encode()
 

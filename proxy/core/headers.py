@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from proxy.core.errors import Refusal
+from proxy.core.ids import public_name
 
 HeaderPair = tuple[str, str]
 
@@ -119,7 +120,7 @@ class Credential:
     @property
     def short(self) -> str:
         """The name that people are shown."""
-        return self.digest[:12] if self.digest else "anonymous"
+        return public_name(self.identity)
 
     def __repr__(self) -> str:
         return f"Credential({self.short})"

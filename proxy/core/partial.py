@@ -1,6 +1,7 @@
 """The partial: what is known so far of one generation's answer. A wire format's fold fills it, event by event."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from proxy.core.choices import Choice, Place, ToolCall
@@ -181,6 +182,7 @@ class Partial:
             upstream_id=self.upstream_id,
             upstream_model=self.upstream_model,
             created=self.created,
+            outline=deepcopy(self.outline),
             at_start=self.at_start,
             counted_characters=self.counted_characters,
             _total=self._total,

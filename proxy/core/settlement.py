@@ -58,7 +58,7 @@ def settle(policy: Settlement, made: Counted, beyond: Beyond | None) -> Settled:
     produced = counted.usage.completion_tokens
     late = None if produced is None else total - produced
     if policy is Settlement.DRAINED:
-        counted = Counted(_with_prompt_of(made, beyond.usage), UsageSource.UPSTREAM)
+        counted = _by_upstream(made, beyond.usage)
     return Settled(counted, late, total)
 
 
@@ -66,7 +66,7 @@ def complete(made: Counted, beyond: Beyond | None) -> Counted:
     """The counts of an answer that was whole when its stop came: the upstream's own, where they were waited for."""
     if beyond is None or beyond.usage is None or beyond.usage.completion_tokens is None:
         return made
-    return Counted(_with_prompt_of(made, beyond.usage), UsageSource.UPSTREAM)
+    return _by_upstream(made, beyond.usage)
 
 
 def costs_nothing(policy: Settlement, *, stopped: bool) -> bool:
@@ -133,7 +133,7 @@ def _until_the_stop(made: Counted, beyond: Beyond, usage: Usage, total: int) -> 
         source = UsageSource.UPSTREAM if made.source is UsageSource.NONE else made.source
         return replace(made, usage=replace(made.usage, prompt_tokens=_prompt(made, usage)), source=source)
     if beyond.before and not beyond.behind:  # nothing was said any more: all of it was made before
-        return Counted(_with_prompt_of(made, usage), UsageSource.UPSTREAM)
+        return _by_upstream(made, usage)
     reasoning = made.usage.reasoning_tokens
     is_text = made.source in (UsageSource.TOKENIZER, UsageSource.ESTIMATE)
     if is_text and beyond.before and not beyond.shows_reasoning and usage.reasoning_tokens:
@@ -148,8 +148,11 @@ def _until_the_stop(made: Counted, beyond: Beyond, usage: Usage, total: int) -> 
     return replace(made, usage=counts)
 
 
-def _with_prompt_of(made: Counted, usage: Usage) -> Usage:
-    return replace(usage, prompt_tokens=_prompt(made, usage))
+def _by_upstream(made: Counted, usage: Usage) -> Counted:
+    """The upstream's own count. Of a prompt that it did not count ours stays, and then all is called by ours."""
+    if usage.prompt_tokens is not None or made.usage.prompt_tokens is None:
+        return Counted(usage, UsageSource.UPSTREAM)
+    return replace(made, usage=replace(usage, prompt_tokens=made.usage.prompt_tokens))
 
 
 def _prompt(made: Counted, usage: Usage) -> int | None:

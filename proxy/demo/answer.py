@@ -4,8 +4,9 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -18,8 +19,17 @@ from proxy.demo.shapes import DONE, Chat, usage
 RETRY_AFTER_SECONDS = "1"
 
 
+PromptCount: TypeAlias = Callable[[], Awaitable[int]]
+"""Counts the tokens of the prompt; asked only where they are told."""
+
+
 async def give(
-    request: web.Request, transport: asyncio.Transport, plan: Plan, shape: Chat, call: DemoCall
+    request: web.Request,
+    transport: asyncio.Transport,
+    plan: Plan,
+    shape: Chat,
+    call: DemoCall,
+    prompt_tokens: PromptCount,
 ) -> web.StreamResponse:
     """Give the answer; `call` follows how far it came, and is ended when the answer is over.
 
@@ -33,12 +43,17 @@ async def give(
         call.end(Ended.FAILED)
         raise _refusal(failure)
     if plan.stream:
-        return await _stream(request, transport, plan, shape, call)
-    return await _whole(request, transport, plan, shape, call)
+        return await _stream(request, transport, plan, shape, call, prompt_tokens)
+    return await _whole(request, transport, plan, shape, call, prompt_tokens)
 
 
 async def _stream(
-    request: web.Request, transport: asyncio.Transport, plan: Plan, shape: Chat, call: DemoCall
+    request: web.Request,
+    transport: asyncio.Transport,
+    plan: Plan,
+    shape: Chat,
+    call: DemoCall,
+    prompt_tokens: PromptCount,
 ) -> web.StreamResponse:
     """The answer as SSE."""
     response = web.StreamResponse(
@@ -56,14 +71,19 @@ async def _stream(
     for index in range(plan.choices):
         await response.write(shape.finish(index, plan.reason))
     if plan.with_usage:
-        await response.write(shape.usage_chunk(usage(plan.prompt_tokens, call.tokens_sent)))
+        await response.write(shape.usage_chunk(usage(await prompt_tokens(), call.tokens_sent)))
     await response.write(DONE)
     call.end(Ended.FINISHED)
     return response
 
 
 async def _whole(
-    request: web.Request, transport: asyncio.Transport, plan: Plan, shape: Chat, call: DemoCall
+    request: web.Request,
+    transport: asyncio.Transport,
+    plan: Plan,
+    shape: Chat,
+    call: DemoCall,
+    prompt_tokens: PromptCount,
 ) -> web.StreamResponse:
     """The answer as one JSON object, after the time that its tokens take."""
     async for _ in _tokens(plan, call):
@@ -73,7 +93,7 @@ async def _whole(
         raise _refusal(plan.options.fail)
     text = "".join(plan.pieces)
     choices = [shape.choice(index, text, plan.reason) for index in range(plan.choices)]
-    body = json.dumps(shape.whole(choices, usage(plan.prompt_tokens, plan.tokens))).encode()
+    body = json.dumps(shape.whole(choices, usage(await prompt_tokens(), plan.tokens))).encode()
     response = web.StreamResponse(headers={"Content-Type": "application/json", "X-Request-Id": call.id})
     response.content_length = len(body)
     if plan.options.fail is not None:

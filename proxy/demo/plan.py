@@ -8,7 +8,7 @@ from typing import Any
 from proxy.core.errors import Refusal
 from proxy.demo.options import DemoOptions, read_options
 from proxy.demo.shapes import FinishReason
-from proxy.demo.text import pieces, prompt_tokens, texts
+from proxy.demo.text import pieces, texts
 
 MOST_CHOICES = 128
 
@@ -28,7 +28,6 @@ class Plan:
     choices: int
     pieces: list[str]
     reason: FinishReason
-    prompt_tokens: int
     tool: str | None
     options: DemoOptions
 
@@ -60,7 +59,6 @@ def read_plan(raw: bytes) -> Plan:
         choices=_whole(body, "n", MOST_CHOICES) or 1,
         pieces=said[:limit],
         reason="length" if limit is not None and limit < len(said) else full,
-        prompt_tokens=prompt_tokens(body),
         tool=tool["name"] if tool else None,
         options=options,
     )

@@ -26,12 +26,6 @@ def _piece(index: int) -> str:
     return f" {PIECES[0]}" if turn and not at else PIECES[at]
 
 
-def prompt_tokens(body: dict[str, object]) -> int:
-    """How many tokens the question has, at one a word."""
-    prompt = body.get("messages") or body.get("prompt")
-    return sum(len(re.findall(r"\w+", text)) for text in texts(prompt))
-
-
 def texts(prompt: object) -> Iterator[str]:
     """Every text in a prompt or in messages, however deep; roles and types are none."""
     todo = [prompt]

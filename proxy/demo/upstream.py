@@ -1,7 +1,8 @@
 """The demo upstream: an OpenAI-compatible server without a model, that reports when it saw each close.
 
 It serves chat completions and completions, streamed and whole, at the speed and with the failures that a request asks
-for (see `proxy.demo.options`). What it saw of its calls is at `/demo/calls`.
+for (see `proxy.demo.options`). Its usage is what a provider would say, tokens between messages included. What it saw
+of its calls is at `/demo/calls`.
 """
 
 import asyncio
@@ -10,12 +11,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from proxy.core.encodings import AUTO, encoding_for
 from proxy.core.errors import Refusal, openai_error_body
 from proxy.core.settings_types import Address
-from proxy.demo.answer import give
+from proxy.demo.answer import PromptCount, give
 from proxy.demo.calls import Calls, DemoCall, Ended
 from proxy.demo.plan import Plan, read_plan
 from proxy.demo.shapes import Chat, Completion, ToolCall
+from proxy.engine.counting import Counter
 
 MODEL = "demo"
 """The one model that is listed; every name is answered."""
@@ -31,6 +34,7 @@ class DemoUpstream:
 
     def __init__(self, on_close: Callable[[DemoCall], None] | None) -> None:
         self._calls = Calls(on_close)
+        self._counter = Counter()
         self._open: dict[str, asyncio.Transport] = {}
         self._address = Address("", 0)
         app = web.Application(middlewares=[_errors_in_shape], client_max_size=LARGEST_BODY)
@@ -73,6 +77,7 @@ class DemoUpstream:
             await web.TCPSite(self._runner, host, port).start()
         except OSError:
             await self._runner.cleanup()
+            await self._counter.aclose()
             raise
         self._address = Address(*self._runner.addresses[0][:2])
 
@@ -83,27 +88,42 @@ class DemoUpstream:
                 call.end(Ended.STOPPED)
             transport.abort()
         await self._runner.cleanup()
+        await self._counter.aclose()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        plan = read_plan(await request.read())
+        plan, prompt_tokens = await self._asked(request)
         call = self._calls.begin(Chat.prefix, request.path, plan.tokens, stream=plan.stream)
         head = call.id, plan.model, int(time.time()), plan.with_usage
-        return await self._answer(request, plan, ToolCall(*head, plan.tool) if plan.tool else Chat(*head), call)
+        shape = ToolCall(*head, plan.tool) if plan.tool else Chat(*head)
+        return await self._answer(request, plan, shape, call, prompt_tokens)
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
-        plan = read_plan(await request.read())
+        plan, prompt_tokens = await self._asked(request)
         call = self._calls.begin(Completion.prefix, request.path, plan.tokens, stream=plan.stream)
         shape = Completion(call.id, plan.model, int(time.time()), plan.with_usage)
-        return await self._answer(request, plan, shape, call)
+        return await self._answer(request, plan, shape, call, prompt_tokens)
 
-    async def _answer(self, request: web.Request, plan: Plan, shape: Chat, call: DemoCall) -> web.StreamResponse:
+    async def _asked(self, request: web.Request) -> tuple[Plan, PromptCount]:
+        """The answer as planned, and what counts the prompt."""
+        raw = await request.read()
+        plan = read_plan(raw)
+
+        async def prompt_tokens() -> int:
+            tokens, _ = await self._counter.count_prompt(raw, encoding_for(plan.model, AUTO))
+            return tokens or 0
+
+        return plan, prompt_tokens
+
+    async def _answer(
+        self, request: web.Request, plan: Plan, shape: Chat, call: DemoCall, prompt_tokens: PromptCount
+    ) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
             self._calls.closed(call)
             return web.Response()
         self._open[call.id] = transport
         try:
-            return await give(request, transport, plan, shape, call)
+            return await give(request, transport, plan, shape, call, prompt_tokens)
         except asyncio.CancelledError:
             self._calls.closed(call)
             raise

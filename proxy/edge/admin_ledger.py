@@ -75,9 +75,10 @@ class AdminLedger:
         fields = json_fields(await read_body(http, _TRUTHS_BODY, limits.body_deadline), ("truths", "dry_run"))
         told, dry_run = told_truths(fields, time.time())
         attachments = await self._engine.ledger.truths.attach(told, dry_run=dry_run)
+        metrics = self._engine.metrics
         if not dry_run:
             for one, attachment in zip(told, attachments, strict=True):
-                self._engine.metrics.reconciled(attachment.result.value, attachment.record, one.truth)
+                metrics.reconciled(attachment.result.value, attachment.record, one.truth, attachment.before)
         counts = {result.value: 0 for result in Attached}
         for attachment in attachments:
             counts[attachment.result.value] += 1
@@ -106,7 +107,7 @@ class AdminLedger:
         return {"object": "list", "data": [each.upstream_id for each in found], "next_cursor": cursor}
 
     async def drift(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """How far our numbers are from the latest truths, for each upstream and model.
+        """How far our numbers are from what each source said last, for each upstream, model and source.
 
         Raises:
             Refusal: 400, a parameter is wrong.
@@ -135,6 +136,7 @@ def _drift(row: Drift) -> dict[str, Any]:
     return {
         "upstream": row.upstream,
         "model": row.model,
+        "source": row.source,
         "records": row.records,
         "not_compared": row.not_compared,
         "prompt_tokens": _compared(row.prompt_ours, row.prompt_theirs),

@@ -8,14 +8,18 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
+from proxy.core.budget import Limit, Use
 from proxy.core.errors import Refusal
+from proxy.core.ids import public_name
 from proxy.core.lifecycle import Phase
+from proxy.core.money import cost_text
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
 from proxy.edge.admin_errors import ReloadError
 from proxy.edge.admin_query import flag, json_fields, parameters
 from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
+from proxy.engine.budgets import Standing
 from proxy.engine.engine import Engine
 
 
@@ -50,19 +54,9 @@ class AdminReports:
         return {"object": "list", "data": data}
 
     async def budgets(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """The budgets in force, when their windows end, and how many keys or users have used them up."""
+        """The budgets in force, when their windows end, how many have used them up, and who is over or near them."""
         parameters(http, ())
-        data = [
-            {
-                "per": each.budget.per,
-                "window_seconds": each.budget.window,
-                "limits": {limit: str(each.budget.limits.value(limit)) for limit in each.budget.limited},
-                "window_ends_at": None if each.ends_at is None else iso(each.ends_at),
-                "used_up": each.used_up,
-            }
-            for each in self._engine.budgets.standings(time.time())
-        ]
-        return {"object": "list", "data": data}
+        return {"object": "list", "data": [_standing(each) for each in self._engine.budgets.standings(time.time())]}
 
     async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The settings in force, every secret masked."""
@@ -86,6 +80,37 @@ class AdminReports:
             message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
             raise Refusal(422, "config_rejected", message) from error
         return {"object": "config.reload", "needs_restart": waiting}
+
+
+def _standing(each: Standing) -> dict[str, Any]:
+    limits = each.budget.limits
+    return {
+        "per": each.budget.per,
+        "window_seconds": each.budget.window,
+        "limits": {limit: str(limits.value(limit)) for limit in each.budget.limited},
+        "window_ends_at": None if each.ends_at is None else iso(each.ends_at),
+        "used_up": each.used_up,
+        "nearest": [
+            {
+                "key_id": public_name(identity),
+                "user": user,
+                "used": {limit: _used(use, limit) for limit in each.budget.limited},
+                "percent": round(limits.share(use) * 100, 1),
+                "used_up": limits.reached(use) is not None,
+            }
+            for (identity, user), use in each.nearest
+        ],
+    }
+
+
+def _used(use: Use, limit: Limit) -> str:
+    match limit:
+        case "seconds":
+            return f"{use.seconds:.3f}"
+        case "completion_tokens":
+            return str(use.completion_tokens)
+        case "cost":
+            return cost_text(use.cost)
 
 
 def _moment(value: Any) -> float | None:

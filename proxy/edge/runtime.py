@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair, credential_headers, identity_of
+from proxy.core.ids import OF_KEY
 from proxy.core.routing import RouteTable
 from proxy.core.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
@@ -121,4 +122,4 @@ class Runtime:
         key = self._keys.get(credential.digest or "")
         if key is None:
             raise Refusal.unauthorized()
-        return Caller(Identity(f"key:{key.id}", key.id), key.limits.streams)
+        return Caller(Identity(OF_KEY + key.id, key.id), key.limits.streams)

@@ -6,7 +6,7 @@ run at once can't use more of its budget than all of them make within one flush.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -47,13 +47,24 @@ class Prepared:
     tallies: dict[TallyKey, Tally]
 
 
+NEAR: Final = 0.8
+"""From this share of a budget on an operator is shown who has used it."""
+
+MOST_NAMED: Final = 20
+"""So many are shown of each budget."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a budget stands: when its window ends, in seconds since the epoch, and how many have used it up by now."""
+    """How a budget stands: when its window ends, in seconds since the epoch, and how many have used it up by now.
+
+    `nearest` has who used most of it, over the limit or near it, with what was used.
+    """
 
     budget: Budget
     ends_at: float | None = None
     used_up: int | None = None
+    nearest: Sequence[tuple[Subject, Use]] = ()
 
 
 class Budgets:
@@ -81,7 +92,7 @@ class Budgets:
         Raises:
             LedgerUnavailableError: the ledger can't be read.
         """
-        budgets = tuple(_budget(each) for each in settings)
+        budgets = tuple(budget_of(each) for each in settings)
         tallies: dict[TallyKey, Tally] = {}
         for budget in budgets:
             if budget.window is not None and (key := (budget.per, budget.window)) not in tallies:
@@ -130,7 +141,8 @@ class Budgets:
         if budget.window is None:
             return Standing(budget)
         tally = self._tallies[budget.per, budget.window]
-        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall))
+        nearest = tally.nearest(budget.limits, wall, NEAR, MOST_NAMED)
+        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall), nearest)
 
     # Admission.
 
@@ -248,6 +260,7 @@ def _subject(tally: Tally, facts: Facts) -> Subject:
     return tally.subject(facts.identity.name, facts.user)
 
 
-def _budget(settings: BudgetSettings) -> Budget:
+def budget_of(settings: BudgetSettings) -> Budget:
+    """A budget as the settings have it."""
     limits = Limits(settings.seconds, settings.completion_tokens, settings.cost)
     return Budget(settings.per, limits, settings.window)

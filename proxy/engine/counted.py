@@ -81,14 +81,17 @@ async def prompt_tokens(
 
 
 async def _completion(partial: Partial, counter: Counter, encoding: str) -> tuple[int, UsageSource]:
-    """The tokens of everything that was made; of what was not kept, as many a character as in what was."""
+    """The tokens of everything that was made; of what was not kept, as many a character as in what was.
+
+    What stood in an event that was too large to be read is in no count: the rest is a lower bound.
+    """
     async with counter.turn(partial.counted_characters):
         texts = [text for _, text in partial.counted_texts()]
         tokens, source = await counter.count_each((text.value() for text in texts), encoding)
     kept = sum(text.size for text in texts)
     if partial.clipped and kept:
         return round(tokens * partial.counted_characters / kept), UsageSource.ESTIMATE
-    return tokens, source
+    return tokens, UsageSource.ESTIMATE if partial.oversize else source
 
 
 def _not_billed(generation: Generation) -> bool:

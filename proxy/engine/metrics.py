@@ -17,8 +17,10 @@ FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 OTHER_MODELS = 16
 """So many models that no setting names are shown by name, the first ones that were answered."""
 OTHER = "other"
-SERIES_OF_MODEL = 20
-"""So many series a model may make: kinds and sources of tokens, its cost, and its drift."""
+MOST_SOURCES = 4
+"""So many that tell later truths are shown by name, the first ones that did."""
+SERIES_OF_MODEL = 28
+"""So many series a model may make: kinds and sources of tokens, its cost, and its drift from each that tells."""
 SINK_RESULTS = ("delivered", "failed", "refused")
 """What becomes of events that are sent: refused ones would be refused again as they are."""
 NO_ANSWER = frozenset({"rejected_upstream", "upstream_error"})
@@ -32,6 +34,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._models: set[str] = set()
         self._strangers = 0
+        self._sources: set[str] = set()
         self._max_series = max_series
         self.active = Gauge("quell_generations_active", "Generations that live now.", registry=self.registry)
         self.generations = Counter(
@@ -111,8 +114,8 @@ class Metrics:
         self.truths = Counter("quell_truths_total", "Later truths that came in.", ("result",), registry=self.registry)
         self.drift = Gauge(
             "quell_reconciliation_drift_tokens",
-            "Tokens of later truths less our own, of all that was attached since the start.",
-            ("upstream", "model", "kind"),
+            "Tokens of later truths less our own, of all that came since the start; of each source the newest.",
+            ("upstream", "model", "source", "kind"),
             registry=self.registry,
         )
         self.build = Gauge("quell_build_info", "The version.", ("version",), registry=self.registry)
@@ -171,6 +174,10 @@ class Metrics:
         for route, upstream in left:
             self._generations_of(route, upstream, Outcome.INTERRUPTED.value).inc()
 
+    def left_settled(self, record: Record) -> None:
+        """What a dead process left was counted, priced and settled; `interrupted` has told of it as a generation."""
+        self._count_use(record)
+
     def settled(self, record: Record, *, read_on: bool = False) -> None:
         """A generation ended; `read_on`: its upstream was not closed at the stop, on purpose."""
         self._generations_of(record.route, record.upstream, record.outcome.value).inc()
@@ -180,29 +187,41 @@ class Metrics:
             self.cancel_latency.labels("local").observe(record.upstream_closed_ms / 1000)
         if record.error_kind is not None and record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             self.upstream_errors.labels(record.upstream, record.error_kind).inc()
-        if record.usage_source is not UsageSource.NONE:
-            self._count_tokens(record)
-        if record.cost:
-            # Prometheus knows floats only; what is billed is in the record, to the last digit.
-            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
+        self._count_use(record)
         if record.late_tokens:
             self.late.labels(record.upstream).inc(record.late_tokens)
         for basis, saved in (("most", record.saved_most), ("typical", record.saved_typical)):
             if saved:
                 self.saved.labels(record.upstream, basis).inc(saved)
 
-    def reconciled(self, result: str, record: Record | None, truth: Truth) -> None:
-        """A later truth came in, about a record if there is one."""
+    def reconciled(self, result: str, record: Record | None, truth: Truth, before: Truth | None = None) -> None:
+        """A later truth came in, about a record if there is one; it takes the place of what its source said before."""
         self.truths.labels(result).inc()
         if result != "attached" or record is None:
             return
-        model = self._model(record)
-        for kind, ours, theirs in (
-            ("prompt", record.prompt_tokens, truth.prompt_tokens),
-            ("completion", record.completion_tokens, truth.completion_tokens),
-        ):
-            if ours is not None and theirs is not None:
-                self.drift.labels(record.upstream, model, kind).inc(theirs - ours)
+        model, source = self._model(record), self._source(truth.source)
+        for kind in ("prompt", "completion"):
+            name = f"{kind}_tokens"
+            ours, theirs = getattr(record, name), getattr(truth, name)
+            said = None if before is None else getattr(before, name)
+            # As in the report, a newest truth that does not tell takes what was told before out of the comparison.
+            drift, gone = (0 if ours is None or each is None else each - ours for each in (theirs, said))
+            if ours is not None and (theirs is not None or said is not None):
+                self.drift.labels(record.upstream, model, source, kind).inc(drift - gone)
+
+    def _source(self, source: str) -> str:
+        """The label of who tells later truths: one of the first that did."""
+        if source in self._sources or len(self._sources) < MOST_SOURCES:
+            self._sources.add(source)
+            return source
+        return OTHER
+
+    def _count_use(self, record: Record) -> None:
+        if record.usage_source is not UsageSource.NONE:
+            self._count_tokens(record)
+        if record.cost:
+            # Prometheus knows floats only; what is billed is in the record, to the last digit.
+            self._cost_of(record.upstream, self._model(record), record.currency).inc(float(record.cost))
 
     def _count_tokens(self, record: Record) -> None:
         model = self._model(record)

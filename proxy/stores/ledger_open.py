@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from proxy.core.called import called
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, interrupt_messages, interrupt_running
@@ -85,7 +86,7 @@ def _refuse_foreign_bytes(path: Path) -> None:
         raise LedgerOpenError(
             f"{path}: is not an SQLite database, or its beginning is damaged. Nothing was changed. Let ledger.url name "
             "another file; if it was a ledger, restore a backup, or save what can be read with "
-            f"`quell ledger recover {shlex.quote(str(path))} --to NEW`",
+            f"`{called()} ledger recover {shlex.quote(str(path))} --to NEW`",
         )
 
 
@@ -143,7 +144,7 @@ def _unusable(path: Path, error: OSError) -> LedgerOpenError:
 def _damaged(path: Path, finding: str) -> LedgerOpenError:
     return LedgerOpenError(
         f"{path}: the database is damaged ({finding}). Nothing was changed. Restore a backup, or save what can be read "
-        f"with `quell ledger recover {shlex.quote(str(path))} --to NEW` and put that file in its place",
+        f"with `{called()} ledger recover {shlex.quote(str(path))} --to NEW` and put that file in its place",
     )
 
 

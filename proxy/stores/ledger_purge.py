@@ -8,7 +8,7 @@ from typing import Final
 from proxy.core.settings_sections import LedgerSettings
 from proxy.stores.ledger_sqlite import open_ledger
 from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT
-from proxy.stores.ledger_verify import reading
+from proxy.stores.ledger_verify import reading, refuse_foreign
 
 NAME: Final = "purge"
 """As whom the ledger is held meanwhile."""
@@ -27,9 +27,12 @@ async def purge_file(
         held: the consumers whose unserved records are spared.
 
     Raises:
-        LedgerOpenError: it can't be opened; `LedgerLockedError` if a process holds it.
+        LedgerOpenError: it is no ledger or can't be opened; `LedgerLockedError` if a process holds it.
         LedgerUnavailableError: the disk refuses.
+        sqlite3.Error: it can't be read.
     """
+    with reading(path) as db:  # opening would make a ledger out of an empty file
+        refuse_foreign(path, db)
     ledger = await open_ledger(
         f"sqlite:///{path}",
         text=settings.text,
@@ -52,10 +55,12 @@ def count_in_file(
     """How many texts and records that would delete. The file is not changed.
 
     Raises:
+        LedgerOpenError: it is no ledger.
         sqlite3.Error: it can't be read.
     """
     texts, records = (now - settings.text_keep, now - settings.keep) if before is None else (before, before)
     with reading(path) as db:
+        refuse_foreign(path, db)
         positions = _positions(db)
         served = min((positions.get(name, 0) for name in held), default=None)
         of_all = (COUNT_RECORDS, (records,)) if served is None else (COUNT_SERVED, (records, served))

@@ -39,6 +39,9 @@ _WITHOUT_NUL: Final = "instr(CAST(text AS BLOB), x'00') = 0"
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 _NUMBERS: Final = (*_COUNTS, "cost", "characters", "max_tokens", "late_tokens", "saved_most", "saved_typical")
 
+_BY_UPSTREAM: Final = (UsageSource.UPSTREAM, UsageSource.UPSTREAM_RUNNING)
+"""The sources that say that all counts are the upstream's own; a mixture is called by the less exact one."""
+
 _UNSETTLED: Final = "NOT EXISTS (SELECT 1 FROM settled WHERE settled.uid = generation.uid AND revision = 1)"
 
 ROW_RULES: Final = (
@@ -95,7 +98,11 @@ ROW_RULES: Final = (
         f"{_ENDED} AND usage_source <> 'none' AND " + " AND ".join(f"{column} IS NULL" for column in _COUNTS),
         "its token counts are said to be known, and are not there",
     ),
-    Rule("part_of_prompt", "cached_tokens > prompt_tokens", "more of its prompt was cached than there was"),
+    Rule(  # a prompt that we counted may well come out smaller than what the upstream says was cached of it
+        "part_of_prompt",
+        f"cached_tokens > prompt_tokens AND NOT ({_among('usage_source', list(_BY_UPSTREAM))})",
+        "more of its prompt was cached than there was, and both are its upstream's numbers",
+    ),
     Rule(
         "cost_of_what",
         "cost IS NOT NULL AND (currency IS NULL OR (price IS NULL AND NOT (settlement = 'void' AND cost = 0)))",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from proxy.core.called import called
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_rules import CLOSED_RULES, POLICY_RULES, ROW_RULES, TABLE_RULES, Rule
@@ -78,7 +79,7 @@ def _way_out(path: Path, error: Exception) -> str:
     """What to do about a file that SQLite finds to be broken, or no file of its own."""
     if getattr(error, "sqlite_errorcode", None) not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return ""
-    recover = f"`quell ledger recover {shlex.quote(str(path))} --to NEW`"
+    recover = f"`{called()} ledger recover {shlex.quote(str(path))} --to NEW`"
     return f". If it was a ledger, restore a backup, or save what can be read with {recover}"
 
 
@@ -96,9 +97,19 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _refuse_other_versions(path: Path, db: sqlite3.Connection) -> None:
+def refuse_foreign(path: Path, db: sqlite3.Connection) -> None:
+    """Look whether it is a ledger at all, of whatever version.
+
+    Raises:
+        LedgerOpenError: it is none.
+    """
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise LedgerOpenError(f"{path}: is no ledger of this program")
+        why = "is no ledger of this program" if path.stat().st_size else "is empty, so it is no ledger (yet)"
+        raise LedgerOpenError(f"{path}: {why}. Nothing was changed")
+
+
+def _refuse_other_versions(path: Path, db: sqlite3.Connection) -> None:
+    refuse_foreign(path, db)
     found = db.execute("SELECT version_num FROM alembic_version").fetchone()
     if found is None or found[0] != SCHEMA:
         other = "none" if found is None else found[0]

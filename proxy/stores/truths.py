@@ -37,10 +37,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What became of one truth; the record that it is about, if there is one to be sure of."""
+    """What became of one truth; the record that it is about, if there is one to be sure of.
+
+    `before` is what the same source had said of it last.
+    """
 
     result: Attached
     record: Record | None = None
+    before: Truth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,14 @@ class Untold:
 
 @dataclass(slots=True)
 class Drift:
-    """Our numbers beside the latest truths, summed over the records of an upstream and model that have one.
+    """Our numbers beside what one source said last, summed over the records of an upstream and model that it told of.
 
     Only what both sides know is compared; None: of no record do they.
     """
 
     upstream: str
     model: str | None
+    source: str
     records: int = 0
     prompt_ours: int | None = None
     prompt_theirs: int | None = None
@@ -97,7 +102,7 @@ class Truths(Protocol):
         ...
 
     async def drift(self, span: Span) -> list[Drift]:
-        """How far our numbers are from the latest truths, for each upstream and model.
+        """How far our numbers are from what each source said last, for each upstream, model and source.
 
         Raises:
             LedgerUnavailableError: the ledger can't be read.

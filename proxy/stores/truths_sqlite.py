@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -54,7 +55,7 @@ class SqliteTruths:
         chores = self._writer.chores(*steps)
         for place, chore in zip(places, chores[::2], strict=True):
             if not await chore.changed:  # the same was attached meanwhile
-                found[place] = Attachment(Attached.UNCHANGED, found[place].record)
+                found[place] = replace(found[place], result=Attached.UNCHANGED)
         self._outbox.grown()
 
     async def untold(self, upstream: str, source: str, position: int, limit: int, span: Span) -> list[Untold]:
@@ -71,7 +72,7 @@ class SqliteTruths:
         return await self._reports.ask(lambda connection: [Untold(*row) for row in connection.execute(asked)])
 
     async def drift(self, span: Span) -> list[Drift]:
-        """See `Truths.drift`. Upstreams and models in the order of their names."""
+        """See `Truths.drift`. Upstreams, models and sources in the order of their names."""
         return await self._reports.ask(partial(drift_rows, span=span))
 
 
@@ -85,19 +86,30 @@ def _looked_up(connection: Connection, told: Sequence[Told]) -> list[Attachment]
         for row in connection.execute(asked):
             record = record_of(row)
             records[record.upstream_id].append(record)
-    return [_looked_at(connection, one, records[clean(one.upstream_id)]) for one in told]
+    said: dict[tuple[str, str], list[Truth]] = {}
+    return [_looked_at(connection, one, records[clean(one.upstream_id)], said) for one in told]
 
 
-def _looked_at(connection: Connection, told: Told, records: list[Record]) -> Attachment:
+def _looked_at(
+    connection: Connection, told: Told, records: list[Record], said: dict[tuple[str, str], list[Truth]]
+) -> Attachment:
+    """What will become of one truth; `said` has what each source has said of a record, with the truths before it."""
     meant = [record for record in records if told.upstream in (None, record.upstream)]
     if len(meant) != 1:
         return Attachment(Attached.AMBIGUOUS if meant else Attached.UNKNOWN)
     record = meant[0]
     if record.outcome is Outcome.RUNNING or _is_unsettled(connection, record.uid):
         return Attachment(Attached.NOT_ENDED, record)
-    before = select(truth).where(truth.c.uid == record.uid, truth.c.source == clean(told.truth.source))
-    said = {_numbers(truth_of(row)) for row in connection.execute(before)}
-    return Attachment(Attached.UNCHANGED if _numbers(told.truth) in said else Attached.ATTACHED, record)
+    about = record.uid, clean(told.truth.source)
+    if about not in said:
+        asked = select(truth).where(truth.c.uid == about[0], truth.c.source == about[1]).order_by(truth.c.revision)
+        said[about] = [truth_of(row) for row in connection.execute(asked)]
+    before = said[about]
+    last = before[-1] if before else None
+    if _numbers(told.truth) in map(_numbers, before):
+        return Attachment(Attached.UNCHANGED, record, last)
+    before.append(told.truth)
+    return Attachment(Attached.ATTACHED, record, last)
 
 
 def _is_unsettled(connection: Connection, uid: str) -> bool:
@@ -123,19 +135,22 @@ def _steps(uid: str, said: Truth) -> tuple[Step, Step]:
 
 
 def drift_rows(connection: Connection, span: Span) -> list[Drift]:
-    """Our numbers beside the latest truths, in the order of upstreams and models."""
-    newest = select(truth.c.uid, func.max(truth.c.revision).label("revision")).group_by(truth.c.uid).subquery()
+    """Our numbers beside the newest truth of each source, in the order of upstreams, models and sources."""
+    revision = func.max(truth.c.revision).label("revision")
+    newest = select(truth.c.uid, revision).group_by(truth.c.uid, truth.c.source).subquery()
     latest = and_(truth.c.uid == newest.c.uid, truth.c.revision == newest.c.revision)
+    parts = _at.upstream, _at.model, truth.c.source, truth.c.currency
     asked = (
-        select(_at.upstream, _at.model, truth.c.currency, func.count().label("records"), *_compared())
+        select(*parts, func.count().label("records"), *_compared())
         .select_from(newest.join(truth, latest).join(generation, _at.uid == newest.c.uid))
         .where(*within(span))
-        .group_by(_at.upstream, _at.model, truth.c.currency)
-        .order_by(_at.upstream, _at.model, truth.c.currency)
+        .group_by(*parts)
+        .order_by(*parts)
     )
-    found: dict[tuple[str, str | None], Drift] = {}
+    found: dict[tuple[str, str | None, str], Drift] = {}
     for row in connection.execute(asked):
-        _add(found.setdefault((row.upstream, row.model), Drift(row.upstream, row.model)), row)
+        whose = row.upstream, row.model, row.source
+        _add(found.setdefault(whose, Drift(*whose)), row)
     return list(found.values())
 
 

@@ -11,6 +11,7 @@ from proxy.core.partial import Partial, StreamError, safe_text
 from proxy.core.usage import Usage, read_usage
 from proxy.wire.chunks import read_quickly
 from proxy.wire.openai_fold import DONE, MAX_ID, usable_id
+from proxy.wire.responses_calls import DELTAS, is_call, written
 from proxy.wire.responses_outline import Outline, outline_of
 
 ENDED: Final = {
@@ -24,11 +25,11 @@ STATES: Final = frozenset({"response.created", "response.queued", "response.in_p
 ITEMS: Final = frozenset({"response.output_item.added", "response.output_item.done"})
 TEXTS: Final = {
     "response.output_text.delta": "output_text",
+    "response.audio.transcript.delta": "output_text",
     "response.refusal.delta": "refusal",
     "response.reasoning_text.delta": "reasoning_text",
     "response.reasoning_summary_text.delta": "summary_text",
 }
-ARGUMENTS: Final = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 
 _MAX_MESSAGE: Final = 1000
 
@@ -54,9 +55,11 @@ def _fold(event: dict[str, Any], size: int, partial: Partial, outline: Outline) 
             _note_error(event["error"], partial)
     elif kind in TEXTS:
         _fold_text(event, TEXTS[kind], partial, outline)
-    elif kind in ARGUMENTS:
-        if delta := _text(event, "delta"):
-            partial.add_tool_call(0, outline.place(event), arguments=delta)
+    elif kind in DELTAS:
+        if delta := _text(event, DELTAS[kind]):
+            index = outline.place(event)
+            outline.said.add(index)
+            partial.add_tool_call(0, index, arguments=delta)
     elif kind in ITEMS:
         _fold_item(event, size, partial, outline)
     elif kind in STATES or kind in ENDED:
@@ -87,24 +90,15 @@ def _fold_item(event: dict[str, Any], size: int, partial: Partial, outline: Outl
     if type(index) is not int:
         index = outline.place({"item_id": item.get("id")}) if event.get("type") == "response.output_item.done" else None
     index = len(outline.items) if index is None else index
-    if item.get("type") in ("function_call", "custom_tool_call"):
-        said = _has_call(partial, index)
-        arguments = _text(item, "arguments") or _text(item, "input")
-        partial.add_tool_call(
-            0,
-            index,
-            ident=_text(item, "call_id") or _text(item, "id"),
-            name=_text(item, "name"),
-            arguments="" if said else arguments,
-        )
+    if is_call(item):
+        ident, name = _text(item, "call_id") or _text(item, "id"), _text(item, "name")
+        if name == outline.items.get(index, {}).get("name"):
+            name = ""
+        arguments = "" if index in outline.said else written(item)
+        if arguments:
+            outline.said.add(index)
+        partial.add_tool_call(0, index, ident=ident, name=name, arguments=arguments)
     outline.take_item(index, item, size)
-
-
-def _has_call(partial: Partial, index: int) -> bool:
-    """Whether the arguments of that call have come already."""
-    choice = partial.choices.get(0)
-    call = (choice.tool_calls or {}).get(index) if choice else None
-    return call is not None and bool(call.arguments.value())
 
 
 def _fold_response(found: object, size: int, partial: Partial, *, ended: str | None) -> None:

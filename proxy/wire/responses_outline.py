@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxy.core.choices import Choice
 from proxy.core.partial import Partial, safe_text
+from proxy.wire.responses_calls import SHOWN
 from proxy.wire.responses_shapes import item_id, message_item, reasoning_part, refusal_part, summary_part, text_part
 
 MOST_ITEMS: Final = 512
@@ -44,12 +45,16 @@ class Piece:
 
 @dataclass(slots=True)
 class Outline:
-    """One response. `next_number` is the sequence number of the event that would come next."""
+    """One response. `next_number` is the sequence number of the event that would come next.
+
+    `said` has the calls of tools that have been written, or begun to be: their items repeat it as a whole.
+    """
 
     fields: dict[str, Any] = field(default_factory=dict)
     items: dict[int, dict[str, Any]] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
     next_number: int = 0
+    said: set[int] = field(default_factory=set)
     _places: dict[str, int] = field(default_factory=dict)
     _room: int = MOST_KEPT
 
@@ -116,10 +121,8 @@ class Outline:
             case "reasoning":
                 shown["summary"] = [summary_part(text) for kind, text in parts if kind == "summary_text"]
                 shown["content"] = [reasoning_part(text) for kind, text in parts if kind == "reasoning_text"]
-            case "function_call":
-                shown["arguments"] = _arguments(partial, index)
-            case "custom_tool_call":
-                shown["input"] = _arguments(partial, index)
+            case str(kind) if kind in SHOWN:
+                shown[SHOWN[kind]] = shown.get(SHOWN[kind]) or _arguments(partial, index)
         if shown.get("status") == "in_progress":
             shown["status"] = "incomplete"
         return shown

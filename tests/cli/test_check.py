@@ -51,6 +51,23 @@ def test_a_valid_file_exits_0_and_says_what_is_served(tmp_path: Path) -> None:
     ]
 
 
+def test_the_summary_has_budgets_and_sink(tmp_path: Path) -> None:
+    """Each budget is said in words, and where events go without what may be secret in it."""
+    budgets = [
+        {"per": "request", "seconds": 120},
+        {"per": "key", "window": "1d", "completion_tokens": 10, "cost": "0.5"},
+    ]
+    sink = {"url": "https://user:canary@meter.example.com/events?key=canary"}
+    write(tmp_path, config_text("http://127.0.0.1:1", budgets=budgets, sink=sink, prices={"fallback": "genai-prices"}))
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-3:] == [
+        "  budget  seconds 120 per request",
+        "  budget  completion_tokens 10 per key within 1d, cost 0.5 per key within 1d",
+        "  sink    https://***@meter.example.com/events?***",
+    ]
+
+
 def test_an_invalid_file_exits_1_with_every_error_located(tmp_path: Path) -> None:
     """Errors are FILE:LINE:COL: message, the nearest word included, and nothing else is printed."""
     write(tmp_path, SMALLEST.replace("base_url", "bse_url").replace("dialect: openai", "dialect: opnai"))

@@ -267,13 +267,13 @@ async def test_a_bill_is_attached_and_drift_shows(tmp_path: Path) -> None:
         assert await ledger.outbox.pending(2) == 2
         drift = await run(ledger_group, "drift", "-o", "csv", url=proxy.admin_url)
         assert drift.stdout.splitlines() == [
-            "upstream,model,records,what,ours,theirs,percent",
-            "openai,m,2,prompt tokens,,,",
-            "openai,m,2,completion tokens,5,6,20.0",
-            "openai,m,2,cost USD,0.5,0.300001,-40.0",
+            "upstream,model,source,records,what,ours,theirs,percent",
+            "openai,m,csv,2,prompt tokens,,,",
+            "openai,m,csv,2,completion tokens,5,6,20.0",
+            "openai,m,csv,2,cost USD,0.5,0.300001,-40.0",
         ]
         table = (await run(ledger_group, "drift", "--since", "1d", url=proxy.admin_url)).stdout
-        assert table.splitlines()[2].split() == ["openai", "m", "2", "completion", "tokens", "5", "6", "20.0"]
+        assert table.splitlines()[2].split() == ["openai", "m", "csv", "2", "completion", "tokens", "5", "6", "20.0"]
 
 
 async def test_what_finds_no_record_is_listed_by_line(tmp_path: Path) -> None:

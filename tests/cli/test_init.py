@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ def test_init_writes_the_smallest_file_which_is_valid(tmp_path: Path) -> None:
     """What init writes passes check as it is, and is the documented smallest file."""
     done = quell("init", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "quell check quell.yaml" in done.stdout
+    called = f"{sys.executable} -m proxy"
+    assert done.stdout.splitlines()[-2:] == [f"  {called} check quell.yaml", f"  {called} serve --config quell.yaml"]
     assert (tmp_path / "quell.yaml").read_text() == (ROOT / "config" / "minimal.yaml").read_text()
     assert quell("check", "quell.yaml", folder=tmp_path, OPENAI_API_KEY="sk-x").returncode == 0
 

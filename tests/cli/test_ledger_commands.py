@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,7 @@ async def test_a_damaged_ledger_is_refused_recovered_and_served(tmp_path: Path) 
     (tmp_path / "quell.yaml").write_text(config)
     refused = await asyncio.to_thread(quell, "serve", "--config", "quell.yaml", folder=tmp_path)
     assert refused.returncode == 1
-    assert f"quell ledger recover {tmp_path}/quell.db --to NEW" in refused.stderr + refused.stdout
+    assert f"`{sys.executable} -m proxy ledger recover {tmp_path}/quell.db --to NEW`" in refused.stderr + refused.stdout
     saved = quell("ledger", "recover", "quell.db", "--to", "new.db", folder=tmp_path)
     assert saved.returncode == 0
     (line,) = (line for line in saved.stdout.splitlines() if line.startswith("generation "))
@@ -155,6 +156,27 @@ async def test_purge_of_a_file(tmp_path: Path) -> None:
     done = quell("ledger", "purge", "quell.db", "--before", "2d", "--yes", "-o", "json", folder=tmp_path)
     assert json.loads(done.stdout) == {"dry_run": False, "texts": 0, "records": 1}
     assert left(path) == [("u0", "said"), ("u1", None)]
+
+
+@pytest.mark.parametrize("how", ["--yes", "--dry-run"])
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda _path: None, "q.db: is empty, so it is no ledger (yet). Nothing was changed"),
+        (lambda path: sqlite3.connect(path).execute("VACUUM").connection.close(), "q.db: is"),
+        (lambda path: sqlite3.connect(path).execute("CREATE TABLE t (a)").connection.close(), "q.db: is no ledger of"),
+    ],
+    ids=["empty", "without tables", "of another program"],
+)
+def test_purge_makes_no_ledger(tmp_path: Path, make: Callable[[Path], None], part: str, how: str) -> None:
+    """A file that is no ledger is refused by name, and stays as it is to the byte."""
+    path = tmp_path / "q.db"
+    path.touch()
+    make(path)
+    before = path.read_bytes()
+    done = quell("ledger", "purge", "q.db", "--before", "2d", how, folder=tmp_path)
+    assert (done.returncode, part in done.stderr) == (1, True), done.stderr
+    assert (path.read_bytes(), sorted(each.name for each in tmp_path.iterdir())) == (before, ["q.db"])
 
 
 async def test_purge_of_a_file_spares_what_the_sink_was_not_served(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ BOMB = "\n".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "1:1: the file is empty; quell init writes a small one to start from"),
-        ("# nothing\n", "1:1: the file is empty; quell init writes a small one to start from"),
+        ("", "1:1: the file is empty; `quell init` writes a small one to start from"),
+        ("# nothing\n", "1:1: the file is empty; `quell init` writes a small one to start from"),
         ("- a\n", "1:1: expected keys and values, such as version: 1"),
         ("a:\n\tb: 1\n", "2:1: a tab; YAML is indented with blanks only"),
         ("a: @x\n", "1:4: a value can't start with @; put it in quotes"),

@@ -106,6 +106,17 @@ def test_no_count_is_out_of_bounds(
         assert completion + (0 if policy is DRAINED else found.late) == found.in_all
 
 
+def test_a_prompt_that_only_we_counted_is_called_ours() -> None:
+    """An upstream that counts the answer alone does not vouch for our count of the prompt."""
+    told = Beyond(Usage(None, 50), 40, 60, shows_reasoning=False, to_the_end=True)
+    expected = Counted(Usage(10, 50), TOKENIZER, "o200k_base")
+    assert settle(DRAINED, made(20), told).counted == expected
+    assert complete(made(50), told) == expected
+    nothing_behind = Beyond(Usage(None, 50), 40, 0, shows_reasoning=False, to_the_end=True)
+    assert settle(PRODUCED, made(20), nothing_behind).counted == expected
+    assert settle(DRAINED, made(None, NONE, None), told).counted == Counted(Usage(None, 50), UPSTREAM)
+
+
 def test_an_answer_that_was_whole() -> None:
     """A stop that came too late changes no count; the upstream's own, if it was waited for, is the best one."""
     assert complete(made(20), None) == made(20)

@@ -3,6 +3,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,6 +13,9 @@ from proxy.demo.calls import DemoCall, Ended
 from proxy.demo.text import PIECES, TEXT, pieces
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
 from support.client import Answer, RawClient
+from support.program import config_text
+from support.proxy import running_proxy
+from support.stops import stop
 from support.wait import eventually, within
 
 CHAT = "/v1/chat/completions"
@@ -86,7 +90,7 @@ async def test_a_chat_is_streamed_token_by_token(demo: Demo) -> None:
     assert finish["choices"][0]["finish_reason"] == "stop"
     assert (usage["choices"], usage["usage"]) == (
         [],
-        {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
     )
     assert {chunk["id"] for chunk in [role, *said, finish, usage]} == {demo.upstream.calls[0].id}
     assert role["usage"] is None
@@ -95,6 +99,21 @@ async def test_a_chat_is_streamed_token_by_token(demo: Demo) -> None:
 async def test_usage_is_sent_only_when_asked_for(demo: Demo) -> None:
     """Without include_usage no chunk mentions usage."""
     assert b"usage" not in (await demo.post(stream=True)).body
+
+
+async def test_it_counts_a_prompt_as_a_stop_of_it_does(demo: Demo, tmp_path: Path) -> None:
+    """The usage of a whole answer and the count of a stopped one have the same prompt, whatever is in it."""
+    asks = [body(content="Tell me a long story."), body(content="Ünïcode, 漢字, 😀!", tools=[TOOL], tool_choice="none")]
+    async with running_proxy(config_text(demo.upstream.base_url), tmp_path) as proxy:
+        for number, asked in enumerate(asks):
+            async with RawClient(proxy.port) as client:
+                await client.post(CHAT, asked)
+                told = (await client.answer()).json()["usage"]["prompt_tokens"]
+                await client.post(CHAT, {**asked, "demo": SLOW, "stream": True}, [("X-Task-Id", f"t{number}")])
+                await client.until(b"data: ", 3)
+                receipt = (await stop(proxy, f"t{number}")).json()
+            assert (receipt["result"], receipt["usage"]["prompt_tokens"]) == ("stopped", told)
+            assert number or told == 13
 
 
 async def test_a_chat_comes_whole(demo: Demo) -> None:

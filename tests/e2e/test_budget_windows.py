@@ -1,12 +1,15 @@
 """Budgets within windows: who is refused when they are used up, whose they are, and that a restart forgets nothing."""
 
 import time
+from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from proxy.app import App, StartError
 from proxy.edge.admin_errors import ReloadError
+from proxy.engine.budgets import MOST_NAMED
 from proxy.stores.ledger_null import NullLedger
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
@@ -54,6 +57,23 @@ async def test_a_budget_that_is_used_up_refuses_the_next_call(tmp_path: Path) ->
         metrics = proxy.app.engine.metrics.registry
         labels = {"per": "key", "limit": "completion_tokens"}
         assert metrics.get_sample_value("quell_budget_refusals_total", labels) == 1
+
+
+async def test_calls_that_are_not_read_keep_to_a_window_too(tmp_path: Path) -> None:
+    """Embeddings use up what they cost, and are refused like any call when a window is used up."""
+    (tmp_path / "prices.yaml").write_text('version: "1"\ncurrency: USD\nmodels: {m: {input: "1", output: "1"}}\n')
+    embedded = json_answer({"data": [], "usage": {"prompt_tokens": 8, "total_tokens": 8}})
+    async with budgeted(embedded, tmp_path, TEN, prices={"file": "prices.yaml"}) as (proxy, up):
+        asked = {"model": "m", "input": "a"}
+        assert (await call(proxy, "POST", "/v1/embeddings", asked, ACME)).status == 200
+        await settled(proxy)
+        (account,) = next(iter(proxy.app.engine.budgets._tallies.values()))._accounts.values()
+        assert (account.use.cost, account.use.completion_tokens) == (Decimal("0.000008"), 0)
+        up.script = json_answer(chat_object(10))
+        assert (await plain(proxy)).status == 200
+        await settled(proxy)
+        assert refused(await call(proxy, "POST", "/v1/embeddings", asked, ACME)) == (429, "budget_exhausted")
+        assert len(up.requests) == 2
 
 
 async def test_time_is_used_up_too(tmp_path: Path) -> None:
@@ -220,15 +240,38 @@ async def test_a_ledger_that_cant_be_read_keeps_the_old_budgets(tmp_path: Path) 
             assert await statuses(proxy, (ACME, None), (ACME, None)) == [200, 200]
 
 
+async def test_the_operator_sees_the_keys_of_the_settings_by_their_ids(tmp_path: Path) -> None:
+    """Who is near a budget is shown, of many the first; a configured key by its id."""
+    keys = {"keys": [{"id": "acme", "hash": sha256(b"sk-acme").hexdigest()}]}
+    async with budgeted(json_answer(chat_object(8)), tmp_path, {**TEN, "per": "user"}, **keys) as (proxy, _):
+        await statuses(proxy, *((ACME, f"u{number}") for number in range(MOST_NAMED + 2)))
+        (standing,) = proxy.app.engine.budgets.standings(time.time())
+        assert len(standing.nearest) == MOST_NAMED
+        async with RawClient(proxy.admin_port) as client:
+            await client.get("/api/budgets", [("Authorization", f"Bearer {ADMIN_TOKEN}")])
+            (found,) = (await client.answer()).json()["data"]
+    assert found["nearest"][0] == {
+        "key_id": "acme",
+        "user": "u0",
+        "used": {"completion_tokens": "8"},
+        "percent": 80.0,
+        "used_up": False,
+    }
+
+
 async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
-    """The admin API has each budget, when its window ends, and how many callers have used it up."""
+    """The admin API has each budget, when its window ends, and who is over or near it, never by a credential."""
     users = {"per": "user", "window": LONG, "seconds": 1000, "completion_tokens": 11}
     each = {"per": "request", "seconds": "2.50"}
     async with budgeted(json_answer(chat_object(10)), tmp_path, TEN, users, each) as (proxy, _):
         await statuses(proxy, (ACME, "ann"), (OTHER, "ann"))
         async with RawClient(proxy.admin_port) as client:
             await client.get("/api/budgets", [("Authorization", f"Bearer {ADMIN_TOKEN}")])
-            found = (await client.answer()).json()["data"]
+            answer = await client.answer()
+    found = answer.json()["data"]
+    assert all(float(each["used"].pop("seconds")) > 0 for each in found[1]["nearest"])
+    assert not any(secret in answer.body for secret in (b"sk-acme", sha256(b"sk-acme").hexdigest().encode()))
+    names = [sha256(secret).hexdigest()[:12] for secret in (b"sk-acme", b"sk-other")]
     seconds, ends = 5000 * 7 * 86400.0, "2065-10-29T00:00:00.000Z"
     assert found == [
         {
@@ -237,6 +280,10 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"completion_tokens": "10"},
             "window_ends_at": ends,
             "used_up": 2,
+            "nearest": [
+                {"key_id": name, "user": None, "used": {"completion_tokens": "10"}, "percent": 100.0, "used_up": True}
+                for name in names
+            ],
         },
         {
             "per": "user",
@@ -244,6 +291,10 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "1000", "completion_tokens": "11"},
             "window_ends_at": ends,
             "used_up": 0,
+            "nearest": [
+                {"key_id": name, "user": "ann", "used": {"completion_tokens": "10"}, "percent": 90.9, "used_up": False}
+                for name in names
+            ],
         },
         {
             "per": "request",
@@ -251,5 +302,6 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "2.50"},
             "window_ends_at": None,
             "used_up": None,
+            "nearest": [],
         },
     ]

@@ -217,7 +217,10 @@ async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
 
 
 async def test_kill_leaves_a_record_that_can_be_billed(tmp_path: Path) -> None:
-    """P3: a record cut off by SIGKILL knows the upstream's id and usage; without usage its text is counted later."""
+    """P3: a record cut off by SIGKILL knows the upstream's id and usage; without usage its text is counted later.
+
+    Its tokens are in the metrics of the process that settles it, once.
+    """
     told = chat_events(8, usage=True, finish=None, done=False, upstream_id="up-1", prompt_tokens=3)
     async with scripted_upstream(events_then_hang(told)) as up:
         config = config_text(up.base_url, ledger={"flush": "50ms"})
@@ -234,6 +237,14 @@ async def test_kill_leaves_a_record_that_can_be_billed(tmp_path: Path) -> None:
         async with running_program(config, tmp_path) as program:
             await eventually(lambda: "left_records_settled" in program.log(), what="what was left is counted")
             found = [(await get(program.admin_port, f"/api/generations/{task}")).json() for task in ("told", "untold")]
+            metrics = (await get(program.admin_port, "/metrics")).body.decode()
+    for kind, source, tokens in (
+        ("prompt", "upstream", 3),
+        ("completion", "upstream", 8),
+        ("completion", "tokenizer", 9),
+    ):
+        labels = f'kind="{kind}",model="scripted",source="{source}",upstream="up"'
+        assert f"quell_tokens_total{{{labels}}} {tokens}.0" in metrics
     names = ("outcome", "phase", "upstream_id", "prompt_tokens", "completion_tokens", "usage_source")
     assert [tuple(each[name] for name in names) for each in found] == [
         ("interrupted", "streaming", "up-1", 3, 8, "upstream"),

@@ -119,6 +119,7 @@ async def test_truths_are_attached(tmp_path: Path) -> None:
             {
                 "upstream": "openai",
                 "model": "m",
+                "source": "bill",
                 "records": 2,
                 "not_compared": 0,
                 "prompt_tokens": {"ours": 7, "theirs": 8, "percent": 14.286},

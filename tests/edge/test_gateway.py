@@ -257,17 +257,23 @@ async def test_what_a_model_call_sends_up(tmp_path: Path) -> None:
     assert not {name.lower() for name, _ in request.headers} & {"x-task-id", "keep-alive", "cookie", "connection"}
 
 
+EMBEDDED = {"prompt_tokens": 8, "total_tokens": 8}
+
+
 async def test_embeddings_are_generations(tmp_path: Path) -> None:
-    """An embeddings call has an id and a record, and can be stopped."""
+    """An embeddings call has an id, a record with the counts of its answer and their cost, and can be stopped."""
     body = {"model": "embedder", "input": ["a", "b"]}
+    prices = 'version: "1"\ncurrency: USD\nmodels: {embedder: {input: "1", output: "0"}}\n'
+    (tmp_path / "prices.yaml").write_text(prices)
     async with (
-        scripted_upstream(in_turn(json_answer({"data": []}), hang())) as up,
-        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        scripted_upstream(in_turn(json_answer({"data": [], "usage": EMBEDDED}), hang())) as up,
+        running_proxy(config_text(up.base_url, prices={"file": "prices.yaml"}), tmp_path) as proxy,
     ):
         done = await call(proxy, "POST", "/v1/embeddings", body, X_Task_Id="t-1")
         assert (done.status, done.header("X-Task-Id")) == (200, "t-1")
         kept = await record(proxy, "t-1")
-        assert (kept["outcome"], kept["model"], kept["usage_source"]) == ("completed", "embedder", "none")
+        assert (kept["outcome"], kept["model"], kept["usage_source"]) == ("completed", "embedder", "upstream")
+        assert (kept["prompt_tokens"], kept["completion_tokens"], kept["cost"]) == (8, 0, "0.000008")
         async with RawClient(proxy.port) as client:
             await client.post("/v1/embeddings", body, [("X-Task-Id", "t-2")])
             conn = await up.conn(1)

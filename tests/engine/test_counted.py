@@ -143,6 +143,15 @@ async def test_an_answer_too_large_to_be_read_has_no_count_of_0(counter: Counter
     assert await counted(unread, counter) == Counted(Usage(PROMPT), UsageSource.TOKENIZER, O200K)
 
 
+async def test_an_event_too_large_to_be_read_makes_an_estimate(counter: Counter) -> None:
+    """What stood in it is in no count, so the count of the other events is a lower bound; the upstream's own stands."""
+    partial = folded(event("Rain"))
+    partial.oversize = True
+    assert await counted(relay(partial), counter) == Counted(Usage(PROMPT, 1), UsageSource.ESTIMATE, O200K)
+    WIRE.fold(event(usage=total(9), choice=None), partial)
+    assert await counted(relay(partial), counter) == Counted(Usage(5, 9), UsageSource.UPSTREAM)
+
+
 async def test_running_totals_of_several_choices_add_up(counter: Counter) -> None:
     """Servers with running totals count each choice by itself, and only the end as a whole, which then stands."""
     events = [

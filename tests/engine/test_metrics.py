@@ -11,7 +11,7 @@ from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
-from proxy.engine.metrics import OTHER_MODELS, Metrics
+from proxy.engine.metrics import OTHER_MODELS, SERIES_OF_MODEL, Metrics
 from support.records import a_record
 
 NAMES = {
@@ -36,7 +36,7 @@ NAMES = {
     "sink_pending": ("gauge", set()),
     "sink_events_total": ("counter", {"result"}),
     "truths_total": ("counter", {"result"}),
-    "reconciliation_drift_tokens": ("gauge", {"upstream", "model", "kind"}),
+    "reconciliation_drift_tokens": ("gauge", {"upstream", "model", "source", "kind"}),
     "config_reload_success": ("gauge", set()),
     "build_info": ("gauge", {"version"}),
 }
@@ -104,6 +104,26 @@ def test_labels_are_those_documented() -> None:
     assert seen == set(NAMES)
 
 
+def drift(metrics: Metrics, kind: str = "completion", source: str = "bill") -> float | None:
+    """The drift of the model m from a source."""
+    return value(metrics, "reconciliation_drift_tokens", upstream="openai", model="m", source=source, kind=kind)
+
+
+def test_drift_is_of_what_each_source_said_last() -> None:
+    """A truth takes the place of its source's last one and of no other's; sources are few series, however many tell."""
+    metrics = Metrics()
+    first, second, silent = (Truth("bill", 1.0, completion_tokens=tokens) for tokens in (4, 7, None))
+    metrics.reconciled("attached", ended(), first)
+    metrics.reconciled("attached", ended(), Truth("router", 1.0, completion_tokens=6), None)
+    metrics.reconciled("attached", ended(), second, first)
+    assert (drift(metrics), drift(metrics, source="router")) == (2.0, 1.0)
+    metrics.reconciled("attached", ended(), silent, second)
+    assert drift(metrics) == 0.0
+    for number in range(10):
+        metrics.reconciled("attached", ended(), Truth(f"s{number}", 1.0, completion_tokens=6))
+    assert [drift(metrics, source=source) for source in ("s1", "s2", "other")] == [1.0, None, 8.0]
+
+
 def test_drift_is_theirs_less_ours() -> None:
     """Attached truths move the drift of their model by what both sides know; nothing else does, and all are counted."""
     metrics = Metrics()
@@ -112,7 +132,7 @@ def test_drift_is_theirs_less_ours() -> None:
     metrics.reconciled("unchanged", ended(), Truth("bill", 1.0, prompt_tokens=10))
     metrics.reconciled("unknown", None, Truth("bill", 1.0, prompt_tokens=10))
     for kind, expected in (("prompt", 3.0), ("completion", -1.0)):
-        assert value(metrics, "reconciliation_drift_tokens", upstream="openai", model="m", kind=kind) == expected
+        assert drift(metrics, kind) == expected
     for result, expected in (("attached", 2.0), ("unchanged", 1.0), ("unknown", 1.0)):
         assert value(metrics, "truths_total", result=result) == expected
 
@@ -206,7 +226,7 @@ def test_a_model_must_have_answered(facts: dict[str, Any]) -> None:
 
 def test_series_are_bounded() -> None:
     """With little room for series, models that no setting names are all `other`."""
-    metrics = Metrics(max_series=40)
+    metrics = Metrics(max_series=2 * SERIES_OF_MODEL)
     for model in ("m-1", "m-2", "m-3"):
         metrics.settled(ended(model))
     assert models(metrics) == {"m-1", "m-2", "other"}

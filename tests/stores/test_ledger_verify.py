@@ -135,6 +135,15 @@ async def test_a_ledger_in_use_is_in_order(tmp_path: Path) -> None:
     assert verify_file(path).in_use is False
 
 
+@pytest.mark.parametrize("source", [UsageSource.TOKENIZER, UsageSource.ESTIMATE])
+async def test_numbers_of_two_sources_are_not_held_against_each_other(tmp_path: Path, source: UsageSource) -> None:
+    """An upstream may say that more of a prompt was cached than our own count of it has."""
+    async with a_ledger(tmp_path / "q.db") as ledger:
+        await ledger.begin(a_record("over"))
+        await ledger.end(replace(OVER, cached_tokens=9, usage_source=source))
+    assert rules(tmp_path / "q.db") == []
+
+
 @pytest.mark.parametrize(
     ("rule", "breakage"), BREAKAGES, ids=[f"{number}-{rule}" for number, (rule, _) in enumerate(BREAKAGES)]
 )

@@ -91,9 +91,9 @@ async def test_what_finds_no_record(ledger: SqliteLedger) -> None:
 
 
 async def test_a_dry_run_writes_nothing(ledger: SqliteLedger) -> None:
-    """A dry run says what would become of each, and that is all it does."""
+    """A dry run says what would become of each, of two equal ones too, and that is all it does."""
     await settle(ledger, over())
-    assert await results(ledger, told(), told("none"), dry_run=True) == ["attached", "unknown"]
+    assert await results(ledger, told(), told("none"), told(), dry_run=True) == ["attached", "unknown", "unchanged"]
     assert await revisions(ledger) == ["u1.1"]
 
 
@@ -128,22 +128,34 @@ async def test_untold_records_are_those_a_source_said_nothing_of(ledger: SqliteL
     assert [each.upstream_id for each in first + rest] == ["up-u0", "up-u2", "up-u3"]
 
 
-async def test_drift_compares_the_latest_truths(ledger: SqliteLedger) -> None:
-    """For each upstream and model: only what both sides know, else nothing; the latest truth alone; one currency."""
+async def test_an_attachment_knows_what_its_source_said_before(ledger: SqliteLedger) -> None:
+    """Behind a truth stands the last one of the same source, told in an earlier call or in the same one."""
+    await settle(ledger, over())
+    one, two, other = told(completion_tokens=6), told(completion_tokens=7), told(source="other")
+    found = await ledger.truths.attach([one, other, two])
+    assert [each.before for each in found] == [None, None, one.truth]
+    (third,) = await ledger.truths.attach([told(completion_tokens=8)])
+    assert third.before == two.truth
+
+
+async def test_drift_compares_what_each_source_said_last(ledger: SqliteLedger) -> None:
+    """For each upstream, model and source: what both sides know, else nothing; the newest of each; one currency."""
     await settle(ledger, over("a"), over("b"), over("c", model="n", prompt_tokens=None, completion_tokens=None))
     await settle(ledger, over("d", model="n", cost=Decimal(2), currency="EUR"), over("untold"))
     cost: dict[str, Any] = {"cost": Decimal("0.5"), "currency": "USD"}
     await ledger.truths.attach(
         [
             told("a", prompt_tokens=100, completion_tokens=100),
-            told("a", "newer", prompt_tokens=8, completion_tokens=4, **cost),
+            told("a", "other", prompt_tokens=50, completion_tokens=7),
+            told("a", prompt_tokens=8, completion_tokens=4, **cost),
             told("b", completion_tokens=5, cached_tokens=3),
             told("c", completion_tokens=9, **cost),
             told("d", **cost),
         ]
     )
     assert await ledger.truths.drift(Span()) == [
-        Drift("openai", "m", 2, 7, 8, 10, 9, 0, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
-        Drift("openai", "n", 2, None, None, None, None, 2, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
+        Drift("openai", "m", "bill", 2, 7, 8, 10, 9, 0, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
+        Drift("openai", "m", "other", 1, 7, 50, 5, 7),
+        Drift("openai", "n", "bill", 2, None, None, None, None, 2, {"USD": (Decimal("0.25"), Decimal("0.5"))}),
     ]
     assert await ledger.truths.drift(Span(until=5.0)) == []

@@ -173,13 +173,103 @@ def test_items_of_every_kind() -> None:
         item(8, "done", 3, search),
     )
     assert (partial.text(), partial.refusal(), partial.reasoning()) == ("I ", "won't", "So farHm")
-    assert partial.tool_calls() == [("c", "f", '{"x"')]
+    assert partial.tool_calls() == [("c", "f", '{"x"'), ("ws_3", "", "q")]
     *_, last = closing(partial)
     first, message, function, own = last["response"]["output"]
     assert (first["summary"][0]["text"], first["content"][0]["text"]) == ("So far", "Hm")
     assert [part["type"] for part in message["content"]] == ["output_text", "refusal"]
     assert (function["arguments"], function["status"]) == ('{"x"', "incomplete")
     assert own == search
+
+
+def call_item(kind: str, **fields: Any) -> dict[str, Any]:
+    """A call of a tool, begun."""
+    return {"id": "call_0", "type": kind, "status": "in_progress", **fields}
+
+
+MCP = call_item("mcp_call", name="roll", server_label="dice", arguments="")
+CODE = call_item("code_interpreter_call", code="", container_id="c", outputs=None)
+SHELL = call_item("shell_call", call_id="c", action={"commands": []}, environment=None)
+
+
+def delta_of(kind: str, delta: Any, **fields: Any) -> bytes:
+    """A delta of the call."""
+    return event(f"response.{kind}.delta", 2, output_index=0, delta=delta, **fields)
+
+
+@pytest.mark.parametrize(
+    ("begun", "grows", "whole"),
+    [
+        (MCP, "mcp_call_arguments", {"arguments": '{"sides":6}', "output": "4"}),
+        (CODE, "code_interpreter_call_code", {"code": '{"sides":6}', "outputs": [{"type": "logs", "logs": "4"}]}),
+        (call_item("custom_tool_call", name="roll", input=""), "custom_tool_call_input", {"input": '{"sides":6}'}),
+        (SHELL, "shell_call_command", {"action": {"commands": ['{"sides":6}']}}),
+    ],
+    ids=["mcp", "code interpreter", "custom", "shell"],
+)
+def test_calls_that_the_model_writes_count(begun: dict[str, Any], grows: str, whole: dict[str, Any]) -> None:
+    """A call counts as it is written, once, though its item repeats it; of an item alone it is taken from there."""
+    name = begun.get("name", "")
+    deltas = [delta_of(grows, '{"sides"', item_id="call_0"), delta_of(grows, ":6}", item_id="call_0")]
+    stopped = folded(item(0, "added", 0, begun), *deltas)
+    assert [call[1:] for call in stopped.tool_calls()] == [(name, '{"sides":6}')]
+    done = item(4, "done", 0, {**begun, **whole, "status": "completed"})
+    ended = response("completed", output=[{**begun, **whole, "status": "completed"}])
+    for blocks in ([*deltas, done], [done], [*deltas, done, event("response.completed", 5, response=ended)]):
+        partial = folded(item(0, "added", 0, begun), *blocks)
+        assert partial.tool_calls()[0][1:] == (name, '{"sides":6}')
+        assert partial.counted_characters == len(name) + len('{"sides":6}')
+    only_end = folded(event("response.completed", 0, response=ended))
+    assert only_end.counted_characters == len(name) + len('{"sides":6}')
+
+
+@pytest.mark.parametrize(("begun", "field", "grows"), [
+    (MCP, "arguments", "mcp_call_arguments"),
+    (CODE, "code", "code_interpreter_call_code"),
+])  # fmt: skip
+def test_a_stop_shows_what_was_written_of_a_call(begun: dict[str, Any], field: str, grows: str) -> None:
+    """The cancelled response has a tool call of the provider's as far as it came."""
+    partial = folded(BEGUN, item(2, "added", 1, begun), event(f"response.{grows}.delta", 3, output_index=1, delta="ab"))
+    (last,) = closing(partial)
+    assert last["response"]["output"][1][field] == "ab"
+
+
+def test_calls_that_come_whole_count() -> None:
+    """Of each tool of the provider's counts what the model asked of it, and nothing of what it gave back."""
+    patch = {"type": "update_file", "path": "a", "diff": "+b"}
+    calls: dict[str, tuple[dict[str, Any], str]] = {
+        "web_search_call": ({"action": {"type": "search", "query": "q", "sources": [{"url": "u"}]}}, "q"),
+        "file_search_call": ({"queries": ["one", "two"], "results": [{"text": "found"}]}, "one\ntwo"),
+        "local_shell_call": ({"action": {"type": "exec", "command": ["ls", "-l"], "env": {}}}, "ls\n-l"),
+        "apply_patch_call": ({"operation": patch}, json.dumps(patch, separators=(",", ":"))),
+        "mcp_approval_request": ({"name": "f", "arguments": "{}"}, "{}"),
+        "image_generation_call": ({"result": "aGVsbG8=", "revised_prompt": "A cat."}, "A cat."),
+        "computer_call": ({"action": {"type": "wait"}}, '{"type":"wait"}'),
+    }
+    partial = folded(*(item(n, "done", n, {"type": kind, **calls[kind][0]}) for n, kind in enumerate(calls)))
+    assert [arguments for *_, arguments in partial.tool_calls()] == [expected for _, expected in calls.values()]
+
+
+def test_what_tools_give_back_does_not_count() -> None:
+    """Outputs, lists of tools, pictures and sound are not written by the model."""
+    partial = folded(
+        delta_of("shell_call_output_content", {"stdout": "out"}, command_index=0, item_id="x"),
+        delta_of("audio", "aGVsbG8="),
+        event("response.image_generation_call.partial_image", 3, output_index=0, partial_image_b64="aGVsbG8="),
+        item(4, "done", 0, {"type": "mcp_list_tools", "tools": [{"name": "f"}]}),
+        item(5, "done", 1, {"type": "function_call_output", "output": "out"}),
+        item(6, "done", 2, {"type": "shell_call_output", "output": [{"stdout": "out"}]}),
+    )
+    assert partial.counted_characters == 0
+    assert folded(delta_of("audio.transcript", "Hello")).text() == "Hello"
+
+
+def test_a_call_is_counted_once_behind_a_stop() -> None:
+    """Where an upstream is read on, the item that repeats a call begun before the stop adds nothing."""
+    before = folded(item(0, "added", 0, MCP), delta_of("mcp_call_arguments", "{}"))
+    further = before.counting_on()
+    WIRE.fold(item(3, "done", 0, {**MCP, "arguments": "{}"}), further)
+    assert further.counted_characters == before.counted_characters
 
 
 @pytest.mark.parametrize(

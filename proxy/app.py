@@ -130,6 +130,7 @@ class App:
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         metrics.interrupted(left.interrupted)
+        metrics.left_stopped(left.stopped)
         self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)

@@ -10,6 +10,7 @@ from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.failures import log_failure
 from proxy.engine.keep_alive import keep_alive
 from proxy.engine.keeping import Keeping
+from proxy.engine.kept_stops import KeptStops
 from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
@@ -38,6 +39,7 @@ class Sweeper:
         keeping: Keeping,
         budgets: Budgets,
         prompts: EarlyPrompts,
+        stops: KeptStops,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
@@ -48,6 +50,7 @@ class Sweeper:
         self._keeping = keeping
         self._budgets = budgets
         self._prompts = prompts
+        self._stops = stops
         self._metrics = metrics
         self._now = now
         self._chores = Tasks()
@@ -88,6 +91,8 @@ class Sweeper:
         self._prompts.look_at(relay)
         if (known := relay.news()) is not None:
             self._ledger.note(relay.generation.facts.uid, known)
+        if relay.read_on is not None:
+            self._stops.look_at(relay)
         keep_alive(relay, now)
 
     async def _purge(self) -> None:

@@ -88,7 +88,7 @@ class Sweeper:
         if text := relay.sweep(now):
             self._ledger.append(relay.generation.facts.uid, text)
             self._keeping.append(relay, text)
-        self._prompts.look_at(relay)
+        self._prompts.look_at(relay, now)
         if (known := relay.news()) is not None:
             self._ledger.note(relay.generation.facts.uid, known)
         if relay.read_on is not None:

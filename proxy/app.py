@@ -158,8 +158,8 @@ class App:
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
         if left.unsettled:
-            counted = engine.budgets.count_left
-            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, counted)
+            counted, alone = engine.budgets.count_left, lambda: engine.budgets.summing
+            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, counted, alone)
             self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True

@@ -130,6 +130,7 @@ class App:
         self._stack.push_async_callback(counter.aclose)
         metrics = Metrics(settings.observability.metrics.max_series)
         metrics.interrupted(left.interrupted)
+        metrics.left_stopped(left.stopped)
         self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
@@ -157,7 +158,8 @@ class App:
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
         if left.unsettled:
-            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, self._left_settled)
+            told, alone = self._left_settled, lambda: engine.budgets.summing
+            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, told, alone)
             self.tasks.start(settling, "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True

@@ -32,6 +32,7 @@ HELD_BY: Final = {
         PROPERTY,
         "stores/test_left_records.py::test_a_settled_record_never_changes",
         "stores/test_left_records.py::test_a_kill_before_the_count_is_made_good_at_the_next_start",
+        "e2e/test_kept_stops.py::test_a_kill_while_it_is_read_on",
     ),
     # replaying what is forwarded gives the same ledger: each end is given out once, in an order that never changes
     "I5": (PROPERTY, "stores/test_migration.py::test_what_is_deleted_is_no_longer_settled"),
@@ -89,6 +90,7 @@ HELD_BY: Final = {
         TORTURE,
         "e2e/test_process.py::test_kill_loses_no_start_and_at_most_a_flush",
         "e2e/test_process.py::test_kill_leaves_a_record_that_can_be_billed",
+        "e2e/test_kept_stops.py::test_a_kill_while_it_is_read_on",
     ),
     "P4": (
         TORTURE,

@@ -35,5 +35,12 @@ class ReadOn:
 
     def beyond(self) -> Beyond:
         """What came of it."""
-        usage = self.partial.usage if self.partial.usage_is_final else None
-        return Beyond(usage, self._before, self.behind, self._shows_reasoning, self.to_the_end)
+        usage, is_final = self.partial.usage, self.partial.usage_is_final
+        return Beyond(
+            usage if is_final else None,
+            self._before,
+            self.behind,
+            self._shows_reasoning,
+            self.to_the_end,
+            None if is_final or self.partial.outgrew_usage else usage,
+        )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxy.core.generation import was_asked_for
-from proxy.core.lifecycle import CancelResult, Outcome, Phase
+from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.money import cost_text
 from proxy.core.record import Record
 
@@ -69,7 +69,7 @@ def receipt(record: Record) -> dict[str, Any]:
         "result": result.value,
         "status": "cancelling" if running else record.outcome.value,
         "cause": record.cause.value if record.cause else None,
-        "phase": Phase.FINISHED.value if result is CancelResult.ALREADY_FINISHED else record.phase.value,
+        "phase": record.phase.value,
         "elapsed_seconds": record.elapsed_seconds,
         "upstream_closed_ms": record.upstream_closed_ms,
         "partial": {"characters": record.characters, "text": record.text},

@@ -21,7 +21,8 @@ class Beyond:
 
     `usage` is the upstream's own count of the whole answer, None where it never came. `before` and `behind` are the
     characters that came before and behind the stop, of all that counts as completion tokens. `shows_reasoning`: the
-    model's reasoning was among them. `to_the_end`: the upstream ended by itself.
+    model's reasoning was among them. `to_the_end`: the upstream ended by itself. `running`: its last running totals,
+    where it never came to the count of the whole, and nothing was said behind them.
     """
 
     usage: Usage | None
@@ -29,6 +30,7 @@ class Beyond:
     behind: int
     shows_reasoning: bool
     to_the_end: bool
+    running: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,16 @@ def spared(
 
 
 def _without_usage(policy: Settlement, made: Counted, beyond: Beyond) -> Settled:
-    """Reading on was cut short, or the upstream counts nothing: what came is estimated from its characters."""
-    produced = made.usage.completion_tokens
+    """Reading on was cut short, or the upstream counts nothing: what came is estimated from its characters.
+
+    An upstream that counted along has said how many there were by then.
+    """
+    produced, running = made.usage.completion_tokens, beyond.running
+    if produced is not None and running is not None and (running.completion_tokens or 0) >= produced:
+        in_all = running.completion_tokens or 0
+        if policy is Settlement.DRAINED:
+            made = _by_upstream(made, running, UsageSource.UPSTREAM_RUNNING)
+        return Settled(made, in_all - produced, in_all)
     late = _estimate(beyond, produced)
     if produced is None:
         return Settled(made, late or None, None)
@@ -148,10 +158,10 @@ def _until_the_stop(made: Counted, beyond: Beyond, usage: Usage, total: int) -> 
     return replace(made, usage=counts)
 
 
-def _by_upstream(made: Counted, usage: Usage) -> Counted:
+def _by_upstream(made: Counted, usage: Usage, source: UsageSource = UsageSource.UPSTREAM) -> Counted:
     """The upstream's own count. Of a prompt that it did not count ours stays, and then all is called by ours."""
     if usage.prompt_tokens is not None or made.usage.prompt_tokens is None:
-        return Counted(usage, UsageSource.UPSTREAM)
+        return Counted(usage, source)
     return replace(made, usage=replace(usage, prompt_tokens=made.usage.prompt_tokens))
 
 

@@ -79,6 +79,9 @@ class Budgets:
         self._tallies: dict[TallyKey, Tally] = {}
         self._spending: dict[str, Spending] = {}
         self._looks = Tasks()
+        self.summing: Final = asyncio.Lock()
+        """Held while the ledger's sums are taken over. Who changes an ended record's numbers there holds it until
+        `count_left` has been told of them: else they would be in the sums, and come a second time."""
 
     # The settings.
 
@@ -96,7 +99,8 @@ class Budgets:
         tallies: dict[TallyKey, Tally] = {}
         for budget in budgets:
             if budget.window is not None and (key := (budget.per, budget.window)) not in tallies:
-                tallies[key] = self._tallies.get(key) or await self._open(key, list(live()))
+                async with self.summing:
+                    tallies[key] = self._tallies.get(key) or await self._open(key, list(live()))
         return Prepared(budgets, tallies)
 
     async def _open(self, key: TallyKey, live: list[Relay]) -> Tally:

@@ -28,6 +28,7 @@ from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
+from proxy.engine.kept_stops import KeptStops
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
@@ -102,9 +103,10 @@ class Engine:
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
-        prompts = EarlyPrompts(counter)
+        self._stops = KeptStops(ledger, self._settler.as_it_stands)
+        prompts, stops = EarlyPrompts(counter), self._stops
         self.sweeper = Sweeper(
-            self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, metrics, self.now
+            self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
         self.announcing: Announcing | None = None
         metrics.active.set_function(lambda: len(self.registry))
@@ -182,13 +184,15 @@ class Engine:
         self.start(calling, f"abort {relay.generation.facts.task_id}")
 
     async def release(self, relay: Relay) -> None:
-        """Let go of a generation whose upstream is read on: its ids are free, and its run goes on to what follows."""
+        """Let go of a generation whose upstream is read on, once its stop is on disk; its run goes on to the next."""
+        await self._stops.keep(relay)
         self.registry.let_go(relay)
         await self._go_on(relay, wants_tools=bool(relay.generation.partial.tool_calls()))
 
     async def settle(self, relay: Relay) -> None:
         """Write the record, see `Settler.settle`; its run goes on to what follows."""
         wants_tools = bool(relay.generation.partial.tool_calls())
+        self._stops.forget(relay)
         self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
         await self._settler.settle(relay)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -28,6 +29,7 @@ async def settle_left_records(
     encoding_of: Callable[[str], EncodingSetting],
     price_of: Callable[[Record], Priced],
     settled_as: Callable[[Record, Record], None] = lambda _before, _after: None,
+    alone: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
 ) -> None:
     """Count, price and settle what is left; returns when all is. A failure of the ledger is tried again.
 
@@ -37,6 +39,7 @@ async def settle_left_records(
         encoding_of: the setting `encoding` of an upstream, `auto` for one that is not there any more.
         price_of: what a counted record costs.
         settled_as: told of each as it was, and as it is from now on.
+        alone: entered while records are settled and told of: whoever sums records up must see both or neither.
     """
     settled = 0
     while True:
@@ -46,16 +49,24 @@ async def settle_left_records(
                 break
             counted = [await _counted(record, counter, encoding_of(record.upstream)) for record in left]
             priced = [_priced(record, price_of(record)) for record in counted]
-            done = await asyncio.gather(*(ledger.settle(record) for record in priced))
-            settled += sum(done)
-            for before, after, is_done in zip(left, priced, done, strict=True):
-                if is_done:
-                    settled_as(before, after)
+            async with alone():
+                done = await asyncio.gather(*(_settle(ledger, record) for record in priced), return_exceptions=True)
+                for before, after, is_done in zip(left, priced, done, strict=True):
+                    if is_done == 1:
+                        settled_as(before, after)
+            settled += done.count(1)
+            for failure in done:
+                if isinstance(failure, BaseException):
+                    raise failure
         except LedgerUnavailableError as error:
             log_failure("ledger.left_records_wait", error)
             await asyncio.sleep(RETRY_SECONDS)
     if settled:
         log.info("ledger.left_records_settled", records=settled)
+
+
+async def _settle(ledger: Ledger, record: Record) -> int:
+    return await ledger.settle(record)
 
 
 async def _counted(record: Record, counter: Counter, setting: EncodingSetting) -> Record:

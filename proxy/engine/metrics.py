@@ -178,6 +178,11 @@ class Metrics:
         """What a dead process left was counted, priced and settled; `interrupted` has told of it as a generation."""
         self._count_use(record)
 
+    def left_stopped(self, left: Iterable[tuple[str, str, str]]) -> None:
+        """What was read on behind a stop when the last process died ended at this start: route, upstream, outcome."""
+        for route, upstream, outcome in left:
+            self._generations_of(route, upstream, outcome).inc()
+
     def settled(self, record: Record, *, read_on: bool = False) -> None:
         """A generation ended; `read_on`: its upstream was not closed at the stop, on purpose."""
         self._generations_of(record.route, record.upstream, record.outcome.value).inc()

@@ -46,12 +46,12 @@ class Pricing:
         """The models that the price list names."""
         return set() if self._table is None else self._table.models
 
-    def find(self, generation: Generation, base_url: str) -> Price | None:
+    def find(self, generation: Generation, base_url: str, usage: Usage | None = None) -> Price | None:
         """The unit prices that count for a generation as far as it is; None: nobody knows any.
 
-        The price list goes before the fallback, also where it only has a bare `*`.
+        The price list goes before the fallback, also where it only has a bare `*`. `usage`: see `price`.
         """
-        facts, prompt_tokens = generation.facts, generation.counted.usage.prompt_tokens
+        facts, prompt_tokens = generation.facts, (usage or generation.counted.usage).prompt_tokens
         answered = generation.partial.upstream_model
         return self._find(facts.upstream, base_url, facts.model, answered, facts.started_wall, prompt_tokens)
 
@@ -71,13 +71,13 @@ class Pricing:
             )
         return found
 
-    def price(self, generation: Generation, base_url: str) -> Priced:
-        """What an ended and counted generation costs.
+    def price(self, generation: Generation, base_url: str, usage: Usage | None = None) -> Priced:
+        """What an ended and counted generation costs; `usage`: with these counts instead of its own.
 
         A stopped one whose settlement is void costs 0, whatever is known. Else the cost is unknown without a price, or
         without counts: also where the upstream was never called or has refused the call.
         """
-        price = self.find(generation, base_url)
+        price = self.find(generation, base_url, usage)
         if costs_nothing(generation.facts.settlement, stopped=generation.was_stopped):
             if price is None:
                 return Priced(Decimal(0), self.currency)
@@ -85,7 +85,7 @@ class Pricing:
         if price is None:
             self._warn(generation)
             return Priced()
-        return _priced(price, generation.counted.usage, generation.facts.task_id)
+        return _priced(price, usage or generation.counted.usage, generation.facts.task_id)
 
     def price_left(self, record: Record, base_url: str) -> Priced:
         """What a record costs that a process left unsettled, as far as its counts are known."""

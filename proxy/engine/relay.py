@@ -12,7 +12,7 @@ from proxy.core.generation import Generation, Stop
 from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.partial import Partial
 from proxy.core.read_on import ReadOn
-from proxy.core.record import Known
+from proxy.core.record import Known, Record
 from proxy.core.tee import Tee
 from proxy.engine import reading_on
 from proxy.engine.deadlines import Expiry, look_again, overdue
@@ -53,6 +53,7 @@ class Relay:
         "_since",
         "_started",
         "amid_event",
+        "as_it_stands",
         "counts_prompt",
         "ending",
         "expiry",
@@ -93,6 +94,8 @@ class Relay:
         """Done when its client is: once it is settled, or sooner where its upstream is read on behind a stop."""
         self.read_on: ReadOn | None = None
         """What is read behind a stop; from then on nothing more goes to the tape but the stream's last words."""
+        self.as_it_stands: Record | None = None
+        """How it ends if nothing more comes, once a stop has released it and its upstream is read on."""
         self._releasing: asyncio.Task[None] | None = None
         self.readers: set[Reader] = set()
         self.ending: Ending | None = None
@@ -177,6 +180,10 @@ class Relay:
             return ""
         self._fresh, self._folded = False, True
         self.tee.fold()
+        return self.new_text()
+
+    def new_text(self) -> str:
+        """The text that was folded and that the ledger does not have yet."""
         text = self.generation.partial.take_new_text()
         self._handed += len(text)
         return text

@@ -42,7 +42,10 @@ class Services(Protocol):
         ...
 
     async def release(self, relay: "Relay") -> None:
-        """The client is done with a generation whose upstream is read on: nobody shall wait for it any more."""
+        """The client is done with a generation whose upstream is read on: nobody shall wait for it any more.
+
+        Returns when its stop is on disk, or can't be.
+        """
         ...
 
     async def settle(self, relay: "Relay") -> None:

@@ -1,10 +1,11 @@
 """The settler: counts an ended generation and prices it, writes its record once, and lets it go."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
-from proxy.core.generation import REFUSED, Counted
+from proxy.core.generation import REFUSED, Counted, Spared
 from proxy.core.lifecycle import Outcome
 from proxy.core.money import cost_text
 from proxy.core.record import Record
@@ -89,25 +90,54 @@ class Settler:
             self._price(relay)
 
     def _apply_settlement(self, relay: Relay) -> None:
+        generation, facts = relay.generation, relay.generation.facts
+        generation.counted, generation.spared = self._bill(relay)
+        if generation.outcome is Outcome.COMPLETED and (made := generation.counted.usage.completion_tokens):
+            self._typical.note(facts.model, facts.route, made)
+
+    def _bill(self, relay: Relay) -> tuple[Counted, Spared]:
+        """What is billed of an ended and counted generation, and what its stop spared."""
         generation, facts, read_on = relay.generation, relay.generation.facts, relay.read_on
         beyond = None if read_on is None else read_on.beyond()
         if read_on is not None and (generation.status or 0) >= REFUSED:  # the stop came first, then its refusal
-            generation.counted = Counted()
-        elif not generation.was_stopped:
-            generation.counted = complete(generation.counted, beyond)
-            if generation.outcome is Outcome.COMPLETED and (made := generation.counted.usage.completion_tokens):
-                self._typical.note(facts.model, facts.route, made)
-        else:
-            settled = settle(facts.settlement, generation.counted, beyond)
-            generation.counted = settled.counted
-            generation.spared = spared(
-                settled,
-                bills=relay.upstream.settings.bills_after_close,
-                sent=generation.stop_phase not in NOT_SENT,
-                ended_by_itself=read_on is not None and read_on.to_the_end,
-                max_tokens=facts.max_tokens,
-                typical=self._typical.tokens(facts.model, facts.route),
-            )
+            return Counted(), generation.spared
+        if not generation.was_stopped:
+            return complete(generation.counted, beyond), generation.spared
+        settled = settle(facts.settlement, generation.counted, beyond)
+        spares = spared(
+            settled,
+            bills=relay.upstream.settings.bills_after_close,
+            sent=generation.stop_phase not in NOT_SENT,
+            ended_by_itself=read_on is not None and read_on.to_the_end,
+            max_tokens=facts.max_tokens,
+            typical=self._typical.tokens(facts.model, facts.route),
+        )
+        return settled.counted, spares
+
+    def as_it_stands(self, relay: Relay) -> Record:
+        """The record of a generation whose upstream is read on behind its stop, as it is if nothing more comes.
+
+        It says that it runs on, as long as it does; its numbers are those that a bill would have.
+        """
+        record = relay.generation.record(self._now())
+        counted, spares = self._bill(relay)
+        usage = counted.usage
+        priced = relay.rules.pricing.price(relay.generation, relay.upstream.settings.base_url, usage)
+        return replace(
+            record,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=counted.source,
+            encoding=counted.encoding,
+            cost=priced.cost,
+            currency=priced.currency,
+            price=priced.price,
+            late_tokens=spares.late,
+            saved_most=spares.most,
+            saved_typical=spares.typical,
+        )
 
 
 def _log_end(record: Record, status: int | None) -> None:

@@ -9,6 +9,7 @@ from proxy.core.budget import Account, Budget, Limit, Use
 from proxy.core.encodings import encoding_for
 from proxy.core.lifecycle import Outcome
 from proxy.core.partial import Partial
+from proxy.core.record import Record
 from proxy.core.usage import Usage
 from proxy.engine.counted import NOT_SENT, prompt_tokens
 from proxy.engine.counting import Counter
@@ -76,11 +77,17 @@ class Spending:
         self.accounts.append(account)
 
     def tick(self, now: float) -> None:
-        """See how long it has run up to now, in monotonic seconds."""
+        """See how long it has run by now, in monotonic seconds; what is read on behind a stop counts as it stands."""
+        if (record := self.relay.as_it_stands) is not None:
+            self._charge(now, _usage_of(record), record.cost)
+            return
         self._move(Use(self._seconds(now), self.use.completion_tokens, self.use.cost))
 
     async def count(self, now: float) -> None:
         """The same, and its tokens and their cost."""
+        if self.relay.as_it_stands is not None:
+            self.tick(now)
+            return
         partial = self.relay.generation.partial
         tokens = await self._tokens(partial)
         cost = await self._cost(partial, tokens)
@@ -102,15 +109,18 @@ class Spending:
         """Its generation is over, counted and priced: what is billed is what was used."""
         self._over = True
         generation = self.relay.generation
-        usage, cost = generation.counted.usage, generation.priced.cost
+        self._charge(now, generation.counted.usage, generation.priced.cost)
+        for account in self.accounts:
+            account.live -= 1
+
+    def _charge(self, now: float, usage: Usage, cost: Decimal | None) -> None:
+        """What is billed is what was used."""
         if cost is None:
             cost = self._priced(usage)
         if usage.completion_tokens is None:  # unknown; what was seen of it is at least something
             usage = Usage(completion_tokens=self.use.completion_tokens)
             cost = cost if cost is not None or not usage.completion_tokens else self.use.cost
         self._move(Use(self._seconds(now), usage.completion_tokens or 0, Decimal(0) if cost is None else cost))
-        for account in self.accounts:
-            account.live -= 1
 
     def _seconds(self, now: float) -> float:
         generation = self.relay.generation
@@ -155,3 +165,7 @@ class Spending:
 
     def _encoding(self) -> str:
         return encoding_for(self.relay.plan.model or "", self.relay.upstream.settings.encoding)
+
+
+def _usage_of(record: Record) -> Usage:
+    return Usage(record.prompt_tokens, record.completion_tokens, record.cached_tokens, record.reasoning_tokens)

@@ -10,6 +10,7 @@ from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.failures import log_failure
 from proxy.engine.keep_alive import keep_alive
 from proxy.engine.keeping import Keeping
+from proxy.engine.kept_stops import KeptStops
 from proxy.engine.left_runs import LeftRuns
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
@@ -22,7 +23,7 @@ SWEPT_AT_ONCE: Final = 200
 """So many generations are swept before other work gets its turn."""
 
 SHARE_OF_FLUSH: Final = 0.8
-"""So often, in flushes, is swept: what came just behind a sweep has to be on disk within a flush, its write included."""
+"""Between two sweeps, in flushes: what comes just behind one has to be on disk within a flush, its write included."""
 
 PURGE_SECONDS: Final = 600.0
 FIRST_PURGE_SECONDS: Final = 60.0
@@ -41,6 +42,7 @@ class Sweeper:
         keeping: Keeping,
         budgets: Budgets,
         prompts: EarlyPrompts,
+        stops: KeptStops,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
@@ -51,6 +53,7 @@ class Sweeper:
         self._keeping = keeping
         self._budgets = budgets
         self._prompts = prompts
+        self._stops = stops
         self._metrics = metrics
         self._now = now
         self._chores = Tasks()
@@ -91,9 +94,11 @@ class Sweeper:
         if text := relay.sweep(now):
             self._ledger.append(relay.generation.facts.uid, text)
             self._keeping.append(relay, text)
-        self._prompts.look_at(relay)
+        self._prompts.look_at(relay, now)
         if (known := relay.news()) is not None:
             self._ledger.note(relay.generation.facts.uid, known)
+        if relay.read_on is not None:
+            self._stops.look_at(relay)
         keep_alive(relay, now)
 
     async def _purge(self) -> None:

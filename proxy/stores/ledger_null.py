@@ -58,6 +58,10 @@ class NullLedger:
     def note(self, uid: str, known: Known) -> None:
         """Forget it."""
 
+    def stop(self, _record: Record) -> "asyncio.Future[None]":
+        """Done at once."""
+        return _done(None)
+
     def end(self, _record: Record) -> "asyncio.Future[None]":
         """Done at once."""
         return _done(None)

@@ -7,7 +7,7 @@ to do; a file that is not understood is never changed.
 import os
 import shlex
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,13 @@ from sqlalchemy.pool import NullPool
 from proxy.core.called import called
 from proxy.core.record import TextPolicy
 from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recovery import forget_deletions, interrupt_items, interrupt_messages, interrupt_running
+from proxy.stores.ledger_recovery import (
+    end_stopped,
+    forget_deletions,
+    interrupt_items,
+    interrupt_messages,
+    interrupt_running,
+)
 from proxy.stores.ledger_schema import migrate
 from proxy.stores.ledger_statements import UNSETTLED
 from proxy.stores.lock_file import LockFile
@@ -36,11 +42,13 @@ class Left:
     """What the last process left.
 
     `interrupted`: route and upstream of each record that was still running and is `interrupted` now. `unsettled`:
-    whether any of these, or of those before, is still to be counted.
+    whether any of these, or of those before, is still to be counted. `stopped`: route, upstream and outcome of each
+    that a stop had released, and whose upstream was still read on.
     """
 
     interrupted: list[tuple[str, str]]
     unsettled: bool
+    stopped: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def open_file(path: Path, *, text: TextPolicy, now: float, replica: str) -> tuple[LockFile, Left]:
@@ -105,13 +113,14 @@ def _prepare(path: Path, *, text: TextPolicy, now: float) -> Left:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             migrate(path, connection)
+            stopped = end_stopped(connection, text=text)
             interrupted = interrupt_running(connection, text=text, now=now)
             interrupt_messages(connection, now=now)
             interrupt_items(connection)
             forget_deletions(connection)
             unsettled = connection.execute(select(generation.c.uid).where(UNSETTLED).limit(1)).first() is not None
             connection.exec_driver_sql("COMMIT")
-            return Left(interrupted, unsettled)
+            return Left(interrupted, unsettled, stopped)
     except DBAPIError as error:
         raise _refused_by_sqlite(path, error.orig) from error
     finally:

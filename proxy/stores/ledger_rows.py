@@ -99,6 +99,35 @@ def known_row(uid: str, known: Known) -> Row:
     )
 
 
+def stopped_row(record: Record) -> Row:
+    """The values of `ledger_statements.STOP`."""
+    return (
+        record.phase.value,
+        _clean(record.upstream_id),
+        _clean(record.upstream_model),
+        record.first_token_at,
+        None if record.cause is None else record.cause.value,
+        _clean(record.cancelled_by),
+        _clean(record.reason),
+        _count(record.prompt_tokens),
+        _count(record.completion_tokens),
+        _count(record.cached_tokens),
+        _count(record.reasoning_tokens),
+        record.usage_source.value,
+        _clean(record.encoding),
+        None if record.cost is None else cost_units(record.cost),
+        _clean(record.currency),
+        record.price,
+        _count(record.characters),
+        int(record.text_clipped),
+        record.elapsed_seconds,
+        _count(record.late_tokens),
+        _count(record.saved_most),
+        _count(record.saved_typical),
+        clean(record.uid),
+    )
+
+
 def counted_row(record: Record) -> Row:
     """The values of `ledger_statements.COUNTED`."""
     return (

@@ -33,6 +33,9 @@ def _stops() -> str:
 
 
 _ENDED: Final = "outcome <> 'running'"
+_RELEASED: Final = "(cause IS NOT NULL OR phase = 'finished')"
+"""Of a running record: a stop has released its client, and its upstream is read on; without a cause it was complete."""
+
 _WITHOUT_NUL: Final = "instr(CAST(text AS BLOB), x'00') = 0"
 """SQLite's `length` of a text ends at a NUL."""
 
@@ -65,8 +68,19 @@ ROW_RULES: Final = (
     ),
     Rule(
         "phase_and_outcome",
-        "(outcome IN ('completed', 'failed') AND phase <> 'finished') OR (outcome = 'running' AND phase = 'finished')",
+        "(outcome IN ('completed', 'failed') AND phase <> 'finished') "
+        "OR (outcome = 'running' AND phase = 'finished' AND cause IS NOT NULL)",
         "its phase belongs to another outcome",
+    ),
+    Rule(
+        "stop_forgotten",
+        "outcome = 'interrupted' AND cause IS NOT NULL",
+        "it was stopped before the process died, and does not end as the stop says",
+    ),
+    Rule(
+        "stop_without_moment",
+        f"outcome = 'running' AND {_RELEASED} AND elapsed_seconds IS NULL",
+        "a stop has released it, and the record does not say when",
     ),
     Rule(
         "error_and_outcome",
@@ -113,7 +127,11 @@ ROW_RULES: Final = (
         "settlement = 'void' AND cause IS NOT NULL AND cost <> 0",
         "it was stopped, is to be billed for nothing then, and costs something",
     ),
-    Rule("running_is_unpriced", "outcome = 'running' AND cost IS NOT NULL", "it has a cost before it has ended"),
+    Rule(
+        "running_is_unpriced",
+        f"outcome = 'running' AND NOT {_RELEASED} AND cost IS NOT NULL",
+        "it has a cost before it has ended",
+    ),
     Rule(
         "text_and_characters",
         "text IS NOT NULL AND characters IS NOT NULL AND text_clipped = 0 AND outcome = 'interrupted' "

@@ -23,7 +23,7 @@ from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import Left, open_file
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_reads import LedgerReads
-from proxy.stores.ledger_rows import clean, counted_row, row_of
+from proxy.stores.ledger_rows import clean, counted_row, row_of, stopped_row
 from proxy.stores.ledger_statements import (
     COUNTED,
     DROP_PIECES,
@@ -144,6 +144,10 @@ class SqliteLedger:
     def note(self, uid: str, known: Known) -> None:
         """See `Ledger.note`."""
         self._writer.note(uid, known)
+
+    def stop(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.stop`."""
+        return self._writer.stop(record.uid, stopped_row(record))
 
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""

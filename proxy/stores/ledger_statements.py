@@ -106,6 +106,17 @@ NOTE: Final = _set(
 )
 """Values: as named, then uid. What is known of a running record."""
 
+STOP: Final = _set(
+    (
+        *("phase", "upstream_id", "upstream_model", "first_token_at", "cause", "cancelled_by", "reason"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "usage_source", "encoding"),
+        *("cost", "currency", "price", "characters", "text_clipped", "elapsed_seconds"),
+        *("late_tokens", "saved_most", "saved_typical"),
+    ),
+    _RUNNING,
+)
+"""Values: as named, then uid. How a running record ends if nothing more is heard of it."""
+
 PIECE: Final = _piece()
 """Values: uid, offset in characters, text."""
 

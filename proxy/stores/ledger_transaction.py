@@ -8,7 +8,7 @@ import aiosqlite
 
 from proxy.stores.ledger_gather import End, Gathered, Start
 from proxy.stores.ledger_rows import known_row
-from proxy.stores.ledger_statements import DROP_PIECES, END, NOTE, PIECE, SETTLED, START, WITHDRAW
+from proxy.stores.ledger_statements import DROP_PIECES, END, NOTE, PIECE, SETTLED, START, STOP, WITHDRAW
 
 _BEGIN = "BEGIN IMMEDIATE"
 """What can't be locked fails before anything is written."""
@@ -51,6 +51,8 @@ def _write(db: sqlite3.Connection, batch: Gathered) -> list[int]:
     if batch.pieces:
         rows = [(uid, piece.offset, "".join(piece.parts)) for uid, piece in batch.pieces.items()]
         db.executemany(PIECE, rows)
+    if batch.stops:
+        db.executemany(STOP, [stop.row for stop in batch.stops.values()])
     if batch.ends:
         _write_ends(db, batch.ends)
     changed = [db.execute(*chore.step).rowcount for chore in batch.chores]

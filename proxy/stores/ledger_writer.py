@@ -15,7 +15,7 @@ import structlog
 
 from proxy.core.record import Known
 from proxy.stores import ledger_transaction
-from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start, Step
+from proxy.stores.ledger_gather import Chore, End, Gathered, Piece, Start, Step, Stop
 from proxy.stores.ledger_rows import Row
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -117,6 +117,18 @@ class LedgerWriter:
         if uid in self._lengths or uid in self._wiped:
             self._gathered.notes[uid] = known
             self._awake.set()
+
+    def stop(self, uid: str, row: Row) -> "asyncio.Future[None]":
+        """Queue how a record ends if nothing more is heard of it; fails unless it was begun here and runs."""
+        durable: asyncio.Future[None] = self._loop.create_future()
+        if self._closing.is_set():
+            _fail(durable, _CLOSED)
+        elif uid not in self._lengths and uid not in self._wiped:
+            _fail(durable, "the ledger has no running record that this stop is of")
+        else:
+            self._gathered.add_stop(uid, Stop(row, [durable]))
+            self._awake.set()
+        return durable
 
     def end(self, uid: str, row: Row, *, joins: bool) -> "asyncio.Future[None]":
         """Queue an END. With `joins` the text comes from the pieces; without, they are dropped."""
@@ -240,9 +252,8 @@ class LedgerWriter:
             if start.late:
                 self._gathered.withdrawn[uid] = None
             _done(start.durable, None)
-        for end in batch.ends.values():
-            for durable in end.durable:
-                _done(durable, None)
+        for durable in batch.waiting():
+            _done(durable, None)
         for chore, rows in zip(batch.chores, changed, strict=True):
             _done(chore.changed, rows)
 
@@ -299,9 +310,8 @@ class LedgerWriter:
         message = "the ledger was closed before the disk took this write"
         for start in batch.starts.values():
             _fail(start.durable, message)
-        for end in batch.ends.values():
-            for durable in end.durable:
-                _fail(durable, message)
+        for durable in batch.waiting():
+            _fail(durable, message)
         for chore in batch.chores:
             _fail(chore.changed, message)
 

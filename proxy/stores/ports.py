@@ -115,6 +115,15 @@ class Ledger(Protocol):
         """Queue what is known of a running generation, written with its next piece; the newest counts; never waits."""
         ...
 
+    def stop(self, record: Record) -> "asyncio.Future[None]":
+        """Queue how a generation ends that a stop has released, and whose upstream is still read on; the newest counts.
+
+        It runs on. When its END never comes, because the process dies, this is its end: the cause says the outcome,
+        and without one its answer was complete. The future is done once that is on disk; it fails when the record was
+        not begun here or runs no more.
+        """
+        ...
+
     def end(self, record: Record) -> "asyncio.Future[None]":
         """Queue the END: every field of the record, once. A second END for the same uid changes nothing."""
         ...

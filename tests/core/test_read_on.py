@@ -37,14 +37,16 @@ def test_nothing_but_the_usage_came() -> None:
 
 
 def test_a_running_total_is_no_count_of_the_whole() -> None:
-    """Only a final usage says what the whole answer had."""
+    """Only a final usage says what the whole answer had; until then the last total says what there is, up to it."""
     partial = Partial()
     partial.add_content(0, "some")
     partial.note_usage(Usage(7, 3), final=False)
     read_on = ReadOn(partial, 100.0, 1000)
-    assert read_on.beyond().usage is None
+    assert (read_on.beyond().usage, read_on.beyond().running) == (None, Usage(7, 3))
+    read_on.partial.add_content(0, " more")
+    assert (read_on.beyond().usage, read_on.beyond().running) == (None, None)
     read_on.partial.note_usage(Usage(7, 5), final=True)
-    assert read_on.beyond().usage == Usage(7, 5)
+    assert (read_on.beyond().usage, read_on.beyond().running) == (Usage(7, 5), None)
 
 
 def test_a_final_count_that_came_too_early() -> None:

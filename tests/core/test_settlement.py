@@ -21,9 +21,13 @@ def made(tokens: int | None, source: UsageSource = TOKENIZER, prompt: int | None
 
 
 def beyond(total: int | None, behind: int, before: int = 40, **more: Any) -> Beyond:
-    """What was read behind it; `total`: the upstream's count of completion tokens, with 11 of the prompt."""
+    """What was read behind it; `total`: the upstream's count of completion tokens, with 11 of the prompt.
+
+    `running`: its last running total, likewise.
+    """
     usage = None if total is None else Usage(11, total, more.pop("cached", None), more.pop("reasoning", None))
-    return Beyond(usage, before, behind, more.get("shows_reasoning", False), more.get("to_the_end", True))
+    running = Usage(11, more["running"]) if "running" in more else None
+    return Beyond(usage, before, behind, more.get("shows_reasoning", False), more.get("to_the_end", True), running)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,12 @@ def beyond(total: int | None, behind: int, before: int = 40, **more: Any) -> Bey
         (DRAINED, made(20), beyond(None, 0), 10, 20, TOKENIZER, 0),
         (DRAINED, made(0), beyond(None, 61, 0), 10, 16, ESTIMATE, 16),
         (DRAINED, made(None), beyond(None, 0, 0), 10, None, TOKENIZER, None),
+        # … but the upstream counted along: its last total says how many there were by then.
+        (PRODUCED, made(20, RUNNING), beyond(None, 60, running=33), 10, 20, RUNNING, 13),
+        (DRAINED, made(20, RUNNING), beyond(None, 60, running=33), 11, 33, RUNNING, 13),
+        (DRAINED, made(20), beyond(None, 60, running=33), 11, 33, RUNNING, 13),
+        (DRAINED, made(20), beyond(None, 60, running=19), 10, 50, ESTIMATE, 30),
+        (DRAINED, made(None), beyond(None, 0, 0, running=33), 10, None, TOKENIZER, None),
     ],
 )
 def test_what_is_billed(

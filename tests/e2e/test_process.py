@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from proxy.stores.ledger_verify import verify_file
 from support.chat import DONE, UPSTREAM_ID, chat_events, text
 from support.client import Answer, RawClient
@@ -270,10 +272,14 @@ def pieces(folder: Path) -> int:
     return number
 
 
-async def test_what_a_kill_cuts_off_can_be_billed(tmp_path: Path) -> None:
-    """Its prompt was counted while it ran, its text is counted at the next start, and it gets its price once."""
+@pytest.mark.parametrize("asked", ["none", "final"])
+async def test_what_a_kill_cuts_off_can_be_billed(tmp_path: Path, asked: str) -> None:
+    """Its prompt was counted while it ran, its text is counted at the next start, and it gets its price once.
+
+    Also where the upstream was asked for its usage, and the kill came before that.
+    """
     (tmp_path / "prices.yaml").write_text(PRICES)
-    config = {"prices": {"file": "prices.yaml"}, "ledger": {"flush": "20ms"}}
+    config = {"prices": {"file": "prices.yaml"}, "ledger": {"flush": "20ms"}, "upstream": {"usage": asked}}
     billed = (
         "SELECT outcome, usage_source, prompt_tokens, completion_tokens, cost, text FROM generation "
         "JOIN settled USING (uid)"

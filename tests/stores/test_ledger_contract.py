@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from proxy.core.lifecycle import Cause, Outcome, Phase
+from proxy.core.lifecycle import OUTCOME_OF, Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, Settlement, UsageSource
-from proxy.stores.ports import Ledger, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.ports import Ledger, LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.records import a_record
@@ -202,6 +202,81 @@ async def test_an_interrupted_record_takes_no_other_end(opened: Opener) -> None:
         found = await ledger.find("acme", "task-u1")
         assert found is not None
         assert found.outcome is Outcome.INTERRUPTED
+
+
+def read_on(**facts: Any) -> Record:
+    """A record that a stop has released after 1.25 s, and whose upstream is read on."""
+    runs: dict[str, Any] = {"outcome": Outcome.RUNNING, "ended_at": None, "phase": Phase.STREAMING}
+    runs |= {"elapsed_seconds": 1.25, "error_kind": None, "upstream_closed_ms": None, "text": None}
+    return replace(everything(), **(runs | facts))
+
+
+async def test_a_stop_behind_which_it_is_read_on(ledger: Ledger) -> None:
+    """The record runs on and says who stopped it; the newest stop counts, and its END says it all."""
+    await ledger.begin(a_record(settlement=Settlement.DRAINED, max_tokens=1000, model="gpt-4o", user="ann"))
+    await ledger.stop(read_on(completion_tokens=1, late_tokens=None))
+    await ledger.stop(read_on())
+    found = await ledger.find("acme", "task-u1")
+    assert found == replace(read_on(), tags={})
+    assert await ledger.find("acme", "chatcmpl-1") == found
+    await ledger.end(everything())
+    assert await ledger.find("acme", "task-u1") == everything()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_stop_of_what_does_not_run_fails(ledger: Ledger, begun: bool) -> None:
+    """Nobody is told that a stop is kept of a record that is not there, or has ended: that one stays as it is."""
+    if begun:
+        await ledger.begin(a_record())
+        await ledger.end(everything())
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.stop(read_on(reason="too late"))
+    assert await ledger.find("acme", "task-u1") == (everything() if begun else None)
+
+
+@pytest.mark.parametrize("cause", Cause)
+async def test_a_stop_is_the_end_of_what_died_behind_it(opened: Opener, cause: Cause) -> None:
+    """Of a process that died while it read on, the record ends as the stop said, when it came, with what was known."""
+    async with opened() as ledger:
+        await ledger.begin(replace(everything(), outcome=Outcome.RUNNING, ended_at=None, text=None, text_clipped=False))
+        ledger.append("u1", "hel")
+        ledger.append("u1", "lo")
+        await ledger.stop(read_on(cause=cause))
+    expected = replace(read_on(cause=cause), outcome=OUTCOME_OF[cause], ended_at=1001.25, text="hello")
+    async with opened(now=9000.0) as ledger:
+        found = await ledger.find("acme", "task-u1")
+        assert found is not None
+        assert replace(found, error_kind=None, upstream_closed_ms=None) == expected
+        assert await ledger.unsettled(10) == []
+        page = await ledger.outbox.after(0, 5)
+        assert [each.id for each in page.settled] == ["u1.1"]
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("none", None), ("partial", None), ("all", "hello")])
+async def test_a_complete_answer_whose_usage_was_waited_for(opened: Opener, policy: str, kept: str | None) -> None:
+    """A stop that came behind the last word has no cause to say: what died then is complete, with the counts it had."""
+    async with opened(text=policy) as ledger:
+        await ledger.begin(a_record())
+        ledger.append("u1", "hello")
+        await ledger.stop(read_on(cause=None, cancelled_by=None, reason=None, phase=Phase.FINISHED))
+    async with opened(text=policy) as ledger:
+        found = await ledger.find("acme", "task-u1")
+    assert found is not None
+    assert (found.outcome, found.phase, found.ended_at) == (Outcome.COMPLETED, Phase.FINISHED, 1001.25)
+    assert (found.completion_tokens, found.cost, found.text) == (213, Decimal("0.123456789012"), kept)
+
+
+async def test_a_wiped_text_stays_wiped_behind_a_stop(opened: Opener) -> None:
+    """What was deleted while its upstream was read on is not there after a kill; the numbers are."""
+    async with opened() as ledger:
+        await ledger.begin(a_record())
+        ledger.append("u1", "hello")
+        await ledger.wipe_text("u1")
+        await ledger.stop(read_on())
+    async with opened() as ledger:
+        found = await ledger.find("acme", "task-u1")
+    assert found is not None
+    assert (found.outcome, found.text, found.characters) == (Outcome.CANCELLED, None, 5)
 
 
 async def test_an_id_names_the_newest_and_a_task_id_goes_first(ledger: Ledger) -> None:

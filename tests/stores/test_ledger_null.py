@@ -15,6 +15,7 @@ async def test_everything_is_durable_at_once_and_nothing_is_found() -> None:
     ledger: Ledger = NullLedger()
     assert ledger.begin(a_record()).done()
     ledger.append("u1", "text")
+    assert ledger.stop(a_record()).done()
     assert ledger.end(a_record(outcome=Outcome.COMPLETED)).done()
     await ledger.wipe_text("u1")
     assert await ledger.find(None, "task-u1") is None

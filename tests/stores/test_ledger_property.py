@@ -46,12 +46,14 @@ class Fate:
     end: "asyncio.Future[None] | None" = None
     over: Record | None = None
     """What its END says."""
+    stop: "asyncio.Future[None] | None" = None
+    """Of the stop behind which its upstream is read on."""
     final: tuple[Any, ...] | None = None
     """Its row, once it was settled: for ever."""
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Starts, texts, notes, ends, locks by others, crashes, counts, exports, closes."""
+    """Starts, texts, notes, stops, ends, locks by others, crashes, counts, exports, closes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +126,27 @@ class LedgerMachine(RuleBasedStateMachine):
             known = Known(Phase.STREAMING, f"up-{fate.record.uid}", prompt_tokens=len(fate.handed))
             self.ledger.note(fate.record.uid, known._replace(usage_source=UsageSource.UPSTREAM_RUNNING))
 
+    @rule(number=CHOICES, written=st.booleans())
+    def stop(self, number: int, written: bool) -> None:
+        """A stop that releases its client and lets the upstream be read on, or how that stands by now."""
+        if (fate := self.running(number)) is None:
+            return
+        stopped = replace(
+            fate.record,
+            cause=Cause.CLIENT,
+            phase=Phase.STREAMING,
+            elapsed_seconds=0.5,
+            completion_tokens=len(fate.handed),
+            usage_source=UsageSource.TOKENIZER,
+        )
+        fate.stop = self.run(self._stop(stopped))
+        if written:
+            self.write_all()
+
+    async def _stop(self, record: Record) -> "asyncio.Future[None]":
+        ledger: SqliteLedger = self.ledger
+        return ledger.stop(record)
+
     @rule(number=CHOICES, whole=st.booleans(), written=st.booleans())
     def end(self, number: int, whole: bool, written: bool) -> None:
         """An END, with its text or from the pieces; another one behind it says something else, and changes nothing."""
@@ -189,7 +212,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash(self, recoveries: int) -> None:
         """The process dies; the next ones start, some of which die before they have counted what was left."""
         left = Path(self.folder.name) / f"q{self.lives}.db"
-        acknowledged = {uid: (_done(fate.start), _done(fate.end)) for uid, fate in self.fates.items()}
+        acknowledged = {uid: (_done(fate.start), _done(fate.stop), _done(fate.end)) for uid, fate in self.fates.items()}
         for end in ("", "-wal"):
             if (source := self.path.with_name(self.path.name + end)).exists():
                 shutil.copyfile(source, left.with_name(left.name + end))
@@ -209,9 +232,9 @@ class LedgerMachine(RuleBasedStateMachine):
         await settle_left_records(self.ledger, counter, lambda _upstream: "auto", lambda _record: Priced())
         await counter.aclose()
 
-    def _hold_against_the_model(self, acknowledged: dict[str, tuple[bool, bool]]) -> None:
+    def _hold_against_the_model(self, acknowledged: dict[str, tuple[bool, bool, bool]]) -> None:
         rows = self.rows()
-        for uid, (started, ended) in acknowledged.items():
+        for uid, (started, stopped, ended) in acknowledged.items():
             fate, row = self.fates[uid], rows.get(uid)
             if fate.final is not None:
                 continue
@@ -221,6 +244,7 @@ class LedgerMachine(RuleBasedStateMachine):
             outcome, text = row[0], row[1] or ""
             assert fate.handed.startswith(text), "I2: the text is no prefix"
             assert outcome in ("interrupted", "cancelled"), "I4: it has not ended"
+            assert outcome == "cancelled" or not stopped, "I4: an acknowledged stop is forgotten"
             if ended:
                 assert (outcome, text) == ("cancelled", fate.handed), "I4: an acknowledged END is gone"
             assert text.startswith(fate.safe) or outcome == "cancelled", "I3: text that was on disk is gone"
@@ -264,7 +288,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def queues_are_bounded(self) -> None:
         """I9: what waits grows with the records that run, and no more STARTs than the bound are among it."""
         running = sum(fate.final is None for fate in self.fates.values())
-        assert self.ledger.pending <= 4 * running + 1
+        assert self.ledger.pending <= 5 * running + 1
 
     def teardown(self) -> None:
         """The last process ends properly, and its ledger is in order."""

@@ -28,8 +28,10 @@ BREAKAGES = [
     ("cause_and_outcome", "UPDATE generation SET cause = 'disconnect' WHERE uid = 'over'"),
     ("cause_and_outcome", "UPDATE generation SET outcome = 'completed', phase = 'finished' WHERE uid = 'over'"),
     ("stopped_by_nobody", "UPDATE generation SET cause = NULL WHERE uid = 'over'"),
-    ("phase_and_outcome", "UPDATE generation SET phase = 'finished' WHERE uid = 'runs'"),
+    ("phase_and_outcome", "UPDATE generation SET phase = 'finished', cause = 'client' WHERE uid = 'runs'"),
     ("phase_and_outcome", "UPDATE generation SET phase = 'waiting' WHERE uid = 'failed'"),
+    ("stop_forgotten", "UPDATE generation SET cause = 'client' WHERE uid = 'cut'"),
+    ("stop_without_moment", "UPDATE generation SET elapsed_seconds = NULL WHERE uid = 'read-on'"),
     ("error_and_outcome", "UPDATE generation SET error_kind = 'reset' WHERE uid = 'over'"),
     ("failed_of_nothing", "UPDATE generation SET error_kind = NULL WHERE uid = 'failed'"),
     ("order_of_times", "UPDATE generation SET first_token_at = 999.0 WHERE uid = 'over'"),
@@ -79,7 +81,7 @@ OVER = a_record(
 
 
 async def used(path: Path) -> None:
-    """A ledger with a record of every way to end, one that was cut off, and one that runs."""
+    """A ledger with a record of every way to end, one that was cut off, one that runs, and one that is read on."""
     async with a_ledger(path) as ledger:
         await ledger.begin(a_record("cut"))
         ledger.append("cut", "half")
@@ -102,6 +104,8 @@ async def used(path: Path) -> None:
         for end in ends:
             await ledger.begin(a_record(end.uid))
             await ledger.end(end)
+        await ledger.begin(a_record("read-on"))
+        await ledger.stop(replace(OVER, uid="read-on", outcome=Outcome.RUNNING, ended_at=None, elapsed_seconds=1.0))
         await ledger.begin(a_record("runs"))
         for piece in ("text ä😀", " ", "more"):
             ledger.append("runs", piece)
@@ -131,7 +135,7 @@ async def test_a_ledger_in_use_is_in_order(tmp_path: Path) -> None:
             await all_written(ledger)
         found = verify_file(path)
         assert (found.findings, found.in_use) == ([], True)
-        assert found.records == 6 + len(OUTCOME_OF) + 2
+        assert found.records == 7 + len(OUTCOME_OF) + 2
     assert verify_file(path).in_use is False
 
 

@@ -29,6 +29,7 @@ from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
 from proxy.engine.metrics import Metrics
+from proxy.engine.observing import Observing
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
@@ -107,11 +108,13 @@ class Engine:
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, metrics, self.now
         )
         self.announcing: Announcing | None = None
+        self.observing: Observing | None = None
+        """What is read from the other replicas, where there are any."""
         metrics.active.set_function(lambda: len(self.registry))
 
-    def join(self, announcing: Announcing, elsewhere: Elsewhere) -> None:
+    def join(self, announcing: Announcing, elsewhere: Elsewhere, observing: Observing) -> None:
         """Be one replica of several from now on."""
-        self.announcing, self.canceller.elsewhere = announcing, elsewhere
+        self.announcing, self.canceller.elsewhere, self.observing = announcing, elsewhere, observing
         self.runs.on_change = announcing.run_changed
 
     @staticmethod

@@ -236,8 +236,9 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     await a.leave_stop(ACME, "s", None, b"waiting")
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))
+    await a.ship("b", b"parcel")
     kept = redis.names()
-    assert len(kept) == 10
+    assert len(kept) == 12
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)

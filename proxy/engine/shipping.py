@@ -9,7 +9,8 @@ from proxy.core.parcels import Kind, Parcels, Piece
 from proxy.engine.tasks import Tasks
 from proxy.stores.bus import Bus, BusUnavailableError
 
-GATHER_SECONDS: Final = 0.002
+GATHER_SECONDS: Final = 0.005
+"""So long what comes waits for more: at most 200 parcels a second go to a replica, however much is read through it."""
 PARCEL_BYTES: Final = 256 * 1024
 """So much goes into one parcel, before it is packed."""
 

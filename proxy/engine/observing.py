@@ -163,12 +163,10 @@ class Observing:
                 self._collect()
                 seconds = RENEW_SECONDS
                 if self._now() - max(began, reading.heard_at) > SILENT_SECONDS:
-                    if await self._is_dead(letter.to):
-                        raise OwnerLostError(about)
                     raise BusUnavailableError("the owner did not answer")
 
     async def _is_dead(self, replica: str) -> bool:
-        """Whether a replica's lease is over, and that means something: the bus was not emptied a moment ago."""
+        """Whether a replica that nobody heard is dead: its lease is over, and not because the bus was just emptied."""
         return not await self._bus.is_alive(replica) and await self._bus.knows_all()
 
     # Reading.

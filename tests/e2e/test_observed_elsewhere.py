@@ -2,19 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner, Result
 
-from proxy.cli.tail import tail
-from proxy.engine import lending
-from support.chat import DONE, chat_events, sse, text
-from support.client import RawClient, request_bytes
+from support.chat import DONE, chat_events, sse
+from support.client import RawClient
 from support.edge import refused
 from support.lag import shrink_send_buffers
 from support.program import ADMIN_TOKEN
@@ -23,7 +16,6 @@ from support.replicas import identity_of, joined, known
 from support.scripts import SSE, events_then_hang, json_answer, sse_stream
 from support.stops import PLAIN, Ask, call, record, settled, start, stop
 from support.upstream import Conn
-from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""

@@ -349,7 +349,9 @@ class Engine:
         await self.canceller.left.finish()
 
     def stop_all(self) -> int:
-        """Stop every generation, cause shutdown; gives how many this has ended."""
+        """Stop every generation, cause shutdown; gives how many this has ended. What is read elsewhere is broken off."""
+        if self.observing is not None:
+            self.observing.break_off()
         return sum(relay.stop(Stop(Cause.SHUTDOWN)) for relay in self.registry)
 
     def close(self) -> None:

@@ -110,11 +110,16 @@ class Observing:
             self._left[reading.letter.to].append(number)
         self._tell_soon()
 
-    async def close(self) -> None:
-        """Let all of them go."""
+    def break_off(self) -> None:
+        """End what is read, at the end of this process: its clients go on elsewhere."""
         for reading in list(self._readings.values()):
             reading.end(Kind.BROKEN)
+
+    async def close(self) -> None:
+        """Let all of them go, and tell their owners."""
+        self.break_off()
         await self._tasks.cancel()
+        await self._tell(())
 
     # Asking.
 

@@ -43,7 +43,7 @@ class Ticking:
         await conn.head(200, SSE)
         while not self.over.is_set():
             self.count += 1
-            await conn.chunk(sse('{"choices":[{"index":0,"delta":{"content":"%d "}}]}' % self.count))
+            await conn.chunk(sse(f'{{"choices":[{{"index":0,"delta":{{"content":"{self.count} "}}}}]}}'))
             await asyncio.sleep(self.every)
         await conn.chunk(sse('{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}') + DONE)
         await conn.end()

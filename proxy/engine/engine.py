@@ -349,7 +349,7 @@ class Engine:
         await self.canceller.left.finish()
 
     def stop_all(self) -> int:
-        """Stop every generation, cause shutdown; gives how many this has ended. What is read elsewhere is broken off."""
+        """Stop every generation, cause shutdown, and break off what is read from others; gives how many this ended."""
         if self.observing is not None:
             self.observing.break_off()
         return sum(relay.stop(Stop(Cause.SHUTDOWN)) for relay in self.registry)

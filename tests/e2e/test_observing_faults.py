@@ -12,6 +12,7 @@ import pytest
 from proxy.core.letters import LookAt, Seal
 from proxy.core.parcels import Kind, Parcels, Piece
 from proxy.engine import lending, observing
+from support import responses
 from support.chat import DONE, chat_events, sse
 from support.client import Answer, RawClient
 from support.edge import refused, send
@@ -121,6 +122,39 @@ async def test_the_replica_read_through_is_killed(tmp_path: Path) -> None:
         whole = await get(a, PATH)
     assert rest.complete
     assert b"".join(first) + rest.body == whole.body
+
+
+async def test_the_replica_read_through_leaves_in_order(tmp_path: Path) -> None:
+    """A replica that ends breaks off at once who reads through it, and the owner knows that they are gone."""
+    async with programs(tmp_path, events_then_hang(SAID), drain={"timeout": "0s"}) as ((a, b), up, _):
+        async with RawClient(b.port) as there:
+            async with RawClient(a.port) as client:
+                await start(client, "t-1")
+                await client.until(b"data:", len(SAID))
+                await until_known(b)
+                await there.get(PATH)
+                await there.until(b"data:", len(SAID))
+            b.signal(signal.SIGTERM)
+            got = await there.answer()
+            await up.no_connections()
+        assert await b.exit_code() == 0
+    assert not got.complete
+
+
+async def test_a_response_of_a_dead_replica(tmp_path: Path) -> None:
+    """A response whose owner died is in that one's store: 503, as it may come back, and never 404."""
+    async with programs(tmp_path, events_then_hang(SAID), route=responses.EMULATE) as ((a, b), _, _):
+        async with RawClient(a.port) as client:
+            response_id = await responses.begin(client)
+            await until_known(b, f"/v1/responses/{response_id}")
+            a.kill()
+
+            async def is_lost() -> bool:
+                answer = await get(b, f"/v1/responses/{response_id}")
+                assert answer.status == 503
+                return refused(answer)[1] == "owner_lost"
+
+            await eventually(is_lost, 20.0, "its lease is over")
 
 
 async def test_a_reader_elsewhere_left_with_its_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

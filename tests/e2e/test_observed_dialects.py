@@ -15,7 +15,7 @@ from support.client import Answer, RawClient, request_bytes
 from support.edge import refused, send
 from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
-from support.replicas import joined, known
+from support.replicas import bus_of, joined, known
 from support.scripts import events_then_hang, hang, sse_stream
 from support.stops import settled, start, stop
 from support.wait import eventually, within
@@ -178,7 +178,7 @@ async def test_the_operators_bus_is_away(tmp_path: Path) -> None:
         await start(client, "t-1")
         await client.until(b"data:", len(SAID))
         redis.kill()
-        await eventually(lambda: not a.app.engine.observing._bus.is_up)  # type: ignore[union-attr]
+        await eventually(lambda: not bus_of(a).is_up)
         assert (await admin(a, "/api/generations/t-1")).status == 200
         for path in ("/api/generations/other", "/api/generations/other/events"):
             assert refused(await admin(a, path)) == (503, "bus_unavailable")

@@ -317,7 +317,7 @@ async def test_parcels_that_nobody_should_open(tmp_path: Path) -> None:
 
 
 async def test_looks_that_are_not_served(tmp_path: Path) -> None:
-    """A letter can't have anything served but looks: no stop, no unknown route, whatever it says."""
+    """A letter can't have anything served but looks at its own identity's: no stop, no unknown route, no foreign id."""
     async with joined(hang(), tmp_path) as ((a, b), up, _), RawClient(a.port) as client:
         await start(client, "t-1")
         await up.conn()
@@ -326,12 +326,18 @@ async def test_looks_that_are_not_served(tmp_path: Path) -> None:
         said: list[Any] = []
         elsewhere = b.app.engine.canceller.elsewhere
         assert elsewhere is not None
-        for route, rest in (("/v1", "/generations/t-1/cancel"), ("/other", "/generations/t-1"), ("/v1", "/models")):
+        for identity, route, rest in (
+            ("anonymous", "/v1", "/generations/t-1/cancel"),
+            ("somebody", "/v1", "/generations/t-1"),
+            ("somebody", "/v1", "/generations/t-1/events"),
+            ("anonymous", "/other", "/generations/t-1"),
+            ("anonymous", "/v1", "/models"),
+        ):
             letter = LookAt(
                 to="a",
                 by="b",
                 at=bus.now(),
-                identity="anonymous",
+                identity=identity,
                 shown="",
                 route=route,
                 rest=rest,
@@ -341,6 +347,6 @@ async def test_looks_that_are_not_served(tmp_path: Path) -> None:
             with elsewhere.expected(letter.number) as answer:
                 await bus.send("a", sealed.close(letter))
                 said.append(await within(answer, "an answer"))
-        assert [each.status for each in said] == [404, 0, 0]
+        assert [each.status for each in said] == [404, 404, 404, 0, 0]
         assert (await record(a, "t-1"))["outcome"] == "running"
         assert (await send(b, "GET", "/v1/generations/t-1")).status == 200

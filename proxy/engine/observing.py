@@ -5,9 +5,7 @@ not outlive its owner; then it ends like a stream of a process that died, and it
 """
 
 import asyncio
-import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -15,18 +13,17 @@ from msgspec.structs import replace
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.ids import new_id
-from proxy.core.letters import LetterError, LookAt, Reads, Seal, Served
+from proxy.core.letters import LetterError, LookAt, Seal, Served
 from proxy.core.parcels import Kind, Parcels
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.metrics import Metrics
 from proxy.engine.reading import Reading
 from proxy.engine.tasks import Tasks
+from proxy.engine.telling import Telling
 from proxy.stores.bus import Bus, BusUnavailableError, Place
 
 RENEW_SECONDS: Final = 1.0
-TELL_SECONDS: Final = 0.02
-"""So long what was taken waits for others, to be told in one letter."""
 QUICK_SECONDS: Final = 0.5
 """An answer that takes longer needs a sign of life."""
 SILENT_SECONDS: Final = 3.0
@@ -34,7 +31,6 @@ SILENT_SECONDS: Final = 3.0
 LOST_SECONDS: Final = 60.0
 """So long a stream waits for its owner or the bus."""
 AGAIN_SECONDS: Final = 0.25
-TOLD_AT_ONCE: Final = 500
 MOST: Final = 4096
 """Streams read from other replicas at once."""
 
@@ -60,12 +56,10 @@ class Observing:
         self._metrics = metrics
         self._now = now
         self._readings: dict[str, Reading] = {}
-        self._left: defaultdict[str, list[str]] = defaultdict(list)
         self._tasks = Tasks()
+        self._telling = Telling(bus, seal, self._tasks)
         self._collecting: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
-        self._changed: set[Reading] = set()
         self._mending: set[Reading] = set()
 
     def __len__(self) -> int:
@@ -103,12 +97,9 @@ class Observing:
     def close_reading(self, reading: Reading) -> None:
         """Nobody reads it any more."""
         reading.end(Kind.BROKEN)
-        self._changed.discard(reading)
         numbers = [number for number, each in self._readings.items() if each is reading]
         for number in numbers:
-            del self._readings[number]
-            self._left[reading.letter.to].append(number)
-        self._tell_soon()
+            self._leave(reading.letter.to, number)
 
     def break_off(self) -> None:
         """End what is read, at the end of this process: its clients go on elsewhere."""
@@ -119,7 +110,11 @@ class Observing:
         """Let all of them go, and tell their owners."""
         self.break_off()
         await self._tasks.cancel()
-        await self._tell(())
+        await self._telling.tell(())
+
+    def _leave(self, to: str, number: str) -> None:
+        self._readings.pop(number, None)
+        self._telling.left(to, number)
 
     # Asking.
 
@@ -209,8 +204,7 @@ class Observing:
         if reading.is_lost:
             self._mend_soon(reading)
         else:
-            self._changed.add(reading)
-            self._tell_soon()
+            self._telling.changed(reading)
 
     def _mend_soon(self, reading: Reading) -> None:
         if reading not in self._mending:
@@ -242,26 +236,11 @@ class Observing:
         try:
             served = await self._ask(reading, letter, b"")
         except BaseException:
-            self._readings.pop(number, None)
-            self._left[letter.to].append(number)
+            self._leave(letter.to, number)
             raise
         reading.letter = letter
-        self._readings.pop(old.number, None)
-        self._left[old.to].append(old.number)
-        self._tell_soon()
+        self._leave(old.to, old.number)
         return served.streams
-
-    # Telling.
-
-    def _tell_soon(self) -> None:
-        if self._telling is None:
-            self._telling = self._tasks.start(self._tell_changed(), "tell owners what was taken")
-
-    async def _tell_changed(self) -> None:
-        await asyncio.sleep(TELL_SECONDS)
-        self._telling = None
-        changed, self._changed = self._changed, set()
-        await self._tell(changed)
 
     async def _renew(self) -> None:
         """Tell of all readings that they are wanted, and look after those that are silent."""
@@ -271,21 +250,5 @@ class Observing:
             for reading in readings:
                 if now - reading.heard_at > SILENT_SECONDS and not reading.is_over:
                     self._mend_soon(reading)
-            await self._tell(readings)
+            await self._telling.tell(readings)
         self._renewing = None
-
-    async def _tell(self, readings: Collection[Reading]) -> None:
-        taken: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        for reading in readings:
-            reading.told = reading.taken
-            taken[reading.letter.to][reading.letter.number] = reading.taken
-        left, self._left = self._left, defaultdict(list)
-        for to in {*taken, *left}:
-            numbers = list(taken[to].items())
-            for start in range(0, max(len(numbers), 1), TOLD_AT_ONCE):
-                part = dict(numbers[start : start + TOLD_AT_ONCE])
-                letter = Reads(
-                    to=to, by=self._bus.replica, at=self._bus.now(), taken=part, left=tuple(left.pop(to, ()))
-                )
-                with contextlib.suppress(BusUnavailableError):  # it is told again, or seen by its silence
-                    await self._bus.send(to, self._seal.close(letter))

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.core.letters import LookAt, Seal
 from proxy.core.parcels import Kind, Parcels, Piece
-from proxy.engine import lending, observing
+from proxy.engine import lending
+from proxy.engine.telling import Telling
 from support import responses
 from support.chat import DONE, chat_events, sse
 from support.client import Answer, RawClient
@@ -169,7 +170,7 @@ async def test_a_reader_elsewhere_left_with_its_replica(tmp_path: Path, monkeypa
             await eventually(lambda: readers(a) == 2, what="the reader is there")
         await asyncio.sleep(1.6)
         assert (await record(a, "t-1"))["outcome"] == "running"
-        monkeypatch.setattr(observing.Observing, "_tell", forgets)
+        monkeypatch.setattr(Telling, "tell", forgets)
         await within(up.no_connections(), "the generation is stopped")
         assert (await record(a, "t-1"))["outcome"] == "client_gone"
 

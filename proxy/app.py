@@ -176,7 +176,7 @@ class App:
         key = secret.get_secret_value().encode()
         cluster = Cluster(self.engine, RedisBus(parse_bus_url(url), key, replica, settings.bus.lease), key)
         self._stack.push_async_callback(cluster.close)
-        await cluster.open(self.gateway.serve_for_another)
+        await cluster.open(self.gateway.serve_for_another, self.gateway.look_for_another)
 
     async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
         await runner.setup()

@@ -105,6 +105,29 @@ class ServeIt(Letter, frozen=True, kw_only=True, tag="serve"):
     user_header: str | None
 
 
+class LookAt(Letter, frozen=True, kw_only=True, tag="look"):
+    """Serve a request that only looks at something, in the words of its dialect; `identity` None is the operator's.
+
+    An answer that is a stream is served in parcels, as the reading with this letter's number, behind its first `skip`
+    bytes.
+    """
+
+    identity: str | None
+    shown: str
+    route: str
+    rest: str
+    query: str
+    user_header: str | None
+    skip: int = 0
+
+
+class Reads(Letter, frozen=True, kw_only=True, tag="reads"):
+    """These readings of the addressee's are still wanted, and how many bytes of each were taken; some are not."""
+
+    taken: dict[str, int]
+    left: tuple[str, ...] = ()
+
+
 class Said(Letter, frozen=True, kw_only=True, tag="said"):
     """The answer to the letter with this number: the record, if there is one, as `record_bytes` has it."""
 
@@ -113,16 +136,17 @@ class Said(Letter, frozen=True, kw_only=True, tag="said"):
 
 
 class Served(Letter, frozen=True, kw_only=True, tag="served"):
-    """The answer to a request that was served; `status` 0: it is not served there."""
+    """The answer to a request that was served; `status` 0: it is not served there. `streams`: its body comes apart."""
 
     answers: str
     status: int
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    streams: bool = False
 
 
-AnyLetter = StopIt | StopWhenItComes | ItCame | ServeIt | Said | Served
+AnyLetter = StopIt | StopWhenItComes | ItCame | ServeIt | LookAt | Reads | Said | Served
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(AnyLetter)

@@ -1,23 +1,29 @@
 """What an operator sees of generations and does to them, whoever owns them (`contract.md`, section 6)."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
+from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import receipt, shown
 from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
+from proxy.edge.anybodys import Seen, find_elsewhere
 from proxy.edge.asked import last_event, page_size, reason_of, small_body
-from proxy.edge.events import send_events
+from proxy.edge.downstream import Observer
 from proxy.edge.newest_first import newest_first, newest_live
+from proxy.edge.one_generation import about_one, events_gone, in_memory, record_shown, tell_events, unknown
+from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
-from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.whole_record import whole_record
+from proxy.engine.observing import OwnerLostError
+from proxy.engine.reading import Reading
+from proxy.stores.bus import BusUnavailableError
 from proxy.stores.ports import Page
 
 OPERATOR: Final = "admin"
@@ -53,37 +59,69 @@ class AdminGenerations:
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
         """One record, with its text."""
         parameters(http, ())
-        found, ledger = self._find(any_id), self._engine.ledger
-        if isinstance(found, Relay):
-            return shown(found.generation.record(self._engine.now()))
-        record = await whole_record(found, ledger) if found else await ledger.find(None, any_id)
-        if record is None:
-            raise _unknown()
-        return shown(record)
+        if (found := in_memory(self._engine, any_id)) is not None:
+            return await record_shown(self._engine, found)
+        return (await self._elsewhere(any_id)).record
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
         parameters(http, ("after",))
         after = last_event(http)
-        found = self._find(any_id)
-        if found is None:
-            if await self._engine.ledger.find(None, any_id) is None:
-                raise _unknown()
-            raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
         headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
         deadline = runtime.settings.limits.write_deadline
-        return await send_events(http, found, after, deadline, headers, holds=False)
+        if (found := in_memory(self._engine, any_id)) is None:
+            return await self._events_elsewhere(http, any_id, after, headers, deadline)
+        observer = Observer(http, headers)
+        await tell_events(found, after, observer, deadline, holds=False)
+        return observer.response
+
+    async def _elsewhere(self, any_id: str) -> Seen:
+        """What is not in memory here: as another replica has it, or the ledger.
+
+        Raises:
+            Refusal: see `find_elsewhere`; 404.
+        """
+        record = await self._engine.ledger.find(None, any_id)
+        here = None if record is None else shown(record)
+        seen = await find_elsewhere(self._engine.observing, any_id, here)
+        if seen is None:
+            raise unknown()
+        return seen
+
+    async def _events_elsewhere(
+        self, http: web.BaseRequest, any_id: str, after: int, headers: Sequence[HeaderPair], deadline: float
+    ) -> web.StreamResponse:
+        observing, seen = self._engine.observing, await self._elsewhere(any_id)
+        if observing is None or seen.replica is None:
+            raise events_gone()
+        try:
+            found = await observing.look_at(seen.replica, about_one(seen.record["message_id"], after))
+        except OwnerLostError:
+            raise events_gone() from None
+        except BusUnavailableError:
+            raise Refusal.bus_unavailable() from None
+        if isinstance(found, Reading):
+            return await pass_on(http, found, observing, headers, deadline)
+        if found is None:
+            raise events_gone()
+        return web.Response(
+            status=found.status,
+            body=found.body,
+            headers=CIMultiDict([*headers, *found.headers, ("Content-Type", found.content_type)]),
+        )
 
     async def cancel(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> dict[str, Any]:
         """Stop one; the receipt says what became of it."""
         parameters(http, ())
         fields = json_fields(await small_body(http, runtime.settings.limits), ("reason",))
         stop = Stop(Cause.OPERATOR, OPERATOR, reason_of(fields))
-        self._find(any_id)  # refuses an id that means several, which the canceller would take for an ended one
+        in_memory(
+            self._engine, any_id
+        )  # refuses an id that means several, which the canceller would take for an ended one
         confirm = runtime.settings.cancellation.confirm_timeout
         record = await self._engine.canceller.cancel(None, any_id, stop, dialect=OPERATOR, confirm=confirm)
         if record is None:
-            raise _unknown()
+            raise unknown()
         return receipt(record)
 
     async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
@@ -106,22 +144,6 @@ class AdminGenerations:
         stopped = [record.task_id for record in records]
         return {**answer, "stopped": stopped, "unconfirmed": unconfirmed, "count": len(stopped)}
 
-    def _find(self, any_id: str) -> Relay | Finished | None:
-        """What is in memory under an id.
-
-        Raises:
-            Refusal: 400, it means several live generations.
-        """
-        registry = self._engine.registry
-        relay = registry.find_anybodys(any_id)
-        if relay is not None:
-            return relay
-        several = [one.generation.facts.message_id for one in registry if _is_called(one, any_id)]
-        if several:
-            message = "Several live generations have this id. Name one by its message id: " + ", ".join(several[:10])
-            raise Refusal.bad_request("ambiguous_id", message)
-        return registry.find_anybodys_finished(any_id)
-
 
 def _selected(fields: dict[str, Any]) -> Selection:
     """What a bulk cancel means: at least one filter, or expressly all."""
@@ -134,12 +156,3 @@ def _selected(fields: dict[str, Any]) -> Selection:
         )
         raise Refusal.bad_request("invalid_selection", message)
     return selection
-
-
-def _is_called(relay: Relay, any_id: str) -> bool:
-    generation = relay.generation
-    return any_id in (generation.facts.task_id, generation.facts.message_id, generation.partial.upstream_id)
-
-
-def _unknown() -> Refusal:
-    return Refusal(404, "generation_not_found", "No generation has this id, or its record is no longer kept.")

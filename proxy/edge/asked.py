@@ -104,5 +104,13 @@ def last_event(http: web.BaseRequest) -> int:
     Raises:
         Refusal: 400, it is no event's number.
     """
-    text = http.headers.get(hdrs.LAST_EVENT_ID) or http.query.get("after", "0")
+    return after_event(http.headers.get(hdrs.LAST_EVENT_ID) or http.query.get("after", "0"))
+
+
+def after_event(text: str) -> int:
+    """The number of an event.
+
+    Raises:
+        Refusal: 400, it is none.
+    """
     return whole_number("after (or Last-Event-ID)", text, 0, LAST_EVENT)

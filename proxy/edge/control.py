@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -12,6 +12,7 @@ from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import LIST_TEXT, receipt, shown
 from proxy.core.record import Record
+from proxy.core.record_bytes import record_of
 from proxy.edge.asked import (
     READS,
     check_method,
@@ -22,17 +23,22 @@ from proxy.edge.asked import (
     small_body,
 )
 from proxy.edge.cors import cors_headers
-from proxy.edge.events import send_events
+from proxy.edge.downstream import Observer
+from proxy.edge.one_generation import ROOT, about_one, events_gone, find_own, record_shown, tell_events
 from proxy.edge.own_list import own_list
+from proxy.edge.passing_on import pass_on
 from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
+from proxy.edge.translated import reply
 from proxy.engine.dialect import StopCall
+from proxy.engine.elsewhere import left
 from proxy.engine.engine import Engine
-from proxy.engine.registry import Finished
+from proxy.engine.observing import OwnerLostError
+from proxy.engine.reading import Reading
 from proxy.engine.relay import Relay
-from proxy.engine.whole_record import whole_record
+from proxy.stores.bus import BusUnavailableError
 
-ROOT = "/generations"
+NOT_FOUND: Final = 404
 
 
 class Control:
@@ -62,21 +68,21 @@ class Control:
                 return await self._cancel_many(request, runtime)
             case _, "":
                 check_method(http, *READS)
-                return await self._get(request, any_id)
+                return await self._look(request, runtime, any_id, None)
             case _, "cancel":
                 check_method(http, "POST")
                 record = await self._cancel(request, runtime, any_id, "native")
                 return _json(request, receipt(record))
             case _, "events":
                 check_method(http, "GET")
-                return await self._events(request, runtime, any_id)
+                return await self._look(request, runtime, any_id, last_event(http))
         raise Refusal.not_found()
 
     async def stop_by_dialect(self, request: Request, runtime: Runtime, call: StopCall) -> web.Response:
         """Serve a passed-through dialect's own stop route."""
-        reply = call.reply(await self._cancel(request, runtime, call.any_id, request.dialect.name))
-        headers = CIMultiDict([("Content-Type", reply.content_type), *reply.headers, *_own(request)])
-        return web.Response(status=reply.status, body=reply.body, headers=headers)
+        told = call.reply(await self._cancel(request, runtime, call.any_id, request.dialect.name))
+        headers = CIMultiDict([("Content-Type", told.content_type), *told.headers, *_own(request)])
+        return web.Response(status=told.status, body=told.body, headers=headers)
 
     async def _cancel(self, request: Request, runtime: Runtime, any_id: str, dialect: str) -> Record:
         http, identity, settings = request.http, request.caller.identity, runtime.settings
@@ -108,39 +114,47 @@ class Control:
         data = [shown(record, most=LIST_TEXT) for record in page.records]
         return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
 
-    async def _get(self, request: Request, any_id: str) -> web.Response:
-        found = await self._find(request, any_id)
-        match found:
-            case Relay():
-                record = found.generation.record(self._engine.now())
-            case Finished():
-                record = await whole_record(found, self._engine.ledger)
-            case _:
-                record = found
-        return _json(request, shown(record))
+    async def _look(self, request: Request, runtime: Runtime, any_id: str, after: int | None) -> web.StreamResponse:
+        """The record of one generation, or its events behind number `after`: here, else where it runs."""
+        engine, identity, deadline = self._engine, request.caller.identity, runtime.settings.limits.write_deadline
+        if engine.observing is None or engine.knows(identity.name, any_id):
+            return await self._here(request, any_id, after, deadline)
+        asked = about_one(any_id, after)
+        try:
+            found = await engine.observing.look(identity, any_id, request.served.route.path, asked)
+        except (BusUnavailableError, OwnerLostError) as error:
+            return await self._without_owner(request, any_id, after, deadline, error)
+        if isinstance(found, Reading):
+            return await pass_on(request.http, found, engine.observing, _own(request), deadline)
+        return await self._here(request, any_id, after, deadline) if found is None else reply(request, found)
 
-    async def _events(self, request: Request, runtime: Runtime, any_id: str) -> web.StreamResponse:
-        after = last_event(request.http)
-        found = await self._find(request, any_id)
-        if isinstance(found, Record):
-            raise Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
-        deadline = runtime.settings.limits.write_deadline
-        return await send_events(request.http, found, after, deadline, _own(request), holds=True)
+    async def _here(self, request: Request, any_id: str, after: int | None, deadline: float) -> web.StreamResponse:
+        found = await find_own(self._engine, request.caller.identity.name, any_id)
+        if after is None:
+            return _json(request, await record_shown(self._engine, found))
+        observer = Observer(request.http, _own(request))
+        await tell_events(found, after, observer, deadline, holds=True)
+        return observer.response
 
-    async def _find(self, request: Request, any_id: str) -> Relay | Finished | Record:
-        """What an id of this caller names: what lives, what ended a short time ago, or what only the ledger has.
+    async def _without_owner(
+        self, request: Request, any_id: str, after: int | None, deadline: float, error: Exception
+    ) -> web.StreamResponse:
+        """What the ledger says where the owner does not; else what is known without it.
 
         Raises:
-            Refusal: 404, nothing; or it means several that live.
+            Refusal: 503, nobody can know now; 410, the events are gone with their owner.
         """
-        registry, name = self._engine.registry, request.caller.identity.name
-        found = registry.find(name, any_id) or registry.find_finished(name, any_id)
-        if found is not None:
-            return found
-        record = None if registry.is_ambiguous(name, any_id) else await self._engine.ledger.find(name, any_id)
+        try:
+            return await self._here(request, any_id, after, deadline)
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
+        record = record_of(error.about) if isinstance(error, OwnerLostError) else None
         if record is None:
-            raise Refusal.not_found()
-        return record
+            raise Refusal.bus_unavailable()
+        if after is not None:
+            raise events_gone()
+        return _json(request, shown(left(record)))
 
 
 def _own(request: Request) -> list[tuple[str, str]]:

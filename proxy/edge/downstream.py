@@ -4,7 +4,7 @@ A stream's bytes go straight into the transport, framed here, because a relay mu
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 from aiohttp import web
@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from proxy.core.headers import HeaderPair
 from proxy.engine.head import Ending, Head
-from proxy.engine.readers import Reader
+from proxy.engine.readers import Outlet, Reader
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.tape import FallenBehindError, Tape
@@ -47,6 +47,10 @@ class SocketSink:
             return False
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         return transport.get_write_buffer_size() <= HIGH_WATER
+
+    def comment(self, data: bytes) -> None:
+        """Hand over a sign of life."""
+        self.write(data)
 
     async def drained(self, deadline: float) -> None:
         """Wait until the socket takes bytes again.
@@ -111,7 +115,29 @@ async def begin(
     return response, SocketSink(request, chunked=chunked)
 
 
-async def follow(relay: Relay | Finished, reader: Reader, sink: SocketSink, deadline: float) -> None:
+class Observer:
+    """An observer of this replica's, who has been told nothing yet; see `engine.readers.Opening`."""
+
+    def __init__(self, request: web.BaseRequest, headers: Iterable[HeaderPair]) -> None:
+        """`headers` go before those of the stream."""
+        self._request = request
+        self._headers = headers
+        self._response: web.StreamResponse | None = None
+
+    async def begin(self, generation: str, headers: Sequence[HeaderPair]) -> SocketSink:  # noqa: ARG002 nobody counts
+        """Send the head of the stream."""
+        self._response, sink = await begin(self._request, 200, [*self._headers, *headers], None)
+        return sink
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What has been begun."""
+        if self._response is None:
+            raise RuntimeError("a stream ended that was not begun")
+        return self._response
+
+
+async def follow(relay: Relay | Finished, reader: Reader, sink: Outlet, deadline: float) -> None:
     """Serve one reader from the relay's tape to the end: straight through while it keeps up, else at its own pace.
 
     Raises:
@@ -128,7 +154,7 @@ async def follow(relay: Relay | Finished, reader: Reader, sink: SocketSink, dead
         reader.direct = False
 
 
-async def _catch_up(tape: Tape, reader: Reader, sink: SocketSink, deadline: float) -> None:
+async def _catch_up(tape: Tape, reader: Reader, sink: Outlet, deadline: float) -> None:
     keeps_up = reader.cursor == tape.end and not reader.lags
     while not keeps_up:
         await sink.drained(deadline)

@@ -4,15 +4,13 @@ import asyncio
 import re
 from collections.abc import Iterator
 
-from aiohttp import web
-
 from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
 from proxy.engine.head import Ending
 from proxy.engine.keep_alive import COMMENT
-from proxy.engine.readers import Reader
+from proxy.engine.readers import Opening, Outlet, Reader
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.tape import FallenBehindError, Tape
@@ -70,27 +68,18 @@ class Numbered:
         return with_id(raw, str(self._number)) if counts or _ID_LINE.search(raw) else raw
 
 
-async def send_events(
-    request: web.BaseRequest,
-    source: Relay | Finished,
-    after: int,
-    deadline: float,
-    headers: list[HeaderPair],
-    *,
-    holds: bool,
-) -> web.StreamResponse:
+async def send_events(opening: Opening, source: Relay | Finished, after: int, deadline: float, *, holds: bool) -> None:
     """Send the events behind number `after`, live ones as they come, to the end.
 
     Args:
-        request: the observer's.
+        opening: the observer.
         source: the live generation, or what is left of one that is over; its tape is what its client was sent.
         after: the last event the observer has; 0 for all.
         deadline: seconds in which the observer must take bytes.
-        headers: added to the answer's.
         holds: whether the generation stays wanted while this observer is there.
 
     Raises:
-        Refusal: 410, the events behind `after` are no longer kept.
+        Refusal: 410, the events behind `after` are no longer kept; or the observer is one too many.
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
     if source.wiped and source.ending is not None:
@@ -102,19 +91,23 @@ async def send_events(
         await _begun(relay, reader)
         if tape.sse:
             position, number = _seek(tape, after)
-            response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
+            sink = await opening.begin(uid_of(source), STREAM_HEADERS)
             numbered = Numbered(number, after, at_start=not position)
             await _follow(relay, reader, tape, position, numbered, sink, deadline)
         else:
             whole = _whole(tape, after)
-            response, sink = await downstream.begin(request, 200, [*STREAM_HEADERS, *headers], None)
+            sink = await opening.begin(uid_of(source), STREAM_HEADERS)
             if whole and source.ending is not Ending.BROKEN:
                 await _send(sink, with_id(encode_event(whole), "1"), deadline)
         if source.ending is Ending.BROKEN:
             downstream.break_off()
-        return response
     finally:
         source.detach(reader)
+
+
+def uid_of(source: Relay | Finished) -> str:
+    """The `uid` of the generation."""
+    return source.generation.facts.uid if isinstance(source, Relay) else source.record.uid
 
 
 async def _begun(relay: Relay | None, reader: Reader) -> None:
@@ -129,7 +122,7 @@ async def _follow(
     tape: Tape,
     position: int,
     numbered: Numbered,
-    sink: downstream.SocketSink,
+    sink: Outlet,
     deadline: float,
 ) -> None:
     over = False
@@ -144,19 +137,19 @@ async def _follow(
     await _send(sink, numbered.rest(), deadline)
 
 
-async def _send(sink: downstream.SocketSink, data: bytes, deadline: float) -> None:
+async def _send(sink: Outlet, data: bytes, deadline: float) -> None:
     if data and not sink.write(data):
         await sink.drained(deadline)
 
 
-async def _more(relay: Relay, reader: Reader, numbered: Numbered, sink: downstream.SocketSink) -> None:
+async def _more(relay: Relay, reader: Reader, numbered: Numbered, sink: Outlet) -> None:
     """Wait for news of the generation; a silent upstream is bridged by comments where the route wants them."""
     try:
         async with asyncio.timeout(relay.rules.route.keepalive):
             await reader.woken()
     except TimeoutError:
         if not numbered.amid_event:
-            sink.write(COMMENT)
+            sink.comment(COMMENT)
 
 
 def _seek(tape: Tape, after: int) -> tuple[int, int]:

@@ -19,10 +19,12 @@ from proxy.edge.at_owner import at_owner, serve_for_another
 from proxy.edge.control import Control
 from proxy.edge.cors import cors_headers, is_preflight, preflight
 from proxy.edge.intake import read_body, respond
+from proxy.edge.looking import Looking
 from proxy.edge.pass_through import pass_through
+from proxy.edge.passing_on import pass_on
 from proxy.edge.request import Request, single_header
 from proxy.edge.runtime import Runtime, Served
-from proxy.edge.translated import call_headers, reply, watch
+from proxy.edge.translated import call_headers, observer, reply, watch
 from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import (
     AtOwner,
@@ -41,7 +43,8 @@ from proxy.engine.dialect import (
 )
 from proxy.engine.engine import Admission, Asker, Engine
 from proxy.engine.plan import Call, Plan
-from proxy.engine.readers import Reader
+from proxy.engine.readers import Opening, Reader
+from proxy.engine.reading import Reading
 from proxy.engine.relay import Relay
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -83,6 +86,12 @@ class Gateway:
     async def serve_for_another(self, identity: Identity, route: str, request: PlainRequest) -> PlainReply | None:
         """Serve a stop that another replica took in, see `at_owner.serve_for_another`."""
         return await serve_for_another(self._engine, self.runtime, identity, route, request)
+
+    async def look_for_another(
+        self, identity: Identity | None, route: str, request: PlainRequest, opening: Opening, *, skips: bool
+    ) -> PlainReply | None:
+        """Serve a look that another replica took in, see `engine.lending.LookHere`."""
+        return await Looking(self._engine, self.runtime, request, opening).serve(identity, route, skips=skips)
 
     def _endpoint(self, served: Served, method: str, rest: str) -> tuple[Dialect, Endpoint | None]:
         """Who serves a request, and as what; None: the native control API does."""
@@ -145,13 +154,25 @@ class Gateway:
             case PlainReply():
                 return reply(request, found)
             case Watch():
-                return await watch(request, found, runtime.settings.limits.write_deadline)
+                told = observer(request)
+                await watch(told, found, runtime.settings.limits.write_deadline)
+                return told.response
+            case Reading():
+                return await self._pass_on(request, runtime, found)
             case Relay():
                 return await self._follow(request, runtime, found, reader)
 
+    async def _pass_on(self, request: Request, runtime: Runtime, reading: Reading) -> web.StreamResponse:
+        """Answer with a stream of another replica's."""
+        observing, deadline = self._engine.observing, runtime.settings.limits.write_deadline
+        if observing is None:
+            raise RuntimeError("a reading that comes from nowhere")
+        headers = [("Server", "quell"), *cors_headers(request.http, request.served.route.cors)]
+        return await pass_on(request.http, reading, observing, headers, deadline)
+
     async def _served(
         self, request: Request, runtime: Runtime, serve: Serve, body: bytes, reader: Reader
-    ) -> PlainReply | Watch | PassThrough | Relay:
+    ) -> PlainReply | Watch | PassThrough | Relay | Reading:
         """What an endpoint gives; a model call has been admitted."""
         cancellation, upstream = runtime.settings.cancellation, request.served.upstream
         asker, identity = _asker(request, runtime), request.caller.identity

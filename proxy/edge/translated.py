@@ -9,17 +9,13 @@ from proxy.core.headers import HeaderPair, bare_credential, credential_headers, 
 from proxy.edge import downstream
 from proxy.edge.client_address import ClientAddresses
 from proxy.edge.cors import cors_headers
+from proxy.edge.events import STREAM_HEADERS, uid_of
 from proxy.edge.request import Request
 from proxy.engine.dialect import PlainReply, Watch
 from proxy.engine.head import Ending
-from proxy.engine.readers import Reader
+from proxy.engine.readers import Opening, Reader
 
 CALL_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
-STREAM_HEADERS: Final[tuple[HeaderPair, ...]] = (
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-cache, no-transform"),
-    ("X-Accel-Buffering", "no"),
-)
 
 
 def call_headers(request: Request, addresses: ClientAddresses) -> list[HeaderPair]:
@@ -40,23 +36,29 @@ def reply(request: Request, plain: PlainReply) -> web.Response:
     return web.Response(status=plain.status, body=plain.body, headers=CIMultiDict(headers))
 
 
-async def watch(request: Request, asked: Watch, deadline: float) -> web.StreamResponse:
+def observer(request: Request) -> downstream.Observer:
+    """Who sent a request, as the reader of a stream."""
+    return downstream.Observer(
+        request.http, [("Server", "quell"), *cors_headers(request.http, request.served.route.cors)]
+    )
+
+
+async def watch(opening: Opening, asked: Watch, deadline: float) -> None:
     """Send a generation's events as they were said, to the end.
 
     Raises:
+        Refusal: the observer is one too many.
         ConnectionError: the observer left, or fell behind what the tape keeps.
     """
     source, reader = asked.source, Reader(holds=asked.holds)
     reader.cursor = asked.position
     source.attach(reader)
-    headers = [("Server", "quell"), *STREAM_HEADERS, *cors_headers(request.http, request.served.route.cors)]
     try:
-        response, sink = await downstream.begin(request.http, 200, headers, None)
+        sink = await opening.begin(uid_of(source), STREAM_HEADERS)
         if asked.beginning:
             reader.lags = not sink.write(asked.beginning)
         await downstream.follow(source, reader, sink, deadline)
         if source.ending is Ending.BROKEN:
             downstream.break_off()
-        return response
     finally:
         source.detach(reader)

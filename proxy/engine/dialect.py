@@ -12,6 +12,7 @@ from proxy.engine.plan import Plan
 
 if TYPE_CHECKING:
     from proxy.engine.desk import Desk
+    from proxy.engine.reading import Reading
     from proxy.engine.registry import Finished
     from proxy.engine.relay import Relay
 
@@ -107,7 +108,7 @@ class Watch:
     holds: bool = False
 
 
-Serve = Callable[[PlainRequest, "Desk"], Awaitable[PlainReply | Plan | Launch | Watch | PassThrough]]
+Serve = Callable[[PlainRequest, "Desk"], Awaitable["PlainReply | Plan | Launch | Watch | PassThrough | Reading"]]
 """An endpoint of a dialect's own: from a plain request and the caller's desk to a reply, or to a generation; or the
 request is passed on as it came after all.
 
@@ -117,10 +118,14 @@ It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavaila
 
 @dataclass(frozen=True, slots=True)
 class AtOwner:
-    """The endpoint stops what this id names, in words that only its owner knows: it is served where that runs."""
+    """The endpoint is about what this id names, and only its owner knows the words: it is served where that runs.
+
+    `looks`: it only looks at it, else it stops it.
+    """
 
     any_id: str
     serve: Serve = field(compare=False)
+    looks: bool = False
 
 
 Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve | AtOwner

@@ -55,7 +55,7 @@ class Elsewhere:
                 return None
             else:
                 letter = self._stop_it(place, any_id, stop, confirm, user)
-                with self._expected(letter.number) as said:
+                with self.expected(letter.number) as said:
                     sealed = self._seal.close(letter)
                     heard = await self._bus.stop(place, sealed, sealed)
                     if heard is not None:
@@ -70,11 +70,8 @@ class Elsewhere:
         Raises:
             BusUnavailableError: the owner did not answer, so nobody can know what became of it.
         """
-        place = await self._bus.find(identity.name, any_id) if _is_text(any_id) else None
-        if place is None:
-            await self._be_sure_of_nothing()
-            return None
-        if place.replica == self._bus.replica:
+        place = await self.find(identity.name, any_id)
+        if place is None or place.replica == self._bus.replica:
             return None
         letter = ServeIt(
             to=place.replica,
@@ -91,7 +88,7 @@ class Elsewhere:
             user_header=request.user_header,
         )
         kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
-        with self._expected(letter.number) as said:
+        with self.expected(letter.number) as said:
             heard = await self._bus.stop(place, self._seal.close(kept), self._seal.close(letter))
             if not heard and not await self._bus.is_alive(place.replica):
                 return None  # what it left is for the stores to say
@@ -101,6 +98,17 @@ class Elsewhere:
         if not served.status:
             return None
         return PlainReply(served.status, served.body, served.headers, served.content_type)
+
+    async def find(self, identity: str, any_id: str) -> Place | None:
+        """Where the generation is that an id names. None: nobody owns it.
+
+        Raises:
+            BusUnavailableError: nobody can know.
+        """
+        place = await self._bus.find(identity, any_id) if _is_text(any_id) else None
+        if place is None:
+            await self._be_sure_of_nothing()
+        return place
 
     def came(self, letter: Said | Served) -> None:
         """An answer came."""
@@ -149,7 +157,7 @@ class Elsewhere:
         if about is None:
             raise BusUnavailableError("another version wrote what is known of it")
         if not heard and not await self._bus.is_alive(place.replica):
-            return _left(about)
+            return left(about)
         began = time.monotonic()
         answer = await self._said(letter.number, said, letter.confirm)
         if isinstance(answer, Said):
@@ -158,14 +166,20 @@ class Elsewhere:
                 self._metrics.cancel_latency.labels("remote").observe(time.monotonic() - began)
             return record
         if not heard and not await self._bus.is_alive(place.replica):
-            return _left(about)
+            return left(about)
         return about if place.is_over else _stopping(about, letter.wish.stop())
 
     async def _said(self, number: str, said: "asyncio.Future[Said | Served]", confirm: float) -> Said | Served | None:
         """The answer to a letter, if it comes in time: by the channel, or as it is kept for those who missed it."""
         await asyncio.wait([said], timeout=confirm + GRACE_SECONDS)
-        if said.done():
-            return said.result()
+        return said.result() if said.done() else await self.kept(number)
+
+    async def kept(self, number: str) -> Said | Served | None:
+        """The answer to a letter as it is kept for those who missed it.
+
+        Raises:
+            BusUnavailableError: it can't be asked for now.
+        """
         kept = await self._bus.find_reply(number)
         try:
             answer = None if kept is None else self._seal.open_kept(kept)
@@ -174,7 +188,8 @@ class Elsewhere:
         return answer if isinstance(answer, Said | Served) and answer.answers == number else None
 
     @contextmanager
-    def _expected(self, number: str) -> "Iterator[asyncio.Future[Said | Served]]":
+    def expected(self, number: str) -> "Iterator[asyncio.Future[Said | Served]]":
+        """The answer to the letter with this number, while somebody waits for it."""
         said = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             yield said
@@ -182,7 +197,7 @@ class Elsewhere:
             del self._asked[number]
 
 
-def _left(about: Record) -> Record:
+def left(about: Record) -> Record:
     """The record of what a dead replica ran, as far as the directory knows."""
     return about if about.outcome is not Outcome.RUNNING else replace(about, outcome=Outcome.INTERRUPTED)
 

@@ -30,6 +30,7 @@ from proxy.engine.free_memory import FreeMemory
 from proxy.engine.keeping import Keeping
 from proxy.engine.kept_stops import KeptStops
 from proxy.engine.metrics import Metrics
+from proxy.engine.observing import Observing
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
@@ -109,11 +110,13 @@ class Engine:
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
         self.announcing: Announcing | None = None
+        self.observing: Observing | None = None
+        """What is read from the other replicas, where there are any."""
         metrics.active.set_function(lambda: len(self.registry))
 
-    def join(self, announcing: Announcing, elsewhere: Elsewhere) -> None:
+    def join(self, announcing: Announcing, elsewhere: Elsewhere, observing: Observing) -> None:
         """Be one replica of several from now on."""
-        self.announcing, self.canceller.elsewhere = announcing, elsewhere
+        self.announcing, self.canceller.elsewhere, self.observing = announcing, elsewhere, observing
         self.runs.on_change = announcing.run_changed
 
     @staticmethod
@@ -350,7 +353,9 @@ class Engine:
         await self.canceller.left.finish()
 
     def stop_all(self) -> int:
-        """Stop every generation, cause shutdown; gives how many this has ended."""
+        """Stop every generation, cause shutdown, and break off what is read from others; gives how many this ended."""
+        if self.observing is not None:
+            self.observing.break_off()
         return sum(relay.stop(Stop(Cause.SHUTDOWN)) for relay in self.registry)
 
     def close(self) -> None:

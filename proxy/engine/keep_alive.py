@@ -22,7 +22,7 @@ def keep_alive(relay: Relay, now: float) -> None:
     for reader in relay.readers:
         if reader.direct and reader.sink is not None and now - reader.last_comment >= alive.every:
             reader.last_comment = now
-            reader.sink.write(alive.frame)
+            reader.sink.comment(alive.frame)
 
 
 def _prescribed(relay: Relay) -> KeepAlive | None:

@@ -9,6 +9,8 @@ from proxy.core.letters import (
     AnyLetter,
     ItCame,
     LetterError,
+    LookAt,
+    Reads,
     Said,
     Seal,
     Served,
@@ -20,6 +22,7 @@ from proxy.core.record_bytes import record_bytes
 from proxy.engine.canceller import Canceller
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.elsewhere import Elsewhere
+from proxy.engine.lending import Lending
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -50,6 +53,7 @@ class Letterbox:
         bus: Bus,
         seal: Seal,
         elsewhere: Elsewhere,
+        lending: Lending,
         canceller: Canceller,
         registry: Registry,
         runs: Runs,
@@ -59,6 +63,7 @@ class Letterbox:
         self._bus = bus
         self._seal = seal
         self._elsewhere = elsewhere
+        self._lending = lending
         self._canceller = canceller
         self._registry = registry
         self._runs = runs
@@ -78,6 +83,10 @@ class Letterbox:
             self._elsewhere.came(opened)
         elif isinstance(opened, ItCame):
             self._registry.take_stop(opened.identity, opened.any_id, self._now(), opened.user)
+        elif isinstance(opened, LookAt):
+            self._lending.look(opened)
+        elif isinstance(opened, Reads):
+            self._lending.heard(opened)
         elif len(self._tasks) < MOST_AT_ONCE:
             if isinstance(opened, StopIt):
                 self._tasks.start(self._stop(opened, opened.any_id), "stop for another replica")

@@ -1,7 +1,10 @@
 """Readers: cursors over a tape. One that keeps up is written to straight through, one that lags reads on by itself."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
+
+from proxy.core.headers import HeaderPair
 
 
 class Sink(Protocol):
@@ -9,6 +12,39 @@ class Sink(Protocol):
 
     def write(self, data: bytes) -> bool:
         """Hand over bytes; False when the socket wants no more for now (it took these all the same) or is gone."""
+        ...
+
+    def comment(self, data: bytes) -> None:
+        """Hand over a sign of life, which is no part of what the stream says."""
+        ...
+
+
+class Outlet(Sink, Protocol):
+    """A sink that can be waited for."""
+
+    async def drained(self, deadline: float) -> None:
+        """Wait until it wants bytes again.
+
+        Raises:
+            ConnectionError: it is gone, or took nothing at all for `deadline` seconds.
+        """
+        ...
+
+
+class Opening(Protocol):
+    """An observer who has been told nothing yet. Whatever is refused is refused before its stream is opened."""
+
+    async def begin(self, generation: str, headers: Sequence[HeaderPair]) -> Outlet:
+        """Send the head of a stream of events with these headers; what follows goes into the outlet.
+
+        Args:
+            generation: the `uid` of what is read.
+            headers: of the answer.
+
+        Raises:
+            Refusal: as many read it, or read through other replicas, as may.
+            ConnectionError: the observer left.
+        """
         ...
 
 

@@ -14,6 +14,12 @@ WAITING_SECONDS: Final = 10.0
 WAITING_EACH: Final = 1000
 """How long a stop waits for its generation, and how many wait for one caller's; of more the oldest go."""
 
+PARCELS_MOST: Final = 4096
+PARCEL_SECONDS: Final = 30.0
+"""How many parcels lie at the bus for one replica, and for how long when nothing more comes."""
+
+COLLECT_SECONDS: Final = 1.0
+
 KEPT_SECONDS: Final = 3600.0
 """How long a stop is kept for an owner that can't be reached."""
 
@@ -169,6 +175,32 @@ class Bus(Protocol):
 
     async def find_reply(self, number: str) -> bytes | None:
         """The kept answer to a letter, if there is one.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def replicas(self) -> list[str]:
+        """The names of the replicas that hold their leases, this one too.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        ...
+
+    async def ship(self, replica: str, parcel: bytes) -> None:
+        """Put a parcel down for a replica, which keeps it for a short time; too many, and the oldest go.
+
+        Raises:
+            BusUnavailableError: it may not lie there.
+        """
+        ...
+
+    async def collect(self) -> list[bytes]:
+        """The parcels that lie there for this replica, oldest first, once there are any; none after a second.
+
+        Each is given once as long as all goes well, else it may be given again. One at a time may wait here.
 
         Raises:
             BusUnavailableError: it can't be asked now.

@@ -1,13 +1,16 @@
 """A bus in memory: several replicas of one process, for tests and as the plainest form of what a bus is."""
 
 import asyncio
+import contextlib
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from proxy.stores.bus import (
+    COLLECT_SECONDS,
     OVER_SECONDS,
+    PARCELS_MOST,
     WAITING_EACH,
     WAITING_SECONDS,
     BusUnavailableError,
@@ -40,6 +43,7 @@ class MemoryHub:
     known: dict[str, _Known] = field(default_factory=dict)
     waiting: OrderedDict[tuple[str, str, str | None], tuple[float, bytes]] = field(default_factory=OrderedDict)
     replies: dict[str, bytes] = field(default_factory=dict)
+    parcels: dict[str, deque[bytes]] = field(default_factory=dict)
     open: dict[str, "MemoryBus"] = field(default_factory=dict)
     count: int = 0
 
@@ -51,6 +55,7 @@ class MemoryBus:
         self._hub = hub
         self.replica = replica
         self._inbox: Inbox | None = None
+        self._parcel = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
@@ -156,6 +161,28 @@ class MemoryBus:
         """A kept answer."""
         self._check()
         return self._hub.replies.get(number)
+
+    async def replicas(self) -> list[str]:
+        """Those that were opened and not closed."""
+        self._check()
+        return list(self._hub.open)
+
+    async def ship(self, replica: str, parcel: bytes) -> None:
+        """Put a parcel down."""
+        self._check()
+        self._hub.parcels.setdefault(replica, deque(maxlen=PARCELS_MOST)).append(parcel)
+        if (bus := self._hub.open.get(replica)) is not None:
+            bus._parcel.set()  # noqa: SLF001 the same class
+
+    async def collect(self) -> list[bytes]:
+        """Take the parcels."""
+        self._check()
+        if not self._hub.parcels.get(self.replica):
+            self._parcel.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COLLECT_SECONDS):
+                    await self._parcel.wait()
+        return list(self._hub.parcels.pop(self.replica, ()))
 
     def look(self) -> None:
         """Find the stops that are kept for what this replica owns."""

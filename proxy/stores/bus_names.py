@@ -81,6 +81,15 @@ class Names:
         """The key that says since when the directory is not empty."""
         return f"{self._beat}since"
 
+    @property
+    def leases(self) -> str:
+        """The key of the names of replicas, by the time of their last beat."""
+        return f"{self._beat}leases"
+
+    def parcels(self, replica: str) -> str:
+        """The key of what lies there for the readers of a replica."""
+        return f"{self.prefix}parcels:{replica}"
+
     def channel(self, replica: str) -> str:
         """Where a replica listens."""
         return f"{self.channels}{replica}"

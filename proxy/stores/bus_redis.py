@@ -14,8 +14,19 @@ import structlog
 
 from proxy.core.bus_address import BusAddress
 from proxy.stores import bus_scripts as scripts
-from proxy.stores.bus import KEPT_SECONDS, WAITING_EACH, WAITING_SECONDS, BusUnavailableError, Inbox, Owned, Place
+from proxy.stores.bus import (
+    KEPT_SECONDS,
+    PARCEL_SECONDS,
+    PARCELS_MOST,
+    WAITING_EACH,
+    WAITING_SECONDS,
+    BusUnavailableError,
+    Inbox,
+    Owned,
+    Place,
+)
 from proxy.stores.bus_announcer import Announcer
+from proxy.stores.bus_box import Box
 from proxy.stores.bus_choice import Candidate, choose, owners
 from proxy.stores.bus_connect import connect, let_go
 from proxy.stores.bus_line import Line
@@ -55,6 +66,7 @@ class RedisBus:
         self._line = Line(self._client, self._broke)
         self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
         self._announcer = Announcer(self._line, self._names, replica)
+        self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
         self._process = urandom(8).hex()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,6 +160,21 @@ class RedisBus:
         found: bytes | None = await self._line.call("GET", self._names.reply(number))
         return found
 
+    async def replicas(self) -> list[str]:
+        """Who holds a lease, see `Bus`."""
+        names = self._names
+        return [name.decode() for name in await self._ask(scripts.REPLICAS, [names.leases], names.lease(""))]
+
+    async def ship(self, replica: str, parcel: bytes) -> None:
+        """Put a parcel down, see `Bus`."""
+        where = [self._names.parcels(replica)]
+        await self._ask(scripts.SHIP, where, parcel, PARCELS_MOST, _ms(PARCEL_SECONDS))
+
+    async def collect(self) -> list[bytes]:
+        """Take the parcels, see `Bus`."""
+        self._check()
+        return await self._box.collect()
+
     async def close(self) -> None:
         """Say what is to be said yet, give the lease back, and let go of all connections."""
         if not self._tasks:
@@ -197,12 +224,13 @@ class RedisBus:
         asked = time.monotonic()
         before, seconds, micros = await self._line.eval(
             scripts.BEAT,
-            [names.lease(self.replica), names.since],
+            [names.lease(self.replica), names.since, names.leases],
             self._process,
             _ms(self._lease),
             names.channel(self.replica),
             _BEAT,
             _ms(SINCE_SECONDS),
+            self.replica,
         )
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
         self._look_at_name(before.decode())

@@ -120,10 +120,29 @@ local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], time[1], 'NX')
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('ZADD', KEYS[3], time[1] * 1000 + ARGV[2], ARGV[6])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time[1] * 1000)
+redis.call('PEXPIRE', KEYS[3], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return {before or '', time[1], time[2]}
 """
-"""KEYS: lease, since. ARGV: this process, lease in ms, own channel, what is published there, since's lifetime in ms."""
+"""KEYS: lease, since, leases.
+ARGV: this process, lease in ms, own channel, what is published there, since's lifetime in ms, own name."""
+
+REPLICAS: Final = """
+local found = {}
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if redis.call('EXISTS', ARGV[1] .. name) == 1 then found[#found + 1] = name end
+end
+return found
+"""
+"""KEYS: leases. ARGV: prefix of leases."""
+
+SHIP: Final = """
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'p', ARGV[1])
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+"""KEYS: parcels. ARGV: parcel, the most, lifetime in ms."""
 
 REPLY: Final = """
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

@@ -276,3 +276,29 @@ async def test_the_clock_is_one(opened: Open) -> None:
     """Replicas know the same time."""
     (a, _), (b, _) = await opened("a"), await opened("b")
     assert abs(a.now() - b.now()) < 0.5
+
+
+async def test_parcels_lie_there_until_they_are_collected(opened: Open) -> None:
+    """Parcels are collected by their addressee only, in order, each once; who waits gets the next one at once."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    for number in range(250):
+        await a.ship("b", b"%d" % number)
+    await b.ship("a", b"for a")
+    found: list[bytes] = []
+    while len(found) < 250:
+        found += await b.collect()
+    assert found == [b"%d" % number for number in range(250)]
+    assert await a.collect() == [b"for a"]
+    waiting = asyncio.create_task(b.collect())  # noqa: TID251 a test's own
+    await asyncio.sleep(0)
+    await a.ship("b", b"late")
+    assert await waiting == [b"late"]
+    assert await b.collect() == []
+
+
+async def test_who_is_there(opened: Open) -> None:
+    """The replicas that hold their leases are known by name; one that left is not."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    assert sorted(await a.replicas()) == ["a", "b"]
+    await b.close()
+    assert await a.replicas() == ["a"]

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores import bus_line, bus_redis
+from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import BusUnavailableError, Owned, Place
 from proxy.stores.bus_redis import RedisBus
 from support.inbox import Box
@@ -236,8 +237,9 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     await a.leave_stop(ACME, "s", None, b"waiting")
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))
+    await a.ship("b", b"parcel")
     kept = redis.names()
-    assert len(kept) == 10
+    assert len(kept) == 12
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)
@@ -293,3 +295,34 @@ async def test_an_emptied_directory_knows_that_it_is_not_complete(
     redis.command("FLUSHALL")
     assert not await bus.knows_all()
     await eventually(bus.knows_all)
+
+
+async def test_parcels_that_were_collected_are_trimmed(redis: RedisServer, opened: Open) -> None:
+    """What lies at the bus for readers stays little while they read, and bounded while they don't."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    key = b._names.parcels("b")
+    for _ in range(3):
+        for _ in range(300):
+            await a.ship("b", b"parcel")
+        while await b.collect():
+            pass
+        b._box._trimmed_at = 0.0
+    assert redis.command("XLEN", key) < 600
+    for _ in range(5000):
+        a._line.eval(scripts.SHIP, [key], b"parcel", 100, 10_000)
+    await a.ship("b", b"last")
+    assert redis.command("XLEN", key) <= 300
+
+
+async def test_parcels_of_a_server_that_forgot(redis: RedisServer, opened: Open) -> None:
+    """Collecting goes on at a server that was restarted, and says so when it can't."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    await a.ship("b", b"one")
+    assert await b.collect() == [b"one"]
+    redis.kill()
+    with pytest.raises(BusUnavailableError):
+        await b.collect()
+    await redis.start()
+    await eventually(lambda: a.is_up and b.is_up)
+    await a.ship("b", b"two")
+    assert await b.collect() == [b"two"]

@@ -90,13 +90,14 @@ def _runs(thread_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | No
 def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
     match path:
         case []:
-            return {"GET": partial(runs.read, thread_id, run_id), "POST": partial(runs.update, thread_id, run_id)}
+            read = AtOwner(run_id, partial(runs.read, thread_id, run_id), looks=True)
+            return {"GET": read, "POST": partial(runs.update, thread_id, run_id)}
         case ["cancel"]:
             return {"POST": AtOwner(run_id, partial(runs.cancel, thread_id, run_id))}
         case ["submit_tool_outputs"]:
             return {"POST": partial(submit.submit, thread_id, run_id)}
         case ["steps"]:
-            return {"GET": partial(steps.list_all, thread_id, run_id)}
+            return {"GET": AtOwner(run_id, partial(steps.list_all, thread_id, run_id), looks=True)}
         case ["steps", step_id] if step_id:
-            return {"GET": partial(steps.read, thread_id, run_id, step_id)}
+            return {"GET": AtOwner(run_id, partial(steps.read, thread_id, run_id, step_id), looks=True)}
     return None

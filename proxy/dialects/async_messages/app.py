@@ -60,7 +60,7 @@ class AsyncMessages:
             raise Refusal.not_found()
         allowed, serve = found
         one = _only(method, allowed, lambda _, desk: serve(message_id, desk))
-        return AtOwner(message_id, one) if serve in _STOPS else one
+        return AtOwner(message_id, one, looks=serve not in _STOPS)
 
     def refused(self, refusal: Refusal) -> PlainReply:
         """FastAPI's `detail` and Anthropic's `error`."""

@@ -1,6 +1,6 @@
 """The endpoints below `/responses` as functions of a request and the caller's desk. Source: OpenAI's API reference."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -11,7 +11,8 @@ from proxy.dialects.responses.create import create
 from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
 from proxy.dialects.responses.retrieve import delete, retrieve
-from proxy.engine.dialect import AtOwner, PlainReply, Serve
+from proxy.engine.desk import Desk
+from proxy.engine.dialect import AtOwner, PlainReply, PlainRequest, Serve, Watch
 
 
 class Responses:
@@ -46,9 +47,14 @@ def _serves(path: str) -> Mapping[str, Serve | AtOwner] | None:
         case ["", "responses"]:
             return {"POST": create}
         case ["", "responses", response_id] if response_id:
-            return {"GET": partial(retrieve, response_id), "DELETE": partial(delete, response_id)}
+            return {"GET": _looks(response_id, retrieve), "DELETE": AtOwner(response_id, partial(delete, response_id))}
         case ["", "responses", response_id, "cancel"] if response_id:
             return {"POST": AtOwner(response_id, partial(cancel, response_id))}
         case ["", "responses", response_id, "input_items"] if response_id:
-            return {"GET": partial(input_items, response_id)}
+            return {"GET": _looks(response_id, input_items)}
     return None
+
+
+def _looks(response_id: str, serve: Callable[[str, PlainRequest, Desk], Awaitable[PlainReply | Watch]]) -> AtOwner:
+    """An endpoint that looks at a response, where that is made."""
+    return AtOwner(response_id, partial(serve, response_id), looks=True)

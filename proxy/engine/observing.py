@@ -1,0 +1,254 @@
+"""Looking at what other replicas run: their owner is asked, and a stream of its is read from it, see `lending.py`.
+
+A reading outlives what may happen to the bus: what got lost is asked for again, from the byte that is missing. It does
+not outlive its owner; then it ends like a stream of a process that died, and its client knows where to go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from proxy.core.errors import Refusal
+from proxy.core.generation import Identity
+from proxy.core.ids import new_id
+from proxy.core.letters import LetterError, LookAt, Seal, Served
+from proxy.core.parcels import Kind, Parcels
+from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.elsewhere import Elsewhere
+from proxy.engine.metrics import Metrics
+from proxy.engine.reading import Reading
+from proxy.engine.tasks import Tasks
+from proxy.engine.telling import Telling
+from proxy.stores.bus import Bus, BusUnavailableError, Place
+
+RENEW_SECONDS: Final = 1.0
+QUICK_SECONDS: Final = 0.5
+"""An answer that takes longer needs a sign of life."""
+SILENT_SECONDS: Final = 3.0
+"""Who was not heard of for so long may be dead."""
+LOST_SECONDS: Final = 60.0
+"""So long a stream waits for its owner or the bus."""
+AGAIN_SECONDS: Final = 0.25
+MOST: Final = 4096
+"""Streams read from other replicas at once."""
+
+
+class OwnerLostError(Exception):
+    """The owner is dead; `about` is what the directory knows of the generation."""
+
+    def __init__(self, about: bytes) -> None:
+        super().__init__("the owner is dead")
+        self.about = about
+
+
+class Observing:
+    """What this replica reads from others."""
+
+    def __init__(
+        self, bus: Bus, seal: Seal, parcels: Parcels, elsewhere: Elsewhere, metrics: Metrics, now: Callable[[], float]
+    ) -> None:
+        self._bus = bus
+        self._seal = seal
+        self._parcels = parcels
+        self._elsewhere = elsewhere
+        self._metrics = metrics
+        self._now = now
+        self._readings: dict[str, Reading] = {}
+        self._tasks = Tasks()
+        self._telling = Telling(bus, seal, self._tasks)
+        self._collecting: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._mending: set[Reading] = set()
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    async def look(
+        self, identity: Identity, any_id: str, route: str, request: PlainRequest
+    ) -> PlainReply | Reading | None:
+        """Have the owner of an id answer a request that only looks at it. None: nobody else owns it, or serves that.
+
+        A reading must be closed by whoever gets it.
+
+        Raises:
+            OwnerLostError: its owner is dead.
+            BusUnavailableError: nobody can know now.
+            Refusal: 429, as many streams are read from others as may be.
+        """
+        place = await self._elsewhere.find(identity.name, any_id)
+        if place is None or place.replica == self._bus.replica:
+            return None
+        return await self._look(self._letter(place.replica, identity, route, request), place)
+
+    async def look_at(self, replica: str, request: PlainRequest) -> PlainReply | Reading | None:
+        """Have a replica answer a request of the operator's, see `look`."""
+        return await self._look(self._letter(replica, None, "", request), None)
+
+    async def others(self) -> list[str]:
+        """The names of the other replicas.
+
+        Raises:
+            BusUnavailableError: it can't be asked now.
+        """
+        return [name for name in await self._bus.replicas() if name != self._bus.replica]
+
+    def close_reading(self, reading: Reading) -> None:
+        """Nobody reads it any more."""
+        reading.end(Kind.BROKEN)
+        numbers = [number for number, each in self._readings.items() if each is reading]
+        for number in numbers:
+            self._leave(reading.letter.to, number)
+
+    def break_off(self) -> None:
+        """End what is read, at the end of this process: its clients go on elsewhere."""
+        for reading in list(self._readings.values()):
+            reading.end(Kind.BROKEN)
+
+    async def close(self) -> None:
+        """Let all of them go, and tell their owners."""
+        self.break_off()
+        await self._tasks.cancel()
+        await self._telling.tell(())
+
+    def _leave(self, to: str, number: str) -> None:
+        self._readings.pop(number, None)
+        self._telling.left(to, number)
+
+    # Asking.
+
+    def _letter(self, to: str, identity: Identity | None, route: str, request: PlainRequest) -> LookAt:
+        return LookAt(
+            to=to,
+            by=self._bus.replica,
+            at=self._bus.now(),
+            identity=None if identity is None else identity.name,
+            shown="" if identity is None else identity.shown,
+            route=route,
+            rest=request.rest,
+            query=request.query,
+            user_header=request.user_header,
+        )
+
+    async def _look(self, letter: LookAt, place: Place | None) -> PlainReply | Reading | None:
+        if len(self._readings) >= MOST:
+            raise Refusal.too_many(1, f"As many streams are read from other replicas as may be ({MOST}).")
+        reading = Reading(letter, self._now(), self._has_news)
+        try:
+            served = await self._ask(reading, letter, b"" if place is None else place.about)
+        except BaseException:
+            self.close_reading(reading)
+            raise
+        if served.streams:
+            reading.headers = served.headers
+            self._collect()
+            return reading
+        del self._readings[letter.number]
+        return PlainReply(served.status, served.body, served.headers, served.content_type) if served.status else None
+
+    async def _ask(self, reading: Reading, letter: LookAt, about: bytes) -> Served:
+        """What the owner answers, however long that takes, as long as it gives signs of life."""
+        self._readings[letter.number] = reading
+        with self._elsewhere.expected(letter.number) as said:
+            heard = await self._bus.send(letter.to, self._seal.close(letter))
+            if not heard and await self._is_dead(letter.to):
+                raise OwnerLostError(about)
+            began, seconds = self._now(), QUICK_SECONDS
+            while True:
+                await asyncio.wait([said], timeout=seconds)
+                answer = said.result() if said.done() else await self._elsewhere.kept(letter.number)
+                if isinstance(answer, Served):
+                    return answer
+                self._collect()
+                seconds = RENEW_SECONDS
+                if self._now() - max(began, reading.heard_at) > SILENT_SECONDS:
+                    raise BusUnavailableError("the owner did not answer")
+
+    async def _is_dead(self, replica: str) -> bool:
+        """Whether a replica that nobody heard is dead: its lease is over, and not because the bus was just emptied."""
+        return not await self._bus.is_alive(replica) and await self._bus.knows_all()
+
+    # Reading.
+
+    def _collect(self) -> None:
+        if self._collecting is None:
+            self._collecting = self._tasks.start(self._collect_all(), "collect what is read from others")
+        if self._renewing is None:
+            self._renewing = self._tasks.start(self._renew(), "tell owners that we read")
+
+    async def _collect_all(self) -> None:
+        """Take what comes, as long as anybody reads."""
+        while self._readings:
+            try:
+                parcels = await self._bus.collect()
+            except BusUnavailableError:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            for parcel in parcels:
+                self._take(parcel)
+        self._collecting = None
+
+    def _take(self, parcel: bytes) -> None:
+        try:
+            pieces = self._parcels.open(parcel)
+        except LetterError as error:
+            self._metrics.letters_refused.labels(error.why).inc()
+            return
+        now = self._now()
+        for piece in pieces:
+            if (reading := self._readings.get(piece.reading)) is not None:
+                reading.take(piece, now)
+
+    def _has_news(self, reading: Reading) -> None:
+        if reading.is_lost:
+            self._mend_soon(reading)
+        else:
+            self._telling.changed(reading)
+
+    def _mend_soon(self, reading: Reading) -> None:
+        if reading not in self._mending:
+            self._mending.add(reading)
+            self._tasks.start(self._mend(reading), "find what got lost").add_done_callback(
+                lambda _: self._mending.discard(reading)
+            )
+
+    async def _mend(self, reading: Reading) -> None:
+        """Ask again for what got lost, until it comes, or nobody can say it any more."""
+        while not reading.is_over and self._now() - reading.heard_at < LOST_SECONDS:
+            if self._bus.is_up:
+                try:
+                    if await self._is_served_again(reading):
+                        return
+                    break
+                except OwnerLostError:
+                    break
+                except BusUnavailableError:
+                    pass
+            await asyncio.sleep(AGAIN_SECONDS)
+        reading.end(Kind.BROKEN)
+
+    async def _is_served_again(self, reading: Reading) -> bool:
+        """Ask once more. False: it can't be said again."""
+        old, number = reading.letter, new_id()
+        letter = replace(old, at=self._bus.now(), number=number, skip=reading.position)
+        reading.is_lost = False
+        try:
+            served = await self._ask(reading, letter, b"")
+        except BaseException:
+            self._leave(letter.to, number)
+            raise
+        reading.letter = letter
+        self._leave(old.to, old.number)
+        return served.streams
+
+    async def _renew(self) -> None:
+        """Tell of all readings that they are wanted, and look after those that are silent."""
+        while self._readings:
+            await asyncio.sleep(RENEW_SECONDS)
+            now, readings = self._now(), set(self._readings.values())
+            for reading in readings:
+                if now - reading.heard_at > SILENT_SECONDS and not reading.is_over:
+                    self._mend_soon(reading)
+            await self._telling.tell(readings)
+        self._renewing = None

@@ -6,7 +6,7 @@ run at once can't use more of its budget than all of them make within one flush.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -14,18 +14,20 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from proxy.core.budget import Account, Budget, Limit, Limits, Per, Subject, Tally, Use
+from proxy.core.budget import Budget, Limit, Limits, Tally
 from proxy.core.generation import Facts, Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.prices import cost
 from proxy.core.record import Record
 from proxy.core.settings import BudgetSettings
+from proxy.core.use import Account, Per, Subject, Use
 from proxy.engine.budget_refusals import exhausted, price_unknown
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Plan, Rules
 from proxy.engine.relay import Relay
+from proxy.engine.sharing import Sharing
 from proxy.engine.spending import Price, Spending, Terms
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
@@ -59,7 +61,12 @@ class Standing:
 class Budgets:
     """One per process."""
 
-    def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float], replica: str
+    ) -> None:
+        self._replica = replica
+        self.sharing: Sharing | None = None
+        """What counts over all replicas; None: this one is alone."""
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
@@ -104,7 +111,7 @@ class Budgets:
         if tally.begins_at(time.time()) == since:
             for row in used:
                 use = Use(row.seconds, row.completion_tokens, row.cost)
-                tally.account((row.identity, row.user), wall).move(Use(), use)
+                tally.account((row.identity, row.user), wall).add(use, row.replica, self._replica)
         return tally
 
     def _join(self, relay: Relay, tally: Tally, wall: float) -> None:
@@ -130,7 +137,25 @@ class Budgets:
         if budget.window is None:
             return Standing(budget)
         tally = self._tallies[budget.per, budget.window]
-        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall))
+        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall, self._away))
+
+    # Other replicas.
+
+    @property
+    def _away(self) -> int | None:
+        return None if self.sharing is None else self.sharing.away
+
+    def accounts(self) -> Iterator[Account]:
+        """All accounts of the windows of now."""
+        return (account for tally in self._tallies.values() for account in tally)
+
+    def accounts_of(self, identity: str, user: str | None, wall: float) -> list[Account]:
+        """Those that a call of a caller counts on in the windows of `wall`, in seconds since the epoch."""
+        return [self._account(tally, tally.subject(identity, user), wall) for tally in self._tallies.values()]
+
+    def _moved(self, accounts: Iterable[Account]) -> None:
+        if self.sharing is not None:
+            self.sharing.budgets.moved(accounts)
 
     # Admission.
 
@@ -146,7 +171,9 @@ class Budgets:
             return None
         facts = generation.facts
         self._check_left(facts)
-        accounts = {key: self._account(tally, facts) for key, tally in self._tallies.items()}
+        accounts = dict(
+            zip(self._tallies, self.accounts_of(facts.identity.name, facts.user, facts.started_wall), strict=True)
+        )
         held: list[tuple[Budget, Account | None]] = [
             (budget, None if budget.window is None else accounts[budget.per, budget.window]) for budget in self._budgets
         ]
@@ -166,7 +193,7 @@ class Budgets:
             if budget.window is None:
                 continue
             tally = self._tallies[budget.per, budget.window]
-            limit = budget.limits.reached(tally.use_of(_subject(tally, facts), wall))
+            limit = budget.limits.reached(tally.use_of(_subject(tally, facts), wall, self._away))
             if limit is not None and (refused is None or tally.ends_at(wall) > refused[0]):
                 refused = tally.ends_at(wall), budget, limit
         if refused is not None:
@@ -175,9 +202,10 @@ class Budgets:
             self._metrics.budget_refusals.labels(budget.per, limit).inc()
             raise exhausted(budget, limit, ends - wall)
 
-    def _account(self, tally: Tally, facts: Facts) -> Account:
+    @staticmethod
+    def _account(tally: Tally, subject: Subject, wall: float) -> Account:
         before = tally.forgotten
-        account = tally.account(_subject(tally, facts), facts.started_wall)
+        account = tally.account(subject, wall)
         if tally.forgotten != before:
             forgotten = tally.forgotten - before
             log.warning("budget.forgotten", per=tally.per, window=tally.window, accounts=forgotten)
@@ -192,6 +220,7 @@ class Budgets:
         spending = self._spending.pop(relay.generation.facts.uid, None)
         if spending is not None:
             spending.settle(self._now())
+            self._moved(spending.accounts)
 
     def count_left(self, before: Record, after: Record) -> None:
         """What a killed process left was counted and priced behind the start: its window has that from now on."""
@@ -200,7 +229,9 @@ class Budgets:
         more = Use(0.0, tokens, (after.cost or Decimal(0)) - (before.cost or Decimal(0)))
         for tally in self._tallies.values():
             if tally.begins_at(after.started_at) == tally.begins_at(wall):
-                tally.account(tally.subject(after.identity, after.user), wall).move(Use(), more)
+                account = tally.account(tally.subject(after.identity, after.user), wall)
+                account.add(more, after.replica, self._replica)
+                self._moved([account])
 
     # The sweep.
 
@@ -221,8 +252,15 @@ class Budgets:
                 log_failure("budget.failed", error, task_id=spending.relay.generation.facts.task_id)
             if number % LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._stop_reached()
+        if self.sharing is not None and self.sharing.away is None:
+            await self.sharing.exchange({account for each in self._spending.values() for account in each.accounts})
+            self._stop_reached()
+
+    def _stop_reached(self) -> None:
+        away = self._away
         for spending in list(self._spending.values()):
-            if (reached := spending.reached()) is not None:
+            if (reached := spending.reached(away)) is not None:
                 self._stop(spending.relay, *reached)
 
     def _stop(self, relay: Relay, budget: Budget, limit: Limit) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.budget import Account, Budget, Limit, Limits, Per, Tally, Use, duration_text
+from proxy.core.budget import Budget, Limit, Limits, Tally, duration_text
+from proxy.core.use import Account, Per, Use
 
 DAY = 86_400.0
 NOW = 20_000 * DAY + 5 * 3600

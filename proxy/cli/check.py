@@ -84,4 +84,15 @@ def _summary(settings: Settings) -> list[str]:
     table, fallback = settings.prices.table, settings.prices.fallback
     prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]
     prices += [] if fallback == "none" else [fallback]
+    lines += _limits(settings)
     return [*lines, f"  keys    {keys}", *([f"  prices  {', then '.join(prices)}"] if prices else [])]
+
+
+def _limits(settings: Settings) -> list[str]:
+    """How limits are kept together with others, where there are any of both."""
+    shared = [budget for budget in settings.budgets if budget.window is not None]
+    if settings.bus.url is None or not (shared or any(key.limits.streams for key in settings.keys)):
+        return []
+    shares = settings.bus.shares
+    share = "the whole of it (bus.shares: 1)" if shares == 1 else f"1/{shares} of it"
+    return [f"  limits  hold over all replicas; while the bus is away each allows {share}"]

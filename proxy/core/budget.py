@@ -59,6 +59,11 @@ class Limits:
             case "cost":
                 return self.cost
 
+    def part(self, use: Use) -> float:
+        """The largest part that was used of any of them; 0 where nothing is limited."""
+        found = [(self.seconds, use.seconds), (self.completion_tokens, use.completion_tokens), (self.cost, use.cost)]
+        return max((float(used) / float(limit) for limit, used in found if limit is not None), default=0.0)
+
     @property
     def any(self) -> bool:
         """Whether anything is limited."""

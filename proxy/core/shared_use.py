@@ -25,12 +25,15 @@ _MILLI: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What is known of one account's use: at others, by the names of replicas, and at this one. `told`: by entries."""
+    """What is known of one account's use: at others, by the names of replicas, and at this one. `told`: by entries.
+
+    `refused` names the entries that are none.
+    """
 
     others: Mapping[str, Use]
     own: Use | None
     told: Mapping[str, Use]
-    refused: int
+    refused: list[bytes]
 
     def lacks(self, replica: str) -> bool:
         """Whether an entry says less than what is known."""
@@ -64,12 +67,15 @@ def merge(entries: Mapping[bytes, bytes], own: str, known: Mapping[str, Use]) ->
         known: what the ledger has of other names. An entry may be late or gone, so the larger number counts.
     """
     told: dict[str, Use] = {}
+    refused: list[bytes] = []
     for name, said in entries.items():
         if (use := read_entry(said)) is not None and _NAME.fullmatch(name):
             told[name.decode()] = use
+        else:
+            refused.append(name)
     ours = told.pop(own, None)
     others = told | {name: larger(use, told.get(name)) for name, use in known.items()}
-    return Merged(others, ours, told, len(entries) - len(told) - (ours is not None))
+    return Merged(others, ours, told, refused)
 
 
 def larger(one: Use, other: Use | None) -> Use:
@@ -92,8 +98,8 @@ class Exchange:
             self.said[replica] = entry(self._own)
             self.said |= {name: entry(account.past[name]) for name in account.heard.missing}
 
-    def hear(self, entries: Mapping[bytes, bytes], at: float) -> int:
-        """Take in what stands there now, at `at` monotonic seconds; gives how many entries were refused."""
+    def hear(self, entries: Mapping[bytes, bytes], at: float) -> list[bytes]:
+        """Take in what stands there now, at `at` monotonic seconds; gives the names of entries that are none."""
         account, name = self.account, self._replica
         merged = merge(entries, name, account.past)
         if account.heard is None and merged.own is not None:

@@ -8,8 +8,10 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
+from proxy.core.budget import Budget
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Phase
+from proxy.core.money import cost_text
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
 from proxy.edge.admin_errors import ReloadError
@@ -17,6 +19,7 @@ from proxy.edge.admin_query import flag, json_fields, parameters
 from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
+from proxy.engine.standings import Used
 
 
 class AdminReports:
@@ -50,7 +53,10 @@ class AdminReports:
         return {"object": "list", "data": data}
 
     async def budgets(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """The budgets in force, when their windows end, and how many keys or users have used them up."""
+        """The budgets in force, when their windows end, and which keys or users have used them up or most of them.
+
+        With `shared` false these numbers are what this replica knows by itself, and its share of the limits holds.
+        """
         parameters(http, ())
         data = [
             {
@@ -59,10 +65,16 @@ class AdminReports:
                 "limits": {limit: str(each.budget.limits.value(limit)) for limit in each.budget.limited},
                 "window_ends_at": None if each.ends_at is None else iso(each.ends_at),
                 "used_up": each.used_up,
+                "most_used": [_used(used) for used in each.most_used],
+                "shared": self._is_shared(each.budget),
             }
             for each in self._engine.budgets.standings(time.time())
         ]
         return {"object": "list", "data": data}
+
+    def _is_shared(self, budget: Budget) -> bool | None:
+        sharing = self._engine.sharing
+        return None if sharing is None or budget.window is None else sharing.away is None
 
     async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The settings in force, every secret masked."""
@@ -86,6 +98,18 @@ class AdminReports:
             message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
             raise Refusal(422, "config_rejected", message) from error
         return {"object": "config.reload", "needs_restart": waiting}
+
+
+def _used(used: Used) -> dict[str, Any]:
+    """What a caller or user has used, as JSON."""
+    return {
+        "key": used.key_id,
+        "user": used.user,
+        "seconds": round(used.use.seconds, 3),
+        "completion_tokens": used.use.completion_tokens,
+        "cost": cost_text(used.use.cost),
+        "used_up": used.is_used_up,
+    }
 
 
 def _moment(value: Any) -> float | None:

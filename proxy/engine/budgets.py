@@ -29,6 +29,7 @@ from proxy.engine.plan import Plan, Rules
 from proxy.engine.relay import Relay
 from proxy.engine.sharing import Sharing
 from proxy.engine.spending import Price, Spending, Terms
+from proxy.engine.standings import Standing, standing
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, UsedFilter
@@ -49,15 +50,6 @@ class Prepared:
     tallies: dict[TallyKey, Tally]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a budget stands: when its window ends, in seconds since the epoch, and how many have used it up by now."""
-
-    budget: Budget
-    ends_at: float | None = None
-    used_up: int | None = None
-
-
 class Budgets:
     """One per process."""
 
@@ -75,6 +67,7 @@ class Budgets:
         self._tallies: dict[TallyKey, Tally] = {}
         self._spending: dict[str, Spending] = {}
         self._looks = Tasks()
+        self._next_look: asyncio.TimerHandle | None = None
 
     # The settings.
 
@@ -131,13 +124,9 @@ class Budgets:
 
     def standings(self, wall: float) -> list[Standing]:
         """How each budget stands, in the order of the settings; `wall` is the time, in seconds since the epoch."""
-        return [self._standing(budget, wall) for budget in self._budgets]
-
-    def _standing(self, budget: Budget, wall: float) -> Standing:
-        if budget.window is None:
-            return Standing(budget)
-        tally = self._tallies[budget.per, budget.window]
-        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall, self._away))
+        tallies = [self._tallies[each.per, each.window] if each.window is not None else None for each in self._budgets]
+        away = self._away
+        return [standing(each, tally, wall, away) for each, tally in zip(self._budgets, tallies, strict=True)]
 
     # Other replicas.
 
@@ -253,9 +242,11 @@ class Budgets:
             if number % LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._stop_reached()
-        if self.sharing is not None and self.sharing.away is None:
-            await self.sharing.exchange({account for each in self._spending.values() for account in each.accounts})
+        if self.sharing is not None:
+            soon = await self.sharing.look(list(self._spending.values()))
             self._stop_reached()
+            if soon is not None:
+                self._next_look = asyncio.get_running_loop().call_later(soon, self.look_soon)
 
     def _stop_reached(self) -> None:
         away = self._away
@@ -273,6 +264,8 @@ class Budgets:
 
     async def end(self) -> None:
         """Look no more."""
+        if self._next_look is not None:
+            self._next_look.cancel()
         await self._looks.cancel()
 
 

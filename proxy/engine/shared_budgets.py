@@ -1,19 +1,23 @@
 """Use that counts over all replicas: what this one tells of its accounts, and what it hears of the others'."""
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from proxy.core.shared_use import Exchange, is_untold
-from proxy.core.use import Account
+from proxy.core.use import Account, Use
+from proxy.engine.spending import Spending
 from proxy.stores.shared import Asked, SharedNumbers, Told
 
 AT_ONCE: Final = 100
 """So many accounts of one caller are exchanged in one step: a server does nothing else meanwhile."""
 BEYOND_SECONDS: Final = 60.0
 """So long behind a window's end its sums are known: what began in it may still run, and clocks differ."""
+
+_MILLI: Final = 0.001
 
 
 class SharedBudgets:
@@ -27,6 +31,8 @@ class SharedBudgets:
         self._now = now
         self._refused = refused
         self._untold: dict[Account, None] = {}
+        self._before: dict[Account, Use] = {}
+        self._before_at = now()
 
     @property
     def untold(self) -> int:
@@ -36,6 +42,21 @@ class SharedBudgets:
     def moved(self, accounts: Iterable[Account]) -> None:
         """What has been used of these is to be told, beside those that something runs on."""
         self._untold.update(dict.fromkeys(accounts))
+
+    def are_near(self, spendings: Iterable[Spending], flush: float) -> bool:
+        """Whether a limit may be reached within two flushes, as fast as all have used it since this was last asked."""
+        now, before = self._now(), self._before
+        ahead = math.ceil(2 * flush / max(now - self._before_at, _MILLI))
+        self._before = {}
+        self._before_at = now
+        is_near = False
+        for spending in spendings:
+            for budget, account in spending.terms.held:
+                if account is not None:
+                    self._before[account] = use = account.counted(None)
+                    grown = use.beyond(before.get(account, use))
+                    is_near = is_near or budget.limits.reached(use + grown.times(ahead)) is not None
+        return is_near
 
     async def tell(self, most: int) -> None:
         """Tell of up to so many accounts that moved.
@@ -76,7 +97,9 @@ class SharedBudgets:
 
     def _hear(self, pairs: list[tuple[Exchange, Asked]], answer: list[Told]) -> None:
         at = self._now()
-        for (exchange, _), told in zip(pairs, answer, strict=True):
-            self._refused(told.refused + exchange.hear(told.entries, at))
+        for (exchange, asked), told in zip(pairs, answer, strict=True):
+            if refused := exchange.hear(told.entries, at):
+                self._shared.drop(asked.window, refused)
+            self._refused(told.refused + len(refused))
             if not exchange.account.live and is_untold(exchange.account):
                 self._untold[exchange.account] = None

@@ -1,7 +1,7 @@
 """Sharing: limits that hold over all replicas while the bus can be used, and by this replica's share while it can't."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,17 +13,21 @@ from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.shared_budgets import SharedBudgets
 from proxy.engine.shared_streams import SharedStreams
+from proxy.engine.spending import Spending
 from proxy.stores.bus import Bus, BusUnavailableError
 from proxy.stores.shared import SharedNumbers
 
 ASK_SECONDS: Final = 0.25
 """How long the others may take before this replica goes on with its share: a start waits for that once."""
 ROUND_SECONDS: Final = 2.0
-TOLD_AT_ONCE: Final = 500
+TOLD_AT_ONCE: Final = 200
 """So many accounts on which nothing runs are told of in one flush."""
-AGAIN_SECONDS: Final = 30.0
-"""How often all is said again: a server may forget some of it without a word."""
+AGAIN_SECONDS: Final = 5.0
+"""How often all is exchanged again: a server may forget some of it without a word, and what others used while nothing
+ran here is to be known when the bus goes away."""
 KEEPS_A_LEASE: Final = 4
+LOOKS_NEAR: Final = 4
+"""So many looks a flush near a limit."""
 
 log = structlog.get_logger()
 
@@ -152,6 +156,15 @@ class Sharing:
             await self.exchange(unheard)
 
     # Once a flush.
+
+    async def look(self, spendings: Sequence[Spending]) -> float | None:
+        """Exchange what all of this counts on; gives in how many seconds to look again, None: with the next flush.
+
+        Near a limit that is sooner: each replica hears of the others only what they had used when they looked.
+        """
+        await self.exchange({account for each in spendings for account in each.accounts})
+        near = self.away is None and self.budgets.are_near(spendings, self._rhythm.flush)
+        return self._rhythm.flush / LOOKS_NEAR if near else None
 
     async def exchange(self, accounts: Collection[Account]) -> None:
         """Tell the others of these accounts and hear of them, if they can be asked now."""

@@ -77,6 +77,10 @@ class SharedNumbers(Protocol):
         """Say what this replica knows of a caller's accounts, and hear what all have said."""
         ...
 
+    def drop(self, window: Window, names: Collection[bytes]) -> "asyncio.Future[None]":
+        """Throw away what stands under these names at an account; nobody needs to wait for this."""
+        ...
+
     async def close(self) -> None:
         """Let go of the connections. What runs here counts until the lease is over."""
         ...

@@ -50,7 +50,7 @@ class RedisNumbers:
 
     def free(self, identity: str, number: int) -> "asyncio.Future[None]":
         """Free, see `SharedNumbers`."""
-        return _then(self._line.note(scripts.FREE, [self._set(self._names.of(identity))], number), _nothing)
+        return _then(self._line.eval(scripts.FREE, [self._set(self._names.of(identity))], number), _nothing)
 
     def keep(self, identity: str) -> "asyncio.Future[int]":
         """Keep, see `SharedNumbers`."""
@@ -73,6 +73,11 @@ class RedisNumbers:
                 words += (replica, entry)
         where = [_account(keys, each.window) for each in asked]
         return _then(self._line.eval(scripts.EXCHANGE, where, *words), _told)
+
+    def drop(self, window: Window, names: Collection[bytes]) -> "asyncio.Future[None]":
+        """Throw away, see `SharedNumbers`."""
+        keys = self._names.of(window.subject[0])
+        return _then(self._line.call("HDEL", _account(keys, window), *names), _nothing)
 
     async def close(self) -> None:
         """Let go, see `SharedNumbers`."""

@@ -1,6 +1,7 @@
 """Budgets within windows: who is refused when they are used up, whose they are, and that a restart forgets nothing."""
 
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -220,8 +221,13 @@ async def test_a_ledger_that_cant_be_read_keeps_the_old_budgets(tmp_path: Path) 
             assert await statuses(proxy, (ACME, None), (ACME, None)) == [200, 200]
 
 
+def named(ask: Ask) -> str:
+    """What people are shown of a caller."""
+    return sha256((ask.key or "").encode()).hexdigest()[:12]
+
+
 async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
-    """The admin API has each budget, when its window ends, and how many callers have used it up."""
+    """The admin API has each budget, when its window ends, how many callers have used it up, and who used most."""
     users = {"per": "user", "window": LONG, "seconds": 1000, "completion_tokens": 11}
     each = {"per": "request", "seconds": "2.50"}
     async with budgeted(json_answer(chat_object(10)), tmp_path, TEN, users, each) as (proxy, _):
@@ -229,6 +235,13 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
         async with RawClient(proxy.admin_port) as client:
             await client.get("/api/budgets", [("Authorization", f"Bearer {ADMIN_TOKEN}")])
             found = (await client.answer()).json()["data"]
+    most_used = [each.pop("most_used") for each in found]
+    assert [[(used["key"], used["user"], used["completion_tokens"]) for used in each] for each in most_used] == [
+        [(named(ACME), None, 10), (named(OTHER), None, 10)],
+        [(named(ACME), "ann", 10), (named(OTHER), "ann", 10)],
+        [],
+    ]
+    assert [used["used_up"] for each in most_used for used in each] == [True, True, False, False]
     seconds, ends = 5000 * 7 * 86400.0, "2065-10-29T00:00:00.000Z"
     assert found == [
         {
@@ -237,6 +250,7 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"completion_tokens": "10"},
             "window_ends_at": ends,
             "used_up": 2,
+            "shared": None,
         },
         {
             "per": "user",
@@ -244,6 +258,7 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "1000", "completion_tokens": "11"},
             "window_ends_at": ends,
             "used_up": 0,
+            "shared": None,
         },
         {
             "per": "request",
@@ -251,5 +266,6 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "limits": {"seconds": "2.50"},
             "window_ends_at": None,
             "used_up": None,
+            "shared": None,
         },
     ]

@@ -436,7 +436,7 @@ async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
         await ledger.begin(record)
         paid = None if cost is None else Decimal(cost)
         await ledger.end(ended(record, completion_tokens=tokens, cost=paid, elapsed_seconds=1.5))
-    await ledger.begin(a_record("runs", started_at=1005.0))
+    await ledger.begin(a_record("runs", started_at=1005.0, replica="r1"))
     which = UsedFilter(1000.0, 1010.0, by_user=True, most=10, without=["left out", "unknown"])
     assert await ledger.used(which) == [
         UsedRow("acme", "ann", "r1", 3.0, 30, Decimal("2.500000000001")),

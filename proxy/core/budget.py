@@ -61,7 +61,11 @@ class Limits:
 
     def part(self, use: Use) -> float:
         """The largest part that was used of any of them; 0 where nothing is limited."""
-        found = [(self.seconds, use.seconds), (self.completion_tokens, use.completion_tokens), (self.cost, use.cost)]
+        found: list[tuple[Decimal | int | None, Decimal | float]] = [
+            (self.seconds, use.seconds),
+            (self.completion_tokens, use.completion_tokens),
+            (self.cost, use.cost),
+        ]
         return max((float(used) / float(limit) for limit, used in found if limit is not None), default=0.0)
 
     @property

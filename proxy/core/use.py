@@ -102,7 +102,8 @@ class Account:
 
     def own(self) -> Use:
         """What this replica has used, under the name that it has now."""
-        return self.use.beyond(sum(self.past.values(), Use())) + self.lost
+        use = self.use.beyond(sum(self.past.values(), Use())) if self.past else self.use
+        return use + self.lost
 
     def counted(self, shares: int | None) -> Use:
         """What limits are compared with.

@@ -66,7 +66,7 @@ class Budgets:
         self._budgets: tuple[Budget, ...] = ()
         self._tallies: dict[TallyKey, Tally] = {}
         self._spending: dict[str, Spending] = {}
-        self._looks = Tasks()
+        self._looks, self._shares = Tasks(), Tasks()
         self._next_look: asyncio.TimerHandle | None = None
 
     # The settings.
@@ -121,6 +121,7 @@ class Budgets:
         self._budgets, self._tallies = prepared.budgets, dict(prepared.tallies)
         for budget in self._budgets:
             self._metrics.expect_budget(budget)
+        self._moved(self.accounts())
 
     def standings(self, wall: float) -> list[Standing]:
         """How each budget stands, in the order of the settings; `wall` is the time, in seconds since the epoch."""
@@ -242,11 +243,15 @@ class Budgets:
             if number % LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._stop_reached()
-        if self.sharing is not None:
-            soon = await self.sharing.look(list(self._spending.values()))
-            self._stop_reached()
-            if soon is not None:
-                self._next_look = asyncio.get_running_loop().call_later(soon, self.look_soon)
+        if self.sharing is not None and not len(self._shares):
+            self._shares.start(self._share(self.sharing), "share what is used")
+
+    async def _share(self, sharing: Sharing) -> None:
+        """Beside the looks: what is known here doesn't wait for others."""
+        soon = await sharing.look(list(self._spending.values()))
+        self._stop_reached()
+        if soon is not None:
+            self._next_look = asyncio.get_running_loop().call_later(soon, self.look_soon)
 
     def _stop_reached(self) -> None:
         away = self._away
@@ -264,6 +269,7 @@ class Budgets:
 
     async def end(self) -> None:
         """Look no more."""
+        await self._shares.cancel()
         if self._next_look is not None:
             self._next_look.cancel()
         await self._looks.cancel()

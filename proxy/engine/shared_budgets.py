@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from proxy.core.shared_use import Exchange, is_untold
-from proxy.core.use import Account, Use
+from proxy.core.use import Account, Use, Window
 from proxy.engine.spending import Spending
+from proxy.stores.bus import BusUnavailableError
 from proxy.stores.shared import Asked, SharedNumbers, Told
 
 AT_ONCE: Final = 100
-"""So many accounts of one caller are exchanged in one step: a server does nothing else meanwhile."""
+"""So many accounts are exchanged in one step: a server does nothing else meanwhile."""
 BEYOND_SECONDS: Final = 60.0
 """So long behind a window's end its sums are known: what began in it may still run, and clocks differ."""
 
@@ -52,7 +53,7 @@ class SharedBudgets:
         is_near = False
         for spending in spendings:
             for budget, account in spending.terms.held:
-                if account is not None:
+                if account is not None and spending.relay.generation.stop is None:
                     self._before[account] = use = account.counted(None)
                     grown = use.beyond(before.get(account, use))
                     is_near = is_near or budget.limits.reached(use + grown.times(ahead)) is not None
@@ -70,36 +71,52 @@ class SharedBudgets:
             if not is_untold(account):
                 self._untold.pop(account, None)
 
-    async def exchange(self, accounts: Collection[Account]) -> None:
-        """Tell of these accounts, and hear of them.
+    async def exchange(self, accounts: Collection[Account], *, first: bool = False) -> None:
+        """Tell of these accounts, and hear of them; `first`: before whatever else is to be exchanged.
 
         Raises:
             BusUnavailableError: not all of them were heard of.
         """
-        wall = time.time()
-        by_caller: defaultdict[str, list[tuple[Exchange, Asked]]] = defaultdict(list)
+        groups: defaultdict[str, list[tuple[Account, Window]]] = defaultdict(list)
         for account in accounts:
             if (window := account.window) is not None:
-                exchange = Exchange(account, self._replica)
-                seconds = max(window.ends_at - wall, 0.0) + BEYOND_SECONDS
-                by_caller[window.subject[0]].append((exchange, Asked(window, exchange.said, seconds)))
-        sent = [
-            pairs[start : start + AT_ONCE] for pairs in by_caller.values() for start in range(0, len(pairs), AT_ONCE)
-        ]
-        asking = [self._shared.exchange(pairs[0][1].window.subject[0], [asked for _, asked in pairs]) for pairs in sent]
-        answers = await asyncio.gather(*asking, return_exceptions=True)
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for pairs, answer in zip(sent, answers, strict=True):
-            if not isinstance(answer, BaseException):
-                self._hear(pairs, answer)
-        if failures:
-            raise failures[0]
+                groups[self._shared.group(window)].append((account, window))
+        sent: list[tuple[list[Exchange], asyncio.Future[list[Told]]]] = []
+        try:
+            for pairs in groups.values():
+                for start in range(0, len(pairs), AT_ONCE):
+                    sent.append(self._send(pairs[start : start + AT_ONCE], first=first))
+                    await asyncio.sleep(0)
+            await self._hear_all(sent)
+        finally:
+            for _, answer in sent:
+                answer.cancel()
 
-    def _hear(self, pairs: list[tuple[Exchange, Asked]], answer: list[Told]) -> None:
+    def _send(
+        self, pairs: list[tuple[Account, Window]], *, first: bool
+    ) -> "tuple[list[Exchange], asyncio.Future[list[Told]]]":
+        wall = time.time()
+        exchanges = [Exchange(account, self._replica) for account, _ in pairs]
+        asked = [
+            Asked(window, exchange.said, max(window.ends_at - wall, 0.0) + BEYOND_SECONDS)
+            for exchange, (_, window) in zip(exchanges, pairs, strict=True)
+        ]
+        return exchanges, self._shared.exchange(asked, first=first)
+
+    async def _hear_all(self, sent: "list[tuple[list[Exchange], asyncio.Future[list[Told]]]]") -> None:
+        failure: BusUnavailableError | None = None
+        for exchanges, answer in sent:
+            try:
+                self._hear(exchanges, await answer)
+            except BusUnavailableError as error:
+                failure = error
+            await asyncio.sleep(0)
+        if failure is not None:
+            raise failure
+
+    def _hear(self, exchanges: list[Exchange], answer: list[Told]) -> None:
         at = self._now()
-        for (exchange, asked), told in zip(pairs, answer, strict=True):
-            if refused := exchange.hear(told.entries, at):
-                self._shared.drop(asked.window, refused)
-            self._refused(told.refused + len(refused))
+        for exchange, told in zip(exchanges, answer, strict=True):
+            self._refused(told.refused + exchange.hear(told.entries, at))
             if not exchange.account.live and is_untold(exchange.account):
                 self._untold[exchange.account] = None

@@ -20,11 +20,13 @@ from proxy.stores.shared import SharedNumbers
 ASK_SECONDS: Final = 0.25
 """How long the others may take before this replica goes on with its share: a start waits for that once."""
 ROUND_SECONDS: Final = 2.0
+"""How long a look at all of it may take: nothing waits for that."""
 TOLD_AT_ONCE: Final = 200
 """So many accounts on which nothing runs are told of in one flush."""
 AGAIN_SECONDS: Final = 5.0
 """How often all is exchanged again: a server may forget some of it without a word, and what others used while nothing
 ran here is to be known when the bus goes away."""
+WARN_SECONDS: Final = 60.0
 KEEPS_A_LEASE: Final = 4
 LOOKS_NEAR: Final = 4
 """So many looks a flush near a limit."""
@@ -87,6 +89,7 @@ class Sharing:
         self._answers = False
         self._mark: str | None = None
         self._kept_at = self._said_at = now()
+        self._warn_at = now()
         self._sharing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -103,7 +106,7 @@ class Sharing:
             self._sharing.cancel()
             await asyncio.wait([self._sharing])
             if self.away is None:
-                await self._try(self._round(), ASK_SECONDS)
+                await self._try(self._last_round(), ROUND_SECONDS)
         self._answers = False
         await self._numbers.close()
 
@@ -152,8 +155,8 @@ class Sharing:
         """Hear of these accounts what was not heard within the last flush."""
         old = self._now() - self._rhythm.flush
         unheard = [account for account in accounts if account.heard is None or account.heard.at < old]
-        if unheard:
-            await self.exchange(unheard)
+        if self.away is None and unheard:
+            await self._try(self.budgets.exchange(unheard, first=True), ASK_SECONDS)
 
     # Once a flush.
 
@@ -169,7 +172,7 @@ class Sharing:
     async def exchange(self, accounts: Collection[Account]) -> None:
         """Tell the others of these accounts and hear of them, if they can be asked now."""
         if self.away is None and accounts:
-            await self._try(self.budgets.exchange(accounts), ASK_SECONDS)
+            await self._try(self.budgets.exchange(accounts), ROUND_SECONDS)
 
     async def _share_forever(self) -> None:
         """Every flush look whether the others know what they should, and tell them."""
@@ -198,6 +201,11 @@ class Sharing:
             self._metrics.limits_shared.set(1)
             log.info("limits.shared")
 
+    async def _last_round(self) -> None:
+        await self.streams.say_unsaid()
+        while (untold := self.budgets.untold) > 0:
+            await self.budgets.tell(untold)
+
     async def _try(self, work: Awaitable[None], seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
@@ -217,4 +225,6 @@ class Sharing:
     def _refused(self, entries: int) -> None:
         if entries:
             self._metrics.limits_refused.inc(entries)
-            log.warning("limits.refused", entries=entries)
+            if self._now() >= self._warn_at:
+                self._warn_at = self._now() + WARN_SECONDS
+                log.warning("limits.refused", hint="something else than replicas of one version writes to the bus")

@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What stands at an account. `refused` 1: something else stood there, and was thrown away."""
+    """What stands at an account. `refused`: so many entries were none, and were thrown away."""
 
     entries: Mapping[bytes, bytes]
     refused: int = 0
@@ -73,12 +73,15 @@ class SharedNumbers(Protocol):
         """These streams of a caller run here, and no others."""
         ...
 
-    def exchange(self, identity: str, asked: Sequence[Asked]) -> "asyncio.Future[list[Told]]":
-        """Say what this replica knows of a caller's accounts, and hear what all have said."""
+    def group(self, window: Window) -> str:
+        """Accounts of one group may be exchanged in one step."""
         ...
 
-    def drop(self, window: Window, names: Collection[bytes]) -> "asyncio.Future[None]":
-        """Throw away what stands under these names at an account; nobody needs to wait for this."""
+    def exchange(self, asked: Sequence[Asked], *, first: bool) -> "asyncio.Future[list[Told]]":
+        """Say what this replica knows of accounts of one group, and hear what all have said.
+
+        `first`: a start waits for it.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,6 @@
 """The numbers that replicas share, on Redis or Valkey. Needs the extra `distributed`."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from os import urandom
 from typing import Any, Final, TypeVar
@@ -11,31 +10,35 @@ from proxy.core.use import Window
 from proxy.stores import shared_scripts as scripts
 from proxy.stores.bus import BusUnavailableError
 from proxy.stores.bus_connect import connect, let_go
-from proxy.stores.bus_line import Line
+from proxy.stores.bus_line import Line, Words
 from proxy.stores.bus_names import Keys, Names
 from proxy.stores.shared import Asked, Taken, Told
 
 T = TypeVar("T")
 
 MARK_SECONDS: Final = 86_400.0
+CLOSE_SECONDS: Final = 1.0
 _PROCESS_BYTES: Final = 8
 
 
 class RedisNumbers:
-    """See `SharedNumbers`. It has a line of its own, so that no stop waits behind a thousand sums."""
+    """See `SharedNumbers`. It has lines of its own: neither a stop nor a start waits behind a thousand sums."""
 
     def __init__(self, address: BusAddress, secret: bytes, lease: float) -> None:
         """Made of the settings; `lease` is in seconds."""
         self._client = connect(address)
         self._names = Names(secret)
         self._line = Line(self._client, lambda _error: None)  # whoever asked is told
+        self._has_slots = address.kind == "cluster"
         self._lease = _ms(lease)
         self._process = urandom(_PROCESS_BYTES).hex()
-        self._working: asyncio.Task[None] | None = None
+        self._slow = Line(self._client, lambda _error: None)
+        self._working: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Begin, see `SharedNumbers`."""
-        self._working = asyncio.get_running_loop().create_task(self._line.run(), name="the shared numbers' line")
+        start = asyncio.get_running_loop().create_task
+        self._working = [start(line.run(), name="a line of the shared numbers") for line in (self._line, self._slow)]
 
     def mark(self) -> "asyncio.Future[str]":
         """The mark, see `SharedNumbers`."""
@@ -45,7 +48,8 @@ class RedisNumbers:
     def take(self, identity: str, number: int, most: int, known: int) -> "asyncio.Future[Taken]":
         """Take, see `SharedNumbers`."""
         keys = self._names.of(identity)
-        words = (self._process, number, most, known, self._lease, f"{keys.streams}:", scripts.FARTHEST_MS)
+        prefix = f"{keys.streams}:"
+        words: Words = (self._process, number, most, known, self._lease, prefix, scripts.FARTHEST_MS)
         return _then(self._line.eval(scripts.TAKE, [keys.streams], *words), _taken)
 
     def free(self, identity: str, number: int) -> "asyncio.Future[None]":
@@ -60,32 +64,31 @@ class RedisNumbers:
     def say(self, identity: str, numbers: Collection[int]) -> "asyncio.Future[None]":
         """Say all, see `SharedNumbers`."""
         keys = self._names.of(identity)
-        words = (self._process, self._lease, *numbers)
+        words: Words = (self._process, self._lease, *numbers)
         return _then(self._line.eval(scripts.SAY, [keys.streams, self._set(keys)], *words), _nothing)
 
-    def exchange(self, identity: str, asked: Sequence[Asked]) -> "asyncio.Future[list[Told]]":
-        """Exchange, see `SharedNumbers`."""
-        keys = self._names.of(identity)
-        words: list[str | bytes | int] = []
-        for each in asked:
-            words += (_ms(each.seconds), len(each.said))
-            for replica, entry in each.said.items():
-                words += (replica, entry)
-        where = [_account(keys, each.window) for each in asked]
-        return _then(self._line.eval(scripts.EXCHANGE, where, *words), _told)
+    def group(self, window: Window) -> str:
+        """On a Cluster those of one caller share a slot."""
+        return window.subject[0] if self._has_slots else ""
 
-    def drop(self, window: Window, names: Collection[bytes]) -> "asyncio.Future[None]":
-        """Throw away, see `SharedNumbers`."""
-        keys = self._names.of(window.subject[0])
-        return _then(self._line.call("HDEL", _account(keys, window), *names), _nothing)
+    def exchange(self, asked: Sequence[Asked], *, first: bool) -> "asyncio.Future[list[Told]]":
+        """Exchange, see `SharedNumbers`."""
+        words = [
+            b" ".join(
+                (b"%d" % _ms(each.seconds), *(b"%b %b" % (name.encode(), entry) for name, entry in each.said.items()))
+            )
+            for each in asked
+        ]
+        where = [_account(self._names.of(each.window.subject[0]), each.window) for each in asked]
+        return _then((self._line if first else self._slow).eval(scripts.EXCHANGE, where, *words), _told)
 
     async def close(self) -> None:
         """Let go, see `SharedNumbers`."""
-        if self._working is None:
+        if not self._working:
             return
-        self._working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._working
+        for task in self._working:
+            task.cancel()
+        await asyncio.wait(self._working, timeout=CLOSE_SECONDS)
         await let_go(self._client)
 
     def _set(self, keys: Keys) -> str:
@@ -135,8 +138,16 @@ def _taken(answer: list[int]) -> Taken:
     return Taken(None if state < 0 else bool(state), running, refused)
 
 
-def _told(answer: list[Any]) -> list[Told]:
-    return [Told(dict(zip(found[::2], found[1::2], strict=True)), int(refused)) for refused, found in answer]
+def _told(answer: bytes) -> list[Told]:
+    return [_told_of(account.split(b"\n")) for account in answer.split(b"\t")]
+
+
+def _told_of(lines: list[bytes]) -> Told:
+    entries = {}
+    for line in lines[1:]:
+        name, _, entry = line.partition(b" ")
+        entries[name] = entry
+    return Told(entries, int(lines[0]))
 
 
 def _ms(seconds: float) -> int:

@@ -104,19 +104,32 @@ return mark
 """KEYS: mark. ARGV: a new one, its lifetime in ms."""
 
 EXCHANGE: Final = """
-local at, said = 1, {}
+local all = {}
 for k = 1, #KEYS do
-  local key, many, refused = KEYS[k], tonumber(ARGV[at + 1]), 0
+  local key, words, refused = KEYS[k], {}, 0
+  for word in string.gmatch(ARGV[k], '%S+') do words[#words + 1] = word end
   local kind = redis.call('TYPE', key).ok
   if (kind ~= 'hash' and kind ~= 'none') or (kind == 'hash' and redis.call('HLEN', key) > MOST) then
     redis.call('DEL', key)
     refused = 1
   end
-  if many > 0 then redis.call('HSET', key, unpack(ARGV, at + 2, at + 1 + 2 * many)) end
-  redis.call('PEXPIRE', key, ARGV[at])
-  said[k] = {refused, redis.call('HGETALL', key)}
-  at = at + 2 + 2 * many
+  if #words > 1 then redis.call('HSET', key, unpack(words, 2)) end
+  redis.call('PEXPIRE', key, words[1])
+  local found = redis.call('HGETALL', key)
+  local lines = {}
+  for f = 1, #found, 2 do
+    local name, entry = found[f], found[f + 1]
+    if #name < 256 and #entry < 76 and not string.find(name, '[^!-~]') and string.find(entry, '^%d+/%d+/%d+$') then
+      lines[#lines + 1] = name .. ' ' .. entry
+    else
+      redis.call('HDEL', key, name)
+      refused = refused + 1
+    end
+  end
+  table.insert(lines, 1, refused)
+  all[k] = table.concat(lines, '\\n')
 end
-return said
+return table.concat(all, '\\t')
 """.replace("MOST", str(MOST_ENTRIES))
-"""KEYS: the accounts. ARGV for each: its lifetime in ms, how many entries follow, and these: replica, entry."""
+"""KEYS: the accounts. ARGV for each: its lifetime in ms, and replica and entry of what is said, in words.
+Gives for each what was refused and the entries that stand there then, in lines; one string for all is read soonest."""

@@ -36,13 +36,13 @@ def test_an_entry_says_what_was_used(use: Use) -> None:
     assert read_entry(entry(use)) == use
 
 
-@pytest.mark.parametrize(
-    "said",
-    [b"", b"1 1", b"1 1 1 1", b"-1 1 1", b"1.5 1 1", b"1 1 x", b"inf 1 1", b" 1 1 1", b"1 1 1\n", b"9" * 25 + b" 1 1"],
-)
-def test_whatever_else_stands_there_is_none(said: bytes) -> None:
+GARBLED = "", "1/1", "1/1/1/1", "-1/1/1", "1.5/1/1", "1/1/x", "inf/1/1", " 1/1/1", "1/1/1\n", "1 1 1", "9" * 25 + "/1/1"
+
+
+@pytest.mark.parametrize("said", GARBLED)
+def test_whatever_else_stands_there_is_none(said: str) -> None:
     """Only three whole numbers of a sane length are an entry."""
-    assert read_entry(said) is None
+    assert read_entry(said.encode()) is None
 
 
 @given(st.dictionaries(NAMES, USES), st.dictionaries(NAMES, USES), st.randoms())
@@ -71,11 +71,11 @@ def test_each_replica_counts_once(by: dict[str, Use], known: dict[str, Use]) -> 
 
 @given(st.dictionaries(NAMES, USES), st.dictionaries(st.binary(min_size=1, max_size=8), GARBAGE))
 def test_garbage_changes_nothing(by: dict[str, Use], garbage: dict[bytes, bytes]) -> None:
-    """What is no entry is named and changes no sum."""
+    """What is no entry is counted and changes no sum."""
     garbage = {name: said for name, said in garbage.items() if name not in told(by)}
     merged = merge(told(by) | garbage, "a", {})
     assert merged.elsewhere() == merge(told(by), "a", {}).elsewhere()
-    assert sorted(merged.refused) == sorted(garbage)
+    assert merged.refused == len(garbage)
 
 
 @given(

@@ -77,7 +77,7 @@ async def counted(tokens: int, *proxies: RunningProxy) -> None:
 def said_by(redis: RedisServer, replica: str) -> int:
     """How many tokens a replica has told of, on all accounts."""
     said = [redis.command("HGET", name, replica) for name in redis.names() if b"used:" in name]
-    return sum(int(entry.split()[1]) for entry in said if entry)
+    return sum(int(entry.split(b"/")[1]) for entry in said if entry)
 
 
 async def told(redis: RedisServer, tokens: int, *names: str) -> None:
@@ -205,7 +205,8 @@ async def test_an_overshoot_is_one_flush(tmp_path: Path) -> None:
 
 async def test_each_has_its_share_of_what_is_left_while_the_bus_is_away(tmp_path: Path) -> None:
     """Without the bus each replica uses its share of what was left, and after it all know every token once."""
-    budget, config = {**TEN, "completion_tokens": 30}, {"bus": {"shares": 3}, "ledger": QUICK}
+    budget = {**TEN, "completion_tokens": 30}
+    config: dict[str, Any] = {"bus": {"shares": 3}, "ledger": QUICK}
     async with joined(json_answer(chat_object(2)), tmp_path, "abc", budgets=[budget], **config) as (proxies, up, redis):
         a, b, c = proxies
         await all_shared(a, b, c)
@@ -225,7 +226,7 @@ async def test_each_has_its_share_of_what_is_left_while_the_bus_is_away(tmp_path
 
 async def test_a_start_without_the_bus_has_its_share(tmp_path: Path) -> None:
     """A replica that never heard of the others uses one share of a budget, and runs one share of a key's streams."""
-    config = {"bus": {"shares": 3}, "ledger": QUICK, "keys": keys(4)}
+    config: dict[str, Any] = {"bus": {"shares": 3}, "ledger": QUICK, "keys": keys(4)}
     script = in_turn(*[json_answer(chat_object(4))] * 3, events_then_hang(total_events(1, 1)))
     async with joined(script, tmp_path, "a", budgets=[{**TEN, "completion_tokens": 30}], **config) as ((a,), _, redis):
         redis.kill()
@@ -239,7 +240,7 @@ async def test_a_start_without_the_bus_has_its_share(tmp_path: Path) -> None:
 
 async def test_streams_that_began_while_the_bus_was_away_are_known_after_it(tmp_path: Path) -> None:
     """When the bus is back, what runs at each replica counts for all of them."""
-    config = {"bus": {"shares": 2}, "ledger": QUICK, "keys": keys(2)}
+    config: dict[str, Any] = {"bus": {"shares": 2}, "ledger": QUICK, "keys": keys(2)}
     script = events_then_hang(total_events(1, 1))
     async with joined(script, tmp_path, **config) as ((a, b), _, redis), clients([a, b, a, b], 1) as asking:
         await all_shared(a, b)
@@ -254,7 +255,7 @@ async def test_streams_that_began_while_the_bus_was_away_are_known_after_it(tmp_
 async def test_a_bus_that_was_emptied_knows_all_again(tmp_path: Path) -> None:
     """After a FLUSHALL the replicas say again what they used and run, whether something runs or not."""
     script = in_turn(*[json_answer(chat_object(10))] * 2, events_then_hang(total_events(1, 1)))
-    config = {"ledger": QUICK, "keys": keys(1), "budgets": [TEN]}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(1), "budgets": [TEN]}
     async with joined(script, tmp_path, **config) as ((a, b), _, redis):
         await all_shared(a, b)
         assert await plain(a) == 200
@@ -269,7 +270,7 @@ async def test_a_bus_that_was_emptied_knows_all_again(tmp_path: Path) -> None:
 
 async def test_streams_are_known_again_when_the_bus_was_emptied(tmp_path: Path) -> None:
     """A key at its limit is still there when the bus was emptied, for its own replica at once."""
-    config = {"ledger": QUICK, "keys": keys(1)}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(1)}
     script = events_then_hang(total_events(1, 1))
     async with joined(script, tmp_path, **config) as ((a, b), _, redis), clients([a, b], 1) as asking:
         await all_shared(a, b)
@@ -281,7 +282,7 @@ async def test_streams_are_known_again_when_the_bus_was_emptied(tmp_path: Path) 
 
 async def test_a_bus_that_stands_still_holds_no_start_up(tmp_path: Path) -> None:
     """S16: when the server stops answering a start waits a moment for it, then goes on with its replica's share."""
-    config = {"ledger": QUICK, "keys": keys(4), "budgets": [TEN], "bus": {"shares": 2}}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(4), "budgets": [TEN], "bus": {"shares": 2}}
     script = events_then_hang(total_events(1, 1))
     async with joined(script, tmp_path, **config) as ((a, b), _, redis), clients([a, b], 4) as asking:
         await all_shared(a, b)
@@ -315,21 +316,23 @@ async def test_a_start_that_comes_to_nothing_takes_no_place(tmp_path: Path) -> N
 
 async def test_garbage_is_thrown_away(tmp_path: Path) -> None:
     """S17: what somebody else wrote in place of numbers changes no limit, and is counted."""
-    config = {"ledger": QUICK, "keys": keys(1), "budgets": [TEN]}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(1), "budgets": [TEN]}
     script = in_turn(json_answer(chat_object(9)), json_answer(chat_object(1)), events_then_hang(total_events(1, 1)))
     async with joined(script, tmp_path, **config) as ((a, b), _, redis):
         await all_shared(a, b)
         assert await plain(a) == 200
         await told(redis, 9, "a")
         (used,) = [name for name in redis.names() if b"used:" in name]
-        for entry in (b"nonsense", b"-1 -1 -1", b"1 1", b"inf nan 1", b"9" * 30 + b" 1 1", b"\xff\x00"):
+        for entry in (b"nonsense", b"-1/-1/-1", b"1/1", b"inf/nan/1", b"9" * 90 + b"/1/1", b"\xff\x00"):
             redis.command("HSET", used, b"evil-" + entry[:5], entry)
-        redis.command("HSET", used, b"\xff\xfe", b"1 1 1")
+        redis.command("HSET", used, b"\xff\xfe", b"1/1/1")
         assert await plain(b) == 200
-        for wrong in (("SET", used, "text"), ("LPUSH", used, "text")):
-            redis.command("DEL", used)
-            redis.command(*wrong)
+        for wrong in ("SET", "LPUSH"):
+            script_text = f"redis.call('DEL', KEYS[1]) redis.call('{wrong}', KEYS[1], 'text')"
+            redis.command("EVAL", script_text, 1, used)
             await eventually(lambda: redis.command("TYPE", used) == b"hash", what="it is said again")
+            await told(redis, 10, "a", "b")
+            await counted(10, a, b)
         assert await plain(b) == 429
         assert refused_entries(a) + refused_entries(b) >= 9
         assert redis.command("HLEN", used) == 2
@@ -356,7 +359,8 @@ async def test_garbage_about_streams_is_thrown_away(tmp_path: Path) -> None:
 
 async def test_a_replica_that_starts_again_is_counted_once(tmp_path: Path) -> None:
     """What a replica used before a restart is counted once after it, under its old name or a new one."""
-    script, config = json_answer(chat_object(3)), {"ledger": QUICK, "budgets": [TEN]}
+    script = json_answer(chat_object(3))
+    config: dict[str, Any] = {"ledger": QUICK, "budgets": [TEN]}
     async with redis_server(tmp_path) as redis, scripted_upstream(script) as up:
         async with replicas(tmp_path, up.base_url, redis.url, "b", **config) as (b,):
             for name, tokens in (("one", 3), ("one", 6), ("two", 9)):
@@ -376,7 +380,8 @@ async def test_a_replica_that_starts_again_is_counted_once(tmp_path: Path) -> No
 
 async def test_a_replica_that_lost_its_ledger_still_used_what_it_used(tmp_path: Path) -> None:
     """What a replica told the others stays used although its ledger is gone, and what it uses now is added."""
-    script, config = json_answer(chat_object(4)), {"ledger": QUICK, "budgets": [TEN]}
+    script = json_answer(chat_object(4))
+    config: dict[str, Any] = {"ledger": QUICK, "budgets": [TEN]}
     async with redis_server(tmp_path) as redis, scripted_upstream(script) as up:
         for boot, statuses in (("1", [200]), ("2", [200, 200, 429])):
             async with replicas(tmp_path, up.base_url, redis.url, **config, names="a") as (a,):
@@ -389,7 +394,7 @@ async def test_a_replica_that_lost_its_ledger_still_used_what_it_used(tmp_path: 
 async def test_a_killed_replica_frees_its_streams(tmp_path: Path) -> None:
     """The streams of a replica that was killed count for two leases at most."""
     script = events_then_hang(total_events(1, 1))
-    config = {"ledger": QUICK, "keys": keys(2), "bus": {"lease": "4s"}}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(2), "bus": {"lease": "4s"}}
     async with redis_server(tmp_path) as redis, scripted_upstream(script) as up:
         text = replica_text(up.base_url, redis.url, "a", **dict(config))
         async with (
@@ -415,7 +420,7 @@ async def test_a_killed_replica_frees_its_streams(tmp_path: Path) -> None:
 async def test_a_cluster_holds_the_limits_too(tmp_path: Path) -> None:
     """On a Redis Cluster limits hold over the replicas as on one server, whichever node has a caller's numbers."""
     script = in_turn(*[json_answer(chat_object(10))] * 2, events_then_hang(total_events(1, 1)))
-    config = {"ledger": QUICK, "keys": keys(1), "budgets": [{**TEN, "per": "user"}]}
+    config: dict[str, Any] = {"ledger": QUICK, "keys": keys(1), "budgets": [{**TEN, "per": "user"}]}
     async with redis_cluster(tmp_path) as cluster, scripted_upstream(script) as up, AsyncExitStack() as stack:
         proxies = []
         for name in "ab":

@@ -56,7 +56,7 @@ class SharedStreams:
             if granted:
                 held.numbers.add(number)
             elif granted is None or number in held.presumed:  # it may be known there all the same
-                self._free(identity, held, number)
+                held.is_said = False
             held.presumed.discard(number)
         return number if granted else None
 

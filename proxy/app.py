@@ -33,6 +33,7 @@ from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
 from proxy.engine.pricing import Pricing
+from proxy.engine.sharing import Rhythm, Sharing
 from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
@@ -171,12 +172,21 @@ class App:
             return
         try:
             from proxy.stores.bus_redis import RedisBus  # noqa: PLC0415 the package is an extra
+            from proxy.stores.shared_redis import RedisNumbers  # noqa: PLC0415 the package is an extra
         except ImportError as error:
             raise StartError(BUS_NOT_INSTALLED) from error
         key = secret.get_secret_value().encode()
-        cluster = Cluster(self.engine, RedisBus(parse_bus_url(url), key, replica, settings.bus.lease), key)
+        address, lease = parse_bus_url(url), settings.bus.lease
+        bus = RedisBus(address, key, replica, lease)
+        cluster = Cluster(self.engine, bus, key)
         self._stack.push_async_callback(cluster.close)
         await cluster.open(self.gateway.serve_for_another, self.gateway.look_for_another)
+        engine = self.engine
+        numbers, rhythm = RedisNumbers(address, key, lease), Rhythm(settings.ledger.flush, lease, settings.bus.shares)
+        sharing = Sharing(bus, numbers, engine.registry, engine.metrics, engine.now, rhythm)
+        self._stack.push_async_callback(sharing.close)
+        await sharing.open()
+        engine.share(sharing)
 
     async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
         await runner.setup()

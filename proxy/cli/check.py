@@ -89,5 +89,16 @@ def _summary(settings: Settings) -> list[str]:
     lines += [f"  keys    {keys}", *([f"  prices  {', then '.join(prices)}"] if prices else [])]
     for budget in map(budget_of, settings.budgets):
         lines.append(f"  budget  {', '.join(budget.says(limit) for limit in budget.limited)}")
+    lines += _limits(settings)
     sink = settings.sink.url
     return lines if sink is None else [*lines, f"  sink    {without_credentials(sink)}"]
+
+
+def _limits(settings: Settings) -> list[str]:
+    """How limits are kept together with others, where there are any of both."""
+    shared = [budget for budget in settings.budgets if budget.window is not None]
+    if settings.bus.url is None or not (shared or any(key.limits.streams for key in settings.keys)):
+        return []
+    shares = settings.bus.shares
+    share = "the whole of it (bus.shares: 1)" if shares == 1 else f"1/{shares} of it"
+    return [f"  limits  hold over all replicas; while the bus is away each allows {share}"]

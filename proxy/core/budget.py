@@ -6,11 +6,13 @@ A budget per user or key counts in fixed windows: stretches of its length, one a
 
 import heapq
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
-Per: TypeAlias = Literal["request", "user", "key"]
+from proxy.core.use import Account, Per, Subject, Use, Window
+
 Limit: TypeAlias = Literal["seconds", "completion_tokens", "cost"]
 
 ASKED_BY: Final[dict[Limit, str]] = {
@@ -26,20 +28,7 @@ MOST_ACCOUNTS: Final = 50_000
 _FORGOTTEN: Final = 10
 """Of so many accounts one goes when there are too many."""
 
-_NOTHING: Final = Decimal(0)
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-
-Subject: TypeAlias = tuple[str, str | None]
-"""Whose use it is: a caller's identity, and its user. One caller's users are never another's."""
-
-
-@dataclass(slots=True)
-class Use:
-    """What was used."""
-
-    seconds: float = 0.0
-    completion_tokens: int = 0
-    cost: Decimal = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +59,14 @@ class Limits:
             case "cost":
                 return self.cost
 
-    def share(self, use: Use) -> float:
-        """How much of what may be used was, by the limit that is nearest; 1.0: it is used up. Limits are above 0."""
-        pairs = (
-            (use.cost, self.cost),
-            (use.completion_tokens, self.completion_tokens),
-            (use.seconds, self.seconds),
-        )
-        return max((float(used) / float(limit) for used, limit in pairs if limit is not None), default=0.0)
+    def part(self, use: Use) -> float:
+        """The largest part that was used of any of them; 0 where nothing is limited."""
+        found: list[tuple[Decimal | int | None, Decimal | float]] = [
+            (self.seconds, use.seconds),
+            (self.completion_tokens, use.completion_tokens),
+            (self.cost, use.cost),
+        ]
+        return max((float(used) / float(limit) for limit, used in found if limit is not None), default=0.0)
 
     @property
     def any(self) -> bool:
@@ -116,21 +105,6 @@ class Budget:
         return f"{limit} {amount} per {self.per}{within}"
 
 
-@dataclass(slots=True)
-class Account:
-    """The use of one subject within one window: of what has ended, and so far of what runs. `live`: how much runs."""
-
-    use: Use = field(default_factory=Use)
-    live: int = 0
-
-    def move(self, before: Use, after: Use) -> None:
-        """One of its generations has used more than it had before, or less."""
-        use = self.use
-        use.seconds += after.seconds - before.seconds
-        use.completion_tokens += after.completion_tokens - before.completion_tokens
-        use.cost += after.cost - before.cost
-
-
 class Tally:
     """The accounts of all users or keys, in windows of one length."""
 
@@ -158,11 +132,14 @@ class Tally:
         """When the window of a moment ends."""
         return self.begins_at(wall) + self.window
 
-    def use_of(self, subject: Subject, wall: float) -> Use:
-        """What a subject has used within the window of now; not to be changed."""
+    def __iter__(self) -> Iterator[Account]:
+        return iter(list(self._accounts.values()))
+
+    def use_of(self, subject: Subject, wall: float, shares: int | None = None) -> Use:
+        """What counts of a subject's use within the window of now, see `Account.counted`; not to be changed."""
         self._turn(wall)
         found = self._accounts.get(subject)
-        return Use() if found is None else found.use
+        return Use() if found is None else found.counted(shares)
 
     def account(self, subject: Subject, wall: float) -> Account:
         """The account of a subject in the window of now. Who holds it may go on with it when that is over."""
@@ -171,27 +148,14 @@ class Tally:
         if found is None:
             if len(self._accounts) >= self.most:
                 self._make_room()
-            found = self._accounts[subject] = Account()
+            window = Window(subject, self.per, self.window, self._number)
+            found = self._accounts[subject] = Account(window=window)
         return found
 
-    def reached(self, limits: Limits, wall: float) -> int:
-        """How many subjects have used up their limits within the window of now."""
+    def reached(self, limits: Limits, wall: float, shares: int | None = None) -> int:
+        """How many subjects have used up their limits within the window of now, see `Account.counted`."""
         self._turn(wall)
-        return sum(limits.reached(account.use) is not None for account in self._accounts.values())
-
-    def nearest(self, limits: Limits, wall: float, least: float, most: int) -> list[tuple[Subject, Use]]:
-        """Who has used most of its limits within the window of now, the nearest first.
-
-        Args:
-            limits: what may be used.
-            wall: the time.
-            least: the share of a limit from which on a subject counts.
-            most: so many are given.
-        """
-        self._turn(wall)
-        shares = ((limits.share(account.use), subject) for subject, account in self._accounts.items())
-        found = heapq.nlargest(most, (each for each in shares if each[0] >= least), key=lambda each: each[0])
-        return [(subject, self._accounts[subject].use) for _, subject in found]
+        return sum(limits.reached(account.counted(shares)) is not None for account in self._accounts.values())
 
     def _turn(self, wall: float) -> None:
         """Begin a new window when its time has come; a clock that was set back a little does not go back to the old."""

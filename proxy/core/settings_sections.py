@@ -176,6 +176,9 @@ class BusSettings(Section):
     secret: SecretStr | None = Field(None, description="Signs what replicas tell each other.", repr=False)
     secret_file: Path | None = Field(None, description="The file that holds secret.")
     lease: Duration = Field(10.0, description="A replica unheard of for so long is dead.")
+    shares: Count = Field(
+        1, description="Replicas that are expected: while the bus is away, each allows one of so many parts of a limit."
+    )
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

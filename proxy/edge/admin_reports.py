@@ -8,19 +8,19 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
-from proxy.core.budget import Limit, Use
+from proxy.core.budget import Budget, Limit
 from proxy.core.errors import Refusal
-from proxy.core.ids import public_name
 from proxy.core.lifecycle import Phase
 from proxy.core.money import cost_text
 from proxy.core.receipt import iso
 from proxy.core.settings import masked
+from proxy.core.use import Use
 from proxy.edge.admin_errors import ReloadError
 from proxy.edge.admin_query import flag, json_fields, parameters
 from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
-from proxy.engine.budgets import Standing
 from proxy.engine.engine import Engine
+from proxy.engine.standings import Standing
 
 
 class AdminReports:
@@ -54,9 +54,17 @@ class AdminReports:
         return {"object": "list", "data": data}
 
     async def budgets(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """The budgets in force, when their windows end, how many have used them up, and who is over or near them."""
+        """The budgets in force, when their windows end, how many have used them up, and who is over or near them.
+
+        With `shared` false these numbers are what this replica knows by itself, and its share of the limits holds.
+        """
         parameters(http, ())
-        return {"object": "list", "data": [_standing(each) for each in self._engine.budgets.standings(time.time())]}
+        standings = self._engine.budgets.standings(time.time())
+        return {"object": "list", "data": [_standing(each, self._is_shared(each.budget)) for each in standings]}
+
+    def _is_shared(self, budget: Budget) -> bool | None:
+        sharing = self._engine.sharing
+        return None if sharing is None or budget.window is None else sharing.away is None
 
     async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """The settings in force, every secret masked."""
@@ -82,24 +90,25 @@ class AdminReports:
         return {"object": "config.reload", "needs_restart": waiting}
 
 
-def _standing(each: Standing) -> dict[str, Any]:
-    limits = each.budget.limits
+def _standing(each: Standing, is_shared: bool | None) -> dict[str, Any]:
+    budget, limits = each.budget, each.budget.limits
     return {
-        "per": each.budget.per,
-        "window_seconds": each.budget.window,
-        "limits": {limit: str(limits.value(limit)) for limit in each.budget.limited},
+        "per": budget.per,
+        "window_seconds": budget.window,
+        "limits": {limit: str(limits.value(limit)) for limit in budget.limited},
         "window_ends_at": None if each.ends_at is None else iso(each.ends_at),
         "used_up": each.used_up,
         "nearest": [
             {
-                "key_id": public_name(identity),
-                "user": user,
-                "used": {limit: _used(use, limit) for limit in each.budget.limited},
-                "percent": round(limits.share(use) * 100, 1),
-                "used_up": limits.reached(use) is not None,
+                "key_id": near.key_id,
+                "user": near.user,
+                "used": {limit: _used(near.use, limit) for limit in budget.limited},
+                "percent": round(near.part * 100, 1),
+                "used_up": near.is_used_up,
             }
-            for (identity, user), use in each.nearest
+            for near in each.nearest
         ],
+        "shared": is_shared,
     }
 
 

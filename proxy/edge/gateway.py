@@ -138,7 +138,7 @@ class Gateway:
         body = await _body(request, runtime)
         began = time.perf_counter()
         plan = await _plan(make, _plain(request, body), request.served)
-        relay = self._engine.admit(self._ask(request, runtime, asker, plan), reader)
+        relay = await self._engine.let_in(self._ask(request, runtime, asker, plan), reader)
         self._engine.metrics.overhead.observe(time.perf_counter() - began)
         return relay
 
@@ -182,11 +182,11 @@ class Gateway:
             found = await serve(_plain(request, body), desk)
             match found:
                 case Plan():
-                    relay = self._engine.admit(self._ask(request, runtime, asker, found), reader)
+                    relay = await self._engine.let_in(self._ask(request, runtime, asker, found), reader)
                     self._engine.metrics.overhead.observe(time.perf_counter() - began)
                     return relay
                 case Launch():
-                    relay = self._engine.admit(self._ask(request, runtime, asker, found.plan), None)
+                    relay = await self._engine.let_in(self._ask(request, runtime, asker, found.plan), None)
                     await relay.start_on_disk()
                     ours = (*found.reply.headers, *_ids(relay))
                     return replace(found.reply, headers=ours)

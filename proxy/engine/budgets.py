@@ -6,7 +6,7 @@ run at once can't use more of its budget than all of them make within one flush.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -14,19 +14,22 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from proxy.core.budget import Account, Budget, Limit, Limits, Per, Subject, Tally, Use
+from proxy.core.budget import Budget, Limit, Limits, Tally
 from proxy.core.generation import Facts, Generation, Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.prices import cost
 from proxy.core.record import Record
 from proxy.core.settings import BudgetSettings
+from proxy.core.use import Account, Per, Subject, Use
 from proxy.engine.budget_refusals import exhausted, price_unknown
 from proxy.engine.counting import Counter
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
 from proxy.engine.plan import Plan, Rules
 from proxy.engine.relay import Relay
+from proxy.engine.sharing import Sharing
 from proxy.engine.spending import Price, Spending, Terms
+from proxy.engine.standings import Standing, standing
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, UsedFilter
@@ -47,30 +50,15 @@ class Prepared:
     tallies: dict[TallyKey, Tally]
 
 
-NEAR: Final = 0.8
-"""From this share of a budget on an operator is shown who has used it."""
-
-MOST_NAMED: Final = 20
-"""So many are shown of each budget."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a budget stands: when its window ends, in seconds since the epoch, and how many have used it up by now.
-
-    `nearest` has who used most of it, over the limit or near it, with what was used.
-    """
-
-    budget: Budget
-    ends_at: float | None = None
-    used_up: int | None = None
-    nearest: Sequence[tuple[Subject, Use]] = ()
-
-
 class Budgets:
     """One per process."""
 
-    def __init__(self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float], replica: str
+    ) -> None:
+        self._replica = replica
+        self.sharing: Sharing | None = None
+        """What counts over all replicas; None: this one is alone."""
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
@@ -78,10 +66,11 @@ class Budgets:
         self._budgets: tuple[Budget, ...] = ()
         self._tallies: dict[TallyKey, Tally] = {}
         self._spending: dict[str, Spending] = {}
-        self._looks = Tasks()
         self.summing: Final = asyncio.Lock()
         """Held while the ledger's sums are taken over. Who changes an ended record's numbers there holds it until
         `count_left` has been told of them: else they would be in the sums, and come a second time."""
+        self._looks, self._shares = Tasks(), Tasks()
+        self._next_look: asyncio.TimerHandle | None = None
 
     # The settings.
 
@@ -119,7 +108,7 @@ class Budgets:
         if tally.begins_at(time.time()) == since:
             for row in used:
                 use = Use(row.seconds, row.completion_tokens, row.cost)
-                tally.account((row.identity, row.user), wall).move(Use(), use)
+                tally.account((row.identity, row.user), wall).add(use, row.replica, self._replica)
         return tally
 
     def _join(self, relay: Relay, tally: Tally, wall: float) -> None:
@@ -136,17 +125,31 @@ class Budgets:
         self._budgets, self._tallies = prepared.budgets, dict(prepared.tallies)
         for budget in self._budgets:
             self._metrics.expect_budget(budget)
+        self._moved(self.accounts())
 
     def standings(self, wall: float) -> list[Standing]:
         """How each budget stands, in the order of the settings; `wall` is the time, in seconds since the epoch."""
-        return [self._standing(budget, wall) for budget in self._budgets]
+        tallies = [self._tallies[each.per, each.window] if each.window is not None else None for each in self._budgets]
+        away = self._away
+        return [standing(each, tally, wall, away) for each, tally in zip(self._budgets, tallies, strict=True)]
 
-    def _standing(self, budget: Budget, wall: float) -> Standing:
-        if budget.window is None:
-            return Standing(budget)
-        tally = self._tallies[budget.per, budget.window]
-        nearest = tally.nearest(budget.limits, wall, NEAR, MOST_NAMED)
-        return Standing(budget, tally.ends_at(wall), tally.reached(budget.limits, wall), nearest)
+    # Other replicas.
+
+    @property
+    def _away(self) -> int | None:
+        return None if self.sharing is None else self.sharing.away
+
+    def accounts(self) -> Iterator[Account]:
+        """All accounts of the windows of now."""
+        return (account for tally in self._tallies.values() for account in tally)
+
+    def accounts_of(self, identity: str, user: str | None, wall: float) -> list[Account]:
+        """Those that a call of a caller counts on in the windows of `wall`, in seconds since the epoch."""
+        return [self._account(tally, tally.subject(identity, user), wall) for tally in self._tallies.values()]
+
+    def _moved(self, accounts: Iterable[Account]) -> None:
+        if self.sharing is not None:
+            self.sharing.budgets.moved(accounts)
 
     # Admission.
 
@@ -162,7 +165,9 @@ class Budgets:
             return None
         facts = generation.facts
         self._check_left(facts)
-        accounts = {key: self._account(tally, facts) for key, tally in self._tallies.items()}
+        accounts = dict(
+            zip(self._tallies, self.accounts_of(facts.identity.name, facts.user, facts.started_wall), strict=True)
+        )
         held: list[tuple[Budget, Account | None]] = [
             (budget, None if budget.window is None else accounts[budget.per, budget.window]) for budget in self._budgets
         ]
@@ -182,7 +187,7 @@ class Budgets:
             if budget.window is None:
                 continue
             tally = self._tallies[budget.per, budget.window]
-            limit = budget.limits.reached(tally.use_of(_subject(tally, facts), wall))
+            limit = budget.limits.reached(tally.use_of(_subject(tally, facts), wall, self._away))
             if limit is not None and (refused is None or tally.ends_at(wall) > refused[0]):
                 refused = tally.ends_at(wall), budget, limit
         if refused is not None:
@@ -191,9 +196,10 @@ class Budgets:
             self._metrics.budget_refusals.labels(budget.per, limit).inc()
             raise exhausted(budget, limit, ends - wall)
 
-    def _account(self, tally: Tally, facts: Facts) -> Account:
+    @staticmethod
+    def _account(tally: Tally, subject: Subject, wall: float) -> Account:
         before = tally.forgotten
-        account = tally.account(_subject(tally, facts), facts.started_wall)
+        account = tally.account(subject, wall)
         if tally.forgotten != before:
             forgotten = tally.forgotten - before
             log.warning("budget.forgotten", per=tally.per, window=tally.window, accounts=forgotten)
@@ -208,6 +214,7 @@ class Budgets:
         spending = self._spending.pop(relay.generation.facts.uid, None)
         if spending is not None:
             spending.settle(self._now())
+            self._moved(spending.accounts)
 
     def count_left(self, before: Record, after: Record) -> None:
         """What a killed process left was counted and priced behind the start: its window has that from now on."""
@@ -216,7 +223,9 @@ class Budgets:
         more = Use(0.0, tokens, (after.cost or Decimal(0)) - (before.cost or Decimal(0)))
         for tally in self._tallies.values():
             if tally.begins_at(after.started_at) == tally.begins_at(wall):
-                tally.account(tally.subject(after.identity, after.user), wall).move(Use(), more)
+                account = tally.account(tally.subject(after.identity, after.user), wall)
+                account.add(more, after.replica, self._replica)
+                self._moved([account])
 
     # The sweep.
 
@@ -237,8 +246,21 @@ class Budgets:
                 log_failure("budget.failed", error, task_id=spending.relay.generation.facts.task_id)
             if number % LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._stop_reached()
+        if self.sharing is not None and not len(self._shares):
+            self._shares.start(self._share(self.sharing), "share what is used")
+
+    async def _share(self, sharing: Sharing) -> None:
+        """Beside the looks: what is known here doesn't wait for others."""
+        soon = await sharing.look(list(self._spending.values()))
+        self._stop_reached()
+        if soon is not None:
+            self._next_look = asyncio.get_running_loop().call_later(soon, self.look_soon)
+
+    def _stop_reached(self) -> None:
+        away = self._away
         for spending in list(self._spending.values()):
-            if (reached := spending.reached()) is not None:
+            if (reached := spending.reached(away)) is not None:
                 self._stop(spending.relay, *reached)
 
     def _stop(self, relay: Relay, budget: Budget, limit: Limit) -> None:
@@ -251,6 +273,9 @@ class Budgets:
 
     async def end(self) -> None:
         """Look no more."""
+        await self._shares.cancel()
+        if self._next_look is not None:
+            self._next_look.cancel()
         await self._looks.cancel()
 
 

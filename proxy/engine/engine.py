@@ -37,6 +37,7 @@ from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
 from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
+from proxy.engine.sharing import Place, Sharing
 from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
@@ -97,7 +98,7 @@ class Engine:
         self._relays = Tasks()
         self._spill = Spill()
         self.memory = FreeMemory()
-        self.budgets = Budgets(ledger, counter, metrics, self.now)
+        self.budgets = Budgets(ledger, counter, metrics, self.now, replica)
         self.typical = Typical()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
         self._aborter = Aborter(metrics)
@@ -112,12 +113,19 @@ class Engine:
         self.announcing: Announcing | None = None
         self.observing: Observing | None = None
         """What is read from the other replicas, where there are any."""
+        self.sharing: Sharing | None = None
         metrics.active.set_function(lambda: len(self.registry))
 
     def join(self, announcing: Announcing, elsewhere: Elsewhere, observing: Observing) -> None:
         """Be one replica of several from now on."""
         self.announcing, self.canceller.elsewhere, self.observing = announcing, elsewhere, observing
         self.runs.on_change = announcing.run_changed
+
+    def share(self, sharing: Sharing) -> None:
+        """Keep limits together with other replicas from now on."""
+        self.sharing = self.budgets.sharing = sharing
+        sharing.all_accounts = self.budgets.accounts
+        self.registry.on_leave = sharing.streams.left
 
     @staticmethod
     def now() -> float:
@@ -261,15 +269,39 @@ class Engine:
 
     # Admission.
 
-    def admit(self, asked: Admission, reader: Reader | None) -> Relay:
+    async def let_in(self, asked: Admission, reader: Reader | None) -> Relay:
+        """Admit, see `admit`, once the other replicas were asked where a limit holds over all of them.
+
+        Raises:
+            Refusal: see `admit`.
+        """
+        sharing, asker = self.sharing, asked.asker
+        if sharing is None:
+            return self.admit(asked, reader)
+        self.check_room(asker)
+        name, place = asker.identity.name, Place()
+        accounts = self.budgets.accounts_of(name, asked.plan.user, time.time())
+        try:
+            await sharing.reserve(name, asker.most_of_key, accounts, place)
+            relay = self.admit(asked, reader, is_full=place.is_full)
+        except BaseException:
+            sharing.give_back(place)
+            raise
+        if place.held is not None:
+            sharing.streams.began(relay, place.held[1])
+        return relay
+
+    def admit(self, asked: Admission, reader: Reader | None, *, is_full: bool = False) -> Relay:
         """Admit a model call and start its relay, with its client as the first reader (None: it needs none).
+
+        `is_full`: at all replicas together as many of its caller's run as may.
 
         Raises:
             Refusal: the chosen id is in use, a limit or a budget is reached, or no new work is taken.
         """
         asker, plan = asked.asker, asked.plan
         name = asker.identity.name
-        self.check_room(asker)
+        self.check_room(asker, is_full=is_full)
         now = self.now()
         task_id = asker.task_id or new_id()
         facts = Facts(
@@ -317,8 +349,8 @@ class Engine:
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
 
-    def check_room(self, asker: Asker) -> None:
-        """Make sure there is room for one more; worth asking before a body is read.
+    def check_room(self, asker: Asker, *, is_full: bool = False) -> None:
+        """Make sure there is room for one more; worth asking before a body is read. `is_full`: see `admit`.
 
         Raises:
             Refusal: see `admit`.
@@ -330,10 +362,10 @@ class Engine:
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.")
         if len(self.registry) >= asker.most:
             raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
-        if asker.most_of_key is not None and self.registry.streams_of(name) >= asker.most_of_key:
-            log.info("key.limit_reached", key=asker.identity.shown, streams=asker.most_of_key)
-            limit = f"As many generations of this key run as its keys.limits.streams allows ({asker.most_of_key})."
-            raise Refusal.too_many(1, limit)
+        if (most := asker.most_of_key) is not None:
+            here = most if self.sharing is None else self.sharing.share_of(most)
+            if is_full or self.registry.streams_of(name) >= here:
+                raise _key_is_full(asker, here)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
 
@@ -361,6 +393,15 @@ class Engine:
     def close(self) -> None:
         """Let the spill file go; every generation is settled by now."""
         self._spill.close()
+
+
+def _key_is_full(asker: Asker, here: int) -> Refusal:
+    """429: so many of a key may run `here` now, and do."""
+    log.info("key.limit_reached", key=asker.identity.shown, streams=here)
+    most = f"{asker.most_of_key}"
+    if here != asker.most_of_key:
+        most = f"{here} of {most} on this replica, while the others can't be asked"
+    return Refusal.too_many(1, f"As many generations of this key run as its keys.limits.streams allows ({most}).")
 
 
 def _look(future: "asyncio.Future[None]") -> None:

@@ -102,6 +102,12 @@ class Metrics:
             ("why",),
             registry=self.registry,
         )
+        self.limits_shared = Gauge(
+            "quell_limits_shared", "Whether limits hold over all replicas; 1 without a bus.", registry=self.registry
+        )
+        self.limits_refused = Counter(
+            "quell_limits_refused_total", "Entries of shared limits that made no sense.", registry=self.registry
+        )
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )
@@ -126,6 +132,7 @@ class Metrics:
         self._cost_of = cache(self.cost.labels)
         self.build.labels(__version__).set(1)
         self.bus_up.set(1)
+        self.limits_shared.set(1)
         for why in WHY:
             self.letters_refused.labels(why)
         self.reload_success.set(1)

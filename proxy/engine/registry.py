@@ -5,7 +5,7 @@ live generations of one caller share names neither.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from proxy.core.errors import Refusal
@@ -81,6 +81,8 @@ class Registry:
         self._finished_ids: dict[Key, str] = {}
         self._kept_until: list[tuple[float, str]] = []
         self._tombstones = Tombstones()
+        self.on_leave: Callable[[Relay], None] | None = None
+        """Told of each that counts as its caller's no more."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -175,7 +177,7 @@ class Registry:
         for alias in aliases:
             self._drop_alias((name, alias), relay)
         if relay.read_on is None:
-            self._leave(name)
+            self._leave(relay)
         self._finished[facts.uid] = relay.finished = finished = _finished(relay, record)
         if relay.wiped:
             finished.wipe()
@@ -187,9 +189,12 @@ class Registry:
 
     def let_go(self, relay: Relay) -> None:
         """The client is done with a generation whose upstream is read on: it counts as its caller's no more."""
-        self._leave(relay.generation.facts.identity.name)
+        self._leave(relay)
 
-    def _leave(self, name: str) -> None:
+    def _leave(self, relay: Relay) -> None:
+        name = relay.generation.facts.identity.name
+        if self.on_leave is not None:
+            self.on_leave(relay)
         left = self._streams.pop(name, 1) - 1
         if left > 0:
             self._streams[name] = left

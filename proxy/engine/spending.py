@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from proxy.core.budget import Account, Budget, Limit, Use
+from proxy.core.budget import Budget, Limit
 from proxy.core.encodings import encoding_for
 from proxy.core.lifecycle import Outcome
 from proxy.core.partial import Partial
 from proxy.core.record import Record
 from proxy.core.usage import Usage
+from proxy.core.use import Account, Use
 from proxy.engine.counted import NOT_SENT, prompt_tokens
 from proxy.engine.counting import Counter
 from proxy.engine.relay import Relay
@@ -94,13 +95,16 @@ class Spending:
         if not self._over:  # it may have ended meanwhile
             self._move(Use(self._seconds(now), tokens, cost))
 
-    def reached(self) -> tuple[Budget, Limit] | None:
-        """The budget that is used up, if any is; an answer that is whole is only stopped for its time."""
+    def reached(self, away: int | None = None) -> tuple[Budget, Limit] | None:
+        """The budget that is used up, if any is; an answer that is whole is only stopped for its time.
+
+        `away`: see `Account.counted`.
+        """
         generation = self.relay.generation
         if generation.stop is not None or generation.outcome is not Outcome.RUNNING:
             return None
         for budget, account in self.terms.held:
-            limit = budget.limits.reached(self.use if account is None else account.use)
+            limit = budget.limits.reached(self.use if account is None else account.counted(away))
             if limit == "seconds" or (limit and not generation.partial.complete(eof_clean=False)):
                 return budget, limit
         return None

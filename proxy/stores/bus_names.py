@@ -48,6 +48,16 @@ class Keys:
         """The key of the ids that stops wait for."""
         return f"{self.prefix}waiting"
 
+    @property
+    def streams(self) -> str:
+        """The key of the processes that run its streams, and with a colon what their own keys begin with."""
+        return f"{self.prefix}at"
+
+    @property
+    def used(self) -> str:
+        """What the key of an account begins with."""
+        return f"{self.prefix}used:"
+
     def id(self, any_id: str) -> str:
         """The key of an id."""
         return f"{self.prefix}i:{self.hashed(any_id)}"
@@ -89,6 +99,10 @@ class Names:
     def parcels(self, replica: str) -> str:
         """The key of what lies there for the readers of a replica."""
         return f"{self.prefix}parcels:{replica}"
+
+    def mark(self) -> str:
+        """The key that is another one when shared numbers were lost."""
+        return f"{self._beat}mark"
 
     def channel(self, replica: str) -> str:
         """Where a replica listens."""

@@ -21,9 +21,9 @@ async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
     high = func.coalesce(func.sum(_at.cost.op("/")(COST_PART)), 0)
     low = func.coalesce(func.sum(_at.cost % COST_PART), 0)
     asked = (
-        select(_at.identity, user, seconds, tokens, high, low)
+        select(_at.identity, user, _at.replica, seconds, tokens, high, low)
         .where(_at.started_at >= which.since, _at.started_at < which.before)
-        .group_by(_at.identity, user)
+        .group_by(_at.identity, user, _at.replica)
         .order_by(tokens.desc(), seconds.desc())
         .limit(which.most)
     )
@@ -32,6 +32,6 @@ async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
         asked = asked.where(_at.uid.not_in(select(left_out.c.value)))
     rows = (await connection.execute(asked)).all()
     return [
-        UsedRow(identity, name, lasted, count, cost_of(high * COST_PART + low))
-        for identity, name, lasted, count, high, low in rows
+        UsedRow(identity, name, replica, lasted, count, cost_of(high * COST_PART + low))
+        for identity, name, replica, lasted, count, high, low in rows
     ]

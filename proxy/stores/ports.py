@@ -41,7 +41,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class UsedFilter:
-    """Whose use is summed: of what started from `since` until `before` (seconds since the epoch).
+    """Whose use is summed, at each replica: of what started from `since` until `before` (seconds since the epoch).
 
     `by_user`: for each user of each caller; those that name none together. `without` are uids that don't count. Of
     more than `most` the largest are given.
@@ -56,10 +56,11 @@ class UsedFilter:
 
 @dataclass(frozen=True, slots=True)
 class UsedRow:
-    """What one caller, or one user of it, has used: sums, in which what is unknown counts as nothing."""
+    """What one caller, or one user of it, has used at one replica: sums, in which what is unknown counts as nothing."""
 
     identity: str
     user: str | None
+    replica: str
     seconds: float
     completion_tokens: int
     cost: Decimal

@@ -68,6 +68,17 @@ def test_the_summary_has_budgets_and_sink(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("shares", "told"), [(1, "the whole of it (bus.shares: 1)"), (3, "1/3 of it")])
+def test_what_limits_are_without_the_bus_is_told(tmp_path: Path, shares: int, told: str) -> None:
+    """Whoever checks a file with a bus and limits sees what each replica allows while the bus is away."""
+    bus = f"bus: {{url: redis://bus, secret: {'s' * 32}, shares: {shares}}}"
+    write(tmp_path, f"{SMALLEST}{bus}\nbudgets: [{{per: key, window: 1d, seconds: 60}}]\n")
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert f"  limits  hold over all replicas; while the bus is away each allows {told}" in done.stdout.splitlines()
+    write(tmp_path, f"{SMALLEST}{bus}\n")
+    assert "limits" not in quell("check", "quell.yaml", folder=tmp_path).stdout
+
+
 def test_an_invalid_file_exits_1_with_every_error_located(tmp_path: Path) -> None:
     """Errors are FILE:LINE:COL: message, the nearest word included, and nothing else is printed."""
     write(tmp_path, SMALLEST.replace("base_url", "bse_url").replace("dialect: openai", "dialect: opnai"))

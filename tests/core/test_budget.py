@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.budget import Account, Budget, Limit, Limits, Per, Tally, Use, duration_text
+from proxy.core.budget import Budget, Limit, Limits, Tally, duration_text
+from proxy.core.use import Account, Per, Use
 
 DAY = 86_400.0
 NOW = 20_000 * DAY + 5 * 3600
@@ -138,15 +139,3 @@ def test_too_many_users_cost_those_that_used_least() -> None:
     assert left(tally, "a", "heavy") == 1000
     assert left(tally, "a", "u0") == 0
     assert tally.reached(Limits(completion_tokens=1000), NOW) == 1
-
-
-def test_the_nearest_are_those_that_used_most_of_a_limit() -> None:
-    """Who has used the largest share of any limit comes first; from the least share on, and no more than asked for."""
-    tally = Tally("user", DAY)
-    for user, tokens in (("low", 79), ("near", 80), ("over", 130), ("full", 100)):
-        spent(tally, "a", user, tokens)
-    limits = Limits(seconds=Decimal(1000), completion_tokens=100)
-    assert [subject[1] for subject, _ in tally.nearest(limits, NOW, 0.8, 9)] == ["over", "full", "near"]
-    assert [use.completion_tokens for _, use in tally.nearest(limits, NOW, 0.8, 1)] == [130]
-    assert tally.nearest(limits, NOW + DAY, 0.8, 9) == []
-    assert Limits(cost=Decimal("0.05"), completion_tokens=10).share(Use(0.0, 1, Decimal("0.05"))) == 1.0

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.app import App, StartError
 from proxy.edge.admin_errors import ReloadError
-from proxy.engine.budgets import MOST_NAMED
+from proxy.engine.standings import MOST_NAMED
 from proxy.stores.ledger_null import NullLedger
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
@@ -284,6 +284,7 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
                 {"key_id": name, "user": None, "used": {"completion_tokens": "10"}, "percent": 100.0, "used_up": True}
                 for name in names
             ],
+            "shared": None,
         },
         {
             "per": "user",
@@ -295,6 +296,7 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
                 {"key_id": name, "user": "ann", "used": {"completion_tokens": "10"}, "percent": 90.9, "used_up": False}
                 for name in names
             ],
+            "shared": None,
         },
         {
             "per": "request",
@@ -303,5 +305,6 @@ async def test_the_operator_sees_how_budgets_stand(tmp_path: Path) -> None:
             "window_ends_at": None,
             "used_up": None,
             "nearest": [],
+            "shared": None,
         },
     ]

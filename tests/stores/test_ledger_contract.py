@@ -495,7 +495,7 @@ async def test_closing_writes_what_is_queued(opened: Opener) -> None:
 
 
 async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
-    """Sums by caller, or by each user of each caller, of what started within a time; unknown counts as nothing."""
+    """Sums by caller or its users, at each replica, of what started within a time; unknown counts as nothing."""
     uses: list[tuple[str, str, str | None, float, int | None, str | None]] = [
         ("u1", "acme", "ann", 1000.0, 10, "0.000000000001"),
         ("u2", "acme", "ann", 1001.0, 20, "2.5"),
@@ -506,19 +506,20 @@ async def test_what_callers_and_their_users_have_used(ledger: Ledger) -> None:
         ("left out", "acme", "ann", 1004.0, 1000, "1"),
     ]
     for uid, identity, user, at, tokens, cost in uses:
-        record = a_record(uid, identity=identity, user=user, started_at=at)
+        replica = "r2" if identity == "other" else "r1"
+        record = a_record(uid, identity=identity, user=user, started_at=at, replica=replica)
         await ledger.begin(record)
         paid = None if cost is None else Decimal(cost)
         await ledger.end(ended(record, completion_tokens=tokens, cost=paid, elapsed_seconds=1.5))
-    await ledger.begin(a_record("runs", started_at=1005.0))
+    await ledger.begin(a_record("runs", started_at=1005.0, replica="r1"))
     which = UsedFilter(1000.0, 1010.0, by_user=True, most=10, without=["left out", "unknown"])
     assert await ledger.used(which) == [
-        UsedRow("acme", "ann", 3.0, 30, Decimal("2.500000000001")),
-        UsedRow("other", "ann", 1.5, 7, Decimal(1)),
-        UsedRow("acme", None, 1.5, 0, Decimal(0)),
+        UsedRow("acme", "ann", "r1", 3.0, 30, Decimal("2.500000000001")),
+        UsedRow("other", "ann", "r2", 1.5, 7, Decimal(1)),
+        UsedRow("acme", None, "r1", 1.5, 0, Decimal(0)),
     ]
     assert await ledger.used(replace(which, by_user=False, most=1)) == [
-        UsedRow("acme", None, 4.5, 30, Decimal("2.500000000001"))
+        UsedRow("acme", None, "r1", 4.5, 30, Decimal("2.500000000001"))
     ]
 
 

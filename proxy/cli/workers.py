@@ -230,7 +230,7 @@ class Parent:
         self._workers[number] = worker = _Worker(number, pid, ours, time.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, worker)
 
-    def _become(self, number: int, channel: socket.socket, mask: set[signal.Signals]) -> None:
+    def _become(self, number: int, channel: socket.socket, mask: set[int | signal.Signals]) -> None:
         """Be that worker, in its own process, which ends here."""
         code = 1
         try:
@@ -242,7 +242,7 @@ class Parent:
                 other.close()  # a channel ends with its parent, so that nobody else may hold it
             channel.setblocking(False)
             structlog.contextvars.bind_contextvars(worker=number)
-            run(replace(self._job, **self._own(number, Membership(number, channel, self._board))))
+            run(self._job_of(number, Membership(number, channel, self._board)))
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
@@ -254,18 +254,15 @@ class Parent:
                     stream.flush()
             os._exit(code)
 
-    def _own(self, number: int, member: Membership) -> dict[str, object]:
-        """What is a worker's own of the job."""
+    def _job_of(self, number: int, member: Membership) -> Job:
+        """What a worker runs."""
 
         def own(settings: Settings) -> Settings:
             return worker_settings(settings, number, listen=self._listen, replica=self._replica, token=self._token)
 
         reread = self._job.reread
-        return {
-            "settings": own(self._settings),
-            "reread": None if reread is None else lambda: own(reread()),
-            "member": member,
-        }
+        again = None if reread is None else lambda: own(reread())
+        return replace(self._job, settings=own(self._settings), reread=again, member=member)
 
 
 def _heard(_number: int, _frame: object) -> None:

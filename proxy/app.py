@@ -25,7 +25,7 @@ from proxy.edge.admin_errors import ReloadError
 from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
-from proxy.edge.server import make_runner
+from proxy.edge.server import QuellRunner, make_runner
 from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
@@ -103,6 +103,7 @@ class App:
         self.engine: Engine
         self.gateway: Gateway
         self.sink: Sink
+        self._front: QuellRunner
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -164,8 +165,8 @@ class App:
         self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         await engine.learn()
-        runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
-        self.port = await self._listen(runner, settings.listen, "listen", shared=self._among is not None)
+        self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
         token = admin_token(settings)
         admin = make_admin_runner(
             engine, lambda: self.gateway.runtime, token=token, reload=self._reload_all, ready=self._ready
@@ -309,10 +310,13 @@ class App:
             hurry: when set, stop waiting; the ledger is flushed all the same.
         """
         self._draining = True
+        self._front.see_off()
         rules = self.gateway.runtime.settings.drain
         if drain:
             await _unless(hurry, rules.ready_delay)
         self.engine.draining = True
+        if self._settings.bus.url is None:
+            self.engine.expect_nobody()
         if drain:
             await self._drain(rules.timeout, hurry)
         stopped = self.engine.stop_all()

@@ -9,11 +9,11 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from proxy.stores.ledger_verify import verify_file
-from support.chat import DONE, chat_events
+from support.chat import DONE
 from support.client import Answer, RawClient
+from support.held import SAID, Held
 from support.program import ADMIN_TOKEN, Program, config_text
 from support.proxy import running_proxy
 from support.quell import quell
@@ -24,26 +24,8 @@ from support.upstream import scripted_upstream
 from support.wait import eventually
 from support.workers import Workers, children, running_workers, workers_text
 
-SAID = chat_events(8)[:-2]
 SLOW_DRAIN = {"ready_delay": "0s", "timeout": "30s"}
 STREAMS = 16
-
-
-class Held:
-    """An upstream's script that says something, and the rest when it is let go."""
-
-    def __init__(self) -> None:
-        self.let_go = asyncio.Event()
-
-    async def __call__(self, conn: Any) -> None:
-        """Serve one call."""
-        await conn.head(200, [("Content-Type", "text/event-stream")])
-        for event in SAID:
-            await conn.chunk(event)
-        await self.let_go.wait()
-        for event in chat_events(8)[-2:]:
-            await conn.chunk(event)
-        await conn.end()
 
 
 async def streams(stack: AsyncExitStack, port: int, count: int = STREAMS) -> list[RawClient]:

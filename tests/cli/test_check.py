@@ -21,7 +21,7 @@ SECRETS = {
     "APPS_KEY_SHA256": "ef" * 32,
     "QUELL_ADMIN_TOKEN": "canary-token-4711",
     "QUELL_BUS_SECRET": "canary-secret-4711",
-    "QUELL_LEDGER": "postgresql://quell:canary-password@postgres/quell",
+    "QUELL_LEDGER": "sqlite:///quell.db",
 }
 TWO_ROUTES = f"""\
 {SMALLEST}\

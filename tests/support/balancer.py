@@ -5,6 +5,7 @@ async with haproxy_in_front([(8484, 8485), (8584, 8585)], tmp_path) as port:
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -60,15 +61,17 @@ async def haproxy_in_front(replicas: Sequence[tuple[int, int]], folder: Path) ->
     port = quiet_port()
     file = folder / "haproxy.cfg"
     file.write_text(haproxy_config(replicas, port))
-    log = (folder / "haproxy.log").open("wb")
-    process = await asyncio.create_subprocess_exec(haproxy_program(), "-db", "-f", str(file), stdout=log, stderr=log)
+    with (folder / "haproxy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            haproxy_program(), "-db", "-f", str(file), stdout=log, stderr=log
+        )
     try:
-        await eventually(lambda: _answers(port), what="HAProxy listens")
+        await eventually(lambda: _answers(port), what=f"HAProxy listens; {folder}/haproxy.log says why not")
         yield port
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
-        log.close()
 
 
 def _answers(port: int) -> bool:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.chat import DONE, chat_events
-from support.client import RawClient
+from support.client import Answer, RawClient
 from support.scripts import events_then_hang, hang
 from support.stops import CHAT, STREAM
 from support.topology import Site, besides_probes, topology
 from support.upstream import Conn, scripted_upstream
+from support.wait import eventually
 
 TOKENS = 40
 PACE = 0.02
@@ -62,12 +63,18 @@ async def call(site: Site, name: str, seen: Seen, end: asyncio.Event) -> None:
 
 async def stop(site: Site, task: str, seen: Seen) -> None:
     """Stop a generation through whichever replica the balancer takes."""
-    async with RawClient(site.port) as client:
-        await client.post(f"/v1/generations/{task}/cancel", b"", site.headers)
-        answer = await client.answer()
+    answer = await eventually(lambda: stopped(site, task), what="the others know a generation that has just begun")
     if answer.status != 200 or answer.json()["result"] not in ("stopped", "already_finished"):
         seen.unstopped.append(f"{task}: {answer.status} {answer.body[:200]!r}")
     seen.stopped += 1
+
+
+async def stopped(site: Site, task: str) -> Answer | None:
+    """The answer to a stop; None for one that came before its generation was known there, and waits for it."""
+    async with RawClient(site.port) as client:
+        await client.post(f"/v1/generations/{task}/cancel", b"", site.headers)
+        answer = await client.answer()
+    return None if answer.status == 404 else answer
 
 
 async def test_a_deploy_under_load_refuses_and_cuts_nothing(tmp_path: Path) -> None:
@@ -95,11 +102,12 @@ async def test_stops_and_departures_pass_haproxy(tmp_path: Path) -> None:
     script = events_then_hang(chat_events(3)[:-2])
     async with scripted_upstream(besides_probes(script)) as up, topology(up.base_url, tmp_path) as site:
         for number in range(6):
-            async with RawClient(site.port) as client, RawClient(site.port) as other:
+            async with RawClient(site.port) as client:
                 await client.post(CHAT, STREAM, [*site.headers, ("X-Task-Id", f"t-{number}")])
                 await client.until(b"data: ", count=3)
-                await other.post(f"/v1/generations/t-{number}/cancel", b"", site.headers)
-                assert (await other.answer()).json()["result"] == "stopped"
+                answer = await eventually(lambda task=f"t-{number}": stopped(site, task), what="it is stopped")
+                assert answer.status == 200, answer.body
+                assert answer.json()["result"] in ("stopped", "already_finished")
                 assert (await client.answer()).events[-1] == DONE
         await up.no_connections()
         before = len(up.conns)

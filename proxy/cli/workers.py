@@ -29,6 +29,7 @@ from proxy.core.settings import Address, Settings
 from proxy.core.worker_settings import worker_settings
 from proxy.edge.admin_errors import AdminTokenError, ReloadError
 from proxy.edge.admin_token import admin_token
+from proxy.engine.counting import load_built_in
 from proxy.engine.failures import log_failure
 
 FIRST_PAUSE: Final = 0.5
@@ -101,6 +102,7 @@ class Parent:
         for number in _SIGNALS:
             signal.signal(number, _heard)
         self._selector.register(self._signals, selectors.EVENT_READ)
+        load_built_in()
         gc.collect()
         gc.freeze()  # so that a worker's collector does not copy what it shares with its parent
         for worker in self._again:

@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     for place in places:
         if place.is_file():
             return LedgerPlace(place, settings, config, None if configured is None else configured.has_sink)
+    if found := sorted({name for place in places for name in _of_workers(place)}):
+        raise CommandError(f"each worker has a ledger: name one of {', '.join(found)}", Exit.NOT_FOUND)
     looked = " and ".join(map(str, dict.fromkeys(places)))
     raise CommandError(f"no ledger: looked for {looked}. Name its file, or give --config", Exit.NOT_FOUND)
 
@@ -72,3 +75,8 @@ def _places(url: str, config: Path | None) -> list[Path]:
     except LedgerOpenError as error:
         raise CommandError(str(error)) from error
     return [here] if config is None else [here, config.absolute().parent / url.removeprefix("sqlite:///")]
+
+
+def _of_workers(place: Path) -> list[str]:
+    """The files that several workers have in its place."""
+    return [each.name for each in place.parent.glob(f"{escape(place.stem)}-[0-9]*{escape(place.suffix)}")]

@@ -106,6 +106,35 @@ async def test_a_worker_that_died_is_started_again(tmp_path: Path) -> None:
         assert sum(task in ran[2] for number in (1, 2) for task, _ in workers.rows(number)) == len(ran[2])
 
 
+async def test_a_worker_that_dies_again_waits_longer(tmp_path: Path) -> None:
+    """The pause before a start doubles with each death in a row; SIGTERM meanwhile ends the program, exit code 0."""
+    async with running_workers("http://127.0.0.1:9/v1", tmp_path) as workers:
+        program = workers.program
+        for deaths, pause in ((1, 0.5), (2, 1.0), (3, 2.0)):
+            os.kill(workers.pids()[-1], signal.SIGKILL)
+            await eventually(lambda pause=pause: f'"again_in":{pause}' in program.log(), what=f"it waits {pause} s")
+            if deaths < 3:
+                await eventually(lambda up=deaths: program.log().count('"worker.up"') == up, what="it serves again")
+        program.signal(signal.SIGTERM)
+        assert await program.exit_code() == 0
+        assert program.log().count('"worker.died"') == 3
+
+
+async def test_files_that_no_worker_opens_are_named(tmp_path: Path) -> None:
+    """What was written with another number of workers lies in files that are left alone, and the log says which."""
+    for name in ("quell.db", "quell-3.db", "other-4.db"):
+        (tmp_path / name).touch()
+    async with running_workers("http://127.0.0.1:9/v1", tmp_path) as workers:
+        assert '"ledger.left_alone"' in workers.program.log()
+        assert "quell.db" in workers.program.log()
+        assert "quell-3.db" in workers.program.log()
+        assert "other-4.db" not in workers.program.log()
+    (tmp_path / "quell.db").unlink()
+    done = quell("ledger", "verify", "--config", "quell.yaml", folder=tmp_path)
+    assert done.returncode == 3
+    assert "each worker has a ledger: name one of quell-1.db, quell-2.db" in done.stderr
+
+
 async def say(port: int, task_id: str) -> Answer:
     """A whole stream."""
     async with RawClient(port) as client:

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from proxy.cli.admin_client import CommandError, Exit
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
-from proxy.core.settings import LedgerSettings
+from proxy.core.settings import LedgerSettings, Settings
+from proxy.core.worker_settings import worker_ledger
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_place import path_of
+
+MOST_LOOKED_FOR: Final = 100
+"""Files of so many workers are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,11 @@ def _places(url: str, config: Path | None) -> list[Path]:
 def _of_workers(place: Path) -> list[str]:
     """The files that several workers have in its place."""
     return [each.name for each in place.parent.glob(f"{escape(place.stem)}-[0-9]*{escape(place.suffix)}")]
+
+
+def files_left_alone(settings: Settings) -> list[str]:
+    """The ledger's files of other numbers of workers: the one of a single process, and those of more."""
+    others = [settings.ledger.url]
+    others += [worker_ledger(settings.ledger.url, number) for number in range(settings.workers + 1, MOST_LOOKED_FOR)]
+    paths = [path_of(url) for url in others if url.startswith("sqlite:")]
+    return [str(path) for path in paths if path.is_file()]

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import click
@@ -22,25 +22,22 @@ import structlog
 
 from proxy.app import NEEDS_RESTART, StartError, read_again, replica_name
 from proxy.cli.banner import banner
+from proxy.cli.ledger_place import files_left_alone
 from proxy.cli.running import Job, run, tell_not_taken, tell_why_not
 from proxy.cli.shared_address import shared_address
 from proxy.cli.worker import END, RELOAD, Membership, ignore_signals
 from proxy.core.settings import Address, Settings
-from proxy.core.worker_settings import worker_ledger, worker_settings
+from proxy.core.worker_settings import worker_settings
 from proxy.edge.admin_errors import AdminTokenError, ReloadError
 from proxy.edge.admin_token import admin_token
 from proxy.engine.counting import load_built_in
 from proxy.engine.failures import log_failure
-from proxy.stores.ledger_place import path_of
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 """Seconds before a worker that died is started again: twice as long with each time, up to this."""
 STEADY_SECONDS: Final = 60.0
 """A worker that lived so long is started again as if it had never died."""
-
-MOST_LOOKED_FOR: Final = 100
-"""Files of so many workers are looked for."""
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _READ: Final = 4096
@@ -80,7 +77,7 @@ class _Again:
 
     at: float = 0.0
     deaths: int = 0
-    waits: bool = field(default=False)
+    waits: bool = False
 
 
 class Parent:
@@ -271,14 +268,6 @@ class Parent:
         reread = self._job.reread
         again = None if reread is None else lambda: own(reread())
         return replace(self._job, settings=own(self._settings), reread=again, member=member)
-
-
-def files_left_alone(settings: Settings) -> list[str]:
-    """The ledger's files of other numbers of workers: the one of a single process, and those of more."""
-    others = [settings.ledger.url]
-    others += [worker_ledger(settings.ledger.url, number) for number in range(settings.workers + 1, MOST_LOOKED_FOR)]
-    paths = [path_of(url) for url in others if url.startswith("sqlite:")]
-    return [str(path) for path in paths if path.is_file()]
 
 
 def _heard(_number: int, _frame: object) -> None:

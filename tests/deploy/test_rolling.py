@@ -63,13 +63,20 @@ async def call(site: Site, name: str, seen: Seen, end: asyncio.Event) -> None:
 
 async def stop(site: Site, task: str, seen: Seen) -> None:
     """Stop a generation through whichever replica the balancer takes."""
-    answer = await eventually(lambda: stopped(site, task), what="the others know a generation that has just begun")
+    answer = await stopped(site, task)
     if answer.status != 200 or answer.json()["result"] not in ("stopped", "already_finished"):
         seen.unstopped.append(f"{task}: {answer.status} {answer.body[:200]!r}")
     seen.stopped += 1
 
 
-async def stopped(site: Site, task: str) -> Answer | None:
+async def stopped(site: Site, task: str) -> Answer:
+    """The answer to a stop, once a generation that has just begun is known to whoever takes it in."""
+    answer = await eventually(lambda: known_stop(site, task), what="the others know what has just begun")
+    assert answer is not None
+    return answer
+
+
+async def known_stop(site: Site, task: str) -> Answer | None:
     """The answer to a stop; None for one that came before its generation was known there, and waits for it."""
     async with RawClient(site.port) as client:
         await client.post(f"/v1/generations/{task}/cancel", b"", site.headers)
@@ -105,7 +112,7 @@ async def test_stops_and_departures_pass_haproxy(tmp_path: Path) -> None:
             async with RawClient(site.port) as client:
                 await client.post(CHAT, STREAM, [*site.headers, ("X-Task-Id", f"t-{number}")])
                 await client.until(b"data: ", count=3)
-                answer = await eventually(lambda task=f"t-{number}": stopped(site, task), what="it is stopped")
+                answer = await stopped(site, f"t-{number}")
                 assert answer.status == 200, answer.body
                 assert answer.json()["result"] in ("stopped", "already_finished")
                 assert (await client.answer()).events[-1] == DONE

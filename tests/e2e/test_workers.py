@@ -112,12 +112,17 @@ async def test_a_worker_that_dies_again_waits_longer(tmp_path: Path) -> None:
         program = workers.program
         for deaths, pause in ((1, 0.5), (2, 1.0), (3, 2.0)):
             os.kill(workers.pids()[-1], signal.SIGKILL)
-            await eventually(lambda pause=pause: f'"again_in":{pause}' in program.log(), what=f"it waits {pause} s")
+            await said(program, f'"again_in":{pause}')
             if deaths < 3:
-                await eventually(lambda up=deaths: program.log().count('"worker.up"') == up, what="it serves again")
+                await said(program, '"worker.up"', deaths)
         program.signal(signal.SIGTERM)
         assert await program.exit_code() == 0
         assert program.log().count('"worker.died"') == 3
+
+
+async def said(program: Program, words: str, times: int = 1) -> None:
+    """Wait until the program has said something so often."""
+    await eventually(lambda: program.log().count(words) == times, what=f"{words} is said {times} times")
 
 
 async def test_files_that_no_worker_opens_are_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from os import urandom
+from typing import Protocol
 
 import structlog
 from aiohttp import web
@@ -24,7 +25,7 @@ from proxy.edge.admin_errors import ReloadError
 from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
-from proxy.edge.server import make_runner
+from proxy.edge.server import QuellRunner, make_runner
 from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
@@ -70,12 +71,26 @@ class StartError(Exception):
     """The proxy can't start; the message says why and what to do."""
 
 
+class Among(Protocol):
+    """The other workers, which share the proxy's address."""
+
+    def have_all_come_up(self) -> bool:
+        """Whether each of them has served since the start."""
+        ...
+
+    def has_reloaded(self) -> None:
+        """An operator had this one reload; the others shall too."""
+        ...
+
+
 class App:
     """A running proxy."""
 
-    def __init__(self, settings: Settings, reread: Reload | None) -> None:
+    def __init__(self, settings: Settings, reread: Reload | None, among: Among | None = None) -> None:
+        """Ready to start; `among`: it is one worker of several on this machine."""
         self._settings = settings
         self._reread = reread
+        self._among = among
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
         self._reloading = asyncio.Lock()
@@ -89,6 +104,7 @@ class App:
         self.engine: Engine
         self.gateway: Gateway
         self.sink: Sink
+        self._front: QuellRunner
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -109,7 +125,7 @@ class App:
             raise
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
-        replica = _replica(settings)
+        replica = replica_name(settings)
         left = Left([], unsettled=False)
         if ledger is None:
             kept, talk = settings.ledger, settings.conversations
@@ -151,11 +167,11 @@ class App:
         self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
         await engine.learn()
-        runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
-        self.port = await self._listen(runner, settings.listen, "listen")
+        self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
         token = admin_token(settings)
         admin = make_admin_runner(
-            engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
+            engine, lambda: self.gateway.runtime, token=token, reload=self._reload_all, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
         if left.unsettled:
@@ -188,17 +204,15 @@ class App:
         await sharing.open()
         engine.share(sharing)
 
-    async def _listen(self, runner: web.ServerRunner | web.AppRunner, address: Address, key: str) -> int:
+    async def _listen(self, runner: web.ServerRunner, address: Address, key: str, *, shared: bool = False) -> int:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, address.host, address.port, backlog=1024)
+        site = web.TCPSite(runner, address.host, address.port, backlog=1024, reuse_port=shared or None)
         try:
             await site.start()
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            stop = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
             where = key if self._reread is not None else BY_HAND.format(key.replace(".", "-"))
-            raise StartError(f"can't listen on {address} ({why.lower()}). {stop} another address: {where}") from error
+            raise no_listening(address, error, where) from error
         return int(runner.addresses[0][1])
 
     async def _runtime(self, settings: Settings, old: Mapping[str, Upstream]) -> Runtime:
@@ -255,6 +269,7 @@ class App:
             "ledger": self.engine.ledger.healthy,
             "tokenizer": self._warm,
             "not_draining": not self._draining,
+            **({} if self._among is None else {"workers": self._among.have_all_come_up()}),
         }
 
     async def reload(self) -> list[str]:
@@ -266,10 +281,17 @@ class App:
         async with self._reloading:
             return await self._reload()
 
+    async def _reload_all(self) -> list[str]:
+        """The same for an operator, who means the other workers too."""
+        waiting = await self.reload()
+        if self._among is not None:
+            self._among.has_reloaded()
+        return waiting
+
     async def _reload(self) -> list[str]:
         metrics = self.engine.metrics
         try:
-            settings = await asyncio.to_thread(self._read_again)  # a new vocabulary takes its time
+            settings = await asyncio.to_thread(read_again, self._reread)  # a new vocabulary takes its time
             await self._counter.warm(_encodings(settings))
             budgets = await self._budgets(settings)
             old = self.gateway.runtime
@@ -288,14 +310,6 @@ class App:
         log.info("config.reloaded", needs_restart=waiting)
         return waiting
 
-    def _read_again(self) -> Settings:
-        if self._reread is None:
-            raise ReloadError(["started without a config file, so there is nothing to reload"])
-        settings = self._reread()
-        if missing := not_built_yet(settings):
-            raise ReloadError(missing)
-        return settings
-
     async def _retire(self, upstream: Upstream) -> None:
         """Close an upstream that the settings no longer have, once nothing uses it."""
         await upstream.unused()
@@ -311,10 +325,13 @@ class App:
             hurry: when set, stop waiting; the ledger is flushed all the same.
         """
         self._draining = True
+        self._front.see_off()
         rules = self.gateway.runtime.settings.drain
         if drain:
             await _unless(hurry, rules.ready_delay)
         self.engine.draining = True
+        if self._settings.bus.url is None:
+            self.engine.expect_nobody()
         if drain:
             await self._drain(rules.timeout, hurry)
         stopped = self.engine.stop_all()
@@ -355,7 +372,28 @@ async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
         return
 
 
-def _replica(settings: Settings) -> str:
+def read_again(reread: Reload | None) -> Settings:
+    """New settings, as whole as at the start.
+
+    Raises:
+        ReloadError: there is no file to read, or something is wrong with what it says.
+    """
+    if reread is None:
+        raise ReloadError(["started without a config file, so there is nothing to reload"])
+    settings = reread()
+    if missing := not_built_yet(settings):
+        raise ReloadError(missing)
+    return settings
+
+
+def no_listening(address: Address, error: OSError, where: str) -> StartError:
+    """Why there is no listening on an address, and what to do; `where` it is set."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    stop = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
+    return StartError(f"can't listen on {address} ({why.lower()}). {stop} another address: {where}")
+
+
+def replica_name(settings: Settings) -> str:
     """This replica's name. Among several none may have another's, be it on the same machine."""
     if settings.replica != "auto":
         return settings.replica

@@ -4,16 +4,21 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from proxy.cli.admin_client import CommandError, Exit
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
-from proxy.core.settings import LedgerSettings
+from proxy.core.settings import LedgerSettings, Settings
+from proxy.core.worker_settings import worker_ledger
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_place import path_of
+
+MOST_LOOKED_FOR: Final = 100
+"""Files of so many workers are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     for place in places:
         if place.is_file():
             return LedgerPlace(place, settings, config, None if configured is None else configured.has_sink)
+    if found := sorted({name for place in places for name in _of_workers(place)}):
+        raise CommandError(f"each worker has a ledger: name one of {', '.join(found)}", Exit.NOT_FOUND)
     looked = " and ".join(map(str, dict.fromkeys(places)))
     raise CommandError(f"no ledger: looked for {looked}. Name its file, or give --config", Exit.NOT_FOUND)
 
@@ -72,3 +79,16 @@ def _places(url: str, config: Path | None) -> list[Path]:
     except LedgerOpenError as error:
         raise CommandError(str(error)) from error
     return [here] if config is None else [here, config.absolute().parent / url.removeprefix("sqlite:///")]
+
+
+def _of_workers(place: Path) -> list[str]:
+    """The files that several workers have in its place."""
+    return [each.name for each in place.parent.glob(f"{escape(place.stem)}-[0-9]*{escape(place.suffix)}")]
+
+
+def files_left_alone(settings: Settings) -> list[str]:
+    """The ledger's files of other numbers of workers: the one of a single process, and those of more."""
+    others = [settings.ledger.url]
+    others += [worker_ledger(settings.ledger.url, number) for number in range(settings.workers + 1, MOST_LOOKED_FOR)]
+    paths = [path_of(url) for url in others if url.startswith("sqlite:")]
+    return [str(path) for path in paths if path.is_file()]

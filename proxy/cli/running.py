@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import click
 
-from proxy import __version__
 from proxy.app import App, Reload, StartError
+from proxy.cli.banner import banner
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
-from proxy.core.settings import Address, RouteSettings, Settings
+from proxy.cli.worker import Membership
+from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
 from proxy.edge.admin_errors import AdminTokenError, ReloadError
@@ -26,22 +27,19 @@ GC_THRESHOLDS = (20_000, 20, 20)
 
 OTHER_FOLDER = "without a config file the ledger is quell.db in the folder one starts in, so another folder will do too"
 
-TRY_IT = """\
-  try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json'{key} \\
-              -H 'X-Task-Id: try-1' \\
-              -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
-  stop it:  curl -X POST {base}/generations/try-1/cancel{key}
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run: the settings, how to read them again, and whether a demo upstream belongs to it."""
+    """What to run: the settings, how to read them again, and whether a demo upstream belongs to it.
+
+    `member`: this process is one worker of several.
+    """
 
     settings: Settings
     reread: Reload | None = None
     demo: Address | None = None
     model: str = "gpt-4o-mini"
+    member: Membership | None = None
 
 
 def run(job: Job) -> None:
@@ -52,11 +50,16 @@ def run(job: Job) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_serve(job))
     except (StartError, AdminTokenError, LedgerOpenError, LedgerLockedError) as error:
-        for line in str(error).splitlines():
-            click.echo(f"quell: {line}", err=True)
+        tell_why_not(error)
         if isinstance(error, LedgerLockedError) and job.reread is None:
             click.echo(f"quell: {OTHER_FOLDER}", err=True)
         sys.exit(1)
+
+
+def tell_why_not(error: Exception) -> None:
+    """Say on standard error why there is no start."""
+    for line in str(error).splitlines():
+        click.echo(f"quell: {line}", err=True)
 
 
 def _raise_file_limit() -> None:
@@ -76,12 +79,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(job: Job) -> None:
     demo = await start_demo(job.demo)
     try:
-        app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread)
+        app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread, job.member)
         await app.start()
         settle_memory()
-        click.echo(_banner(app, job, demo), err=True)
+        if job.member is None:
+            settings = app.gateway.runtime.settings
+            click.echo(banner(settings, app.port, [app.admin_port], job.model, demo), err=True)
+        else:
+            job.member.came_up(app.port, app.admin_port)
         tell_of_last_run(app)
-        await _until_told(app)
+        await _until_told(app, job.member)
     finally:
         if demo is not None:
             await demo.stop()
@@ -122,8 +129,11 @@ def _report_close(call: DemoCall) -> None:
     click.echo(f"  upstream: {call}", err=True)
 
 
-async def _until_told(app: App) -> None:
-    """Wait for a signal: SIGHUP reloads, the first SIGTERM or SIGINT drains, the second ends at once."""
+async def _until_told(app: App, member: Membership | None) -> None:
+    """Wait for a signal: SIGHUP reloads, the first SIGTERM or SIGINT drains, the second ends at once.
+
+    A worker is told by its parent instead.
+    """
     loop = asyncio.get_running_loop()
     told, hurry = asyncio.Event(), asyncio.Event()
     reloads: asyncio.Queue[None] = asyncio.Queue()
@@ -131,9 +141,15 @@ async def _until_told(app: App) -> None:
     def tell() -> None:
         (hurry if told.is_set() else told).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tell)
-    loop.add_signal_handler(signal.SIGHUP, reloads.put_nowait, None)
+    def reload() -> None:
+        reloads.put_nowait(None)
+
+    if member is not None:
+        member.listen(told.set, hurry.set, reload)
+    else:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, tell)
+        loop.add_signal_handler(signal.SIGHUP, reload)
     reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
     await told.wait()
     reloader.cancel()
@@ -147,7 +163,7 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
         try:
             waiting = await app.reload()
         except ReloadError as error:
-            click.echo(f"quell: the new settings are not taken, the old ones stay:\n{error}", err=True)
+            tell_not_taken(error)
         except Exception as error:  # noqa: BLE001 the next SIGHUP must still be heard
             log_failure("reload.failed", error)
             click.echo("quell: the reload failed, the old settings stay; the log says where", err=True)
@@ -156,31 +172,6 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
             click.echo(f"quell: the settings were reloaded{rest}", err=True)
 
 
-def _banner(app: App, job: Job, demo: DemoUpstream | None) -> str:
-    settings = app.gateway.runtime.settings
-    origin = f"http://{_reachable(settings.listen.host)}:{app.port}"
-    first = next((route for route in settings.routes if "openai" in route.dialects), None)
-    shown = first or settings.routes[0]
-    lines = [f"quell {__version__}"]
-    if demo is not None:
-        lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
-    lines.append(f"  proxy     {origin}{_served(shown)}   <- the base_url of your client")
-    lines += [f"            {origin}{_served(route)}" for route in settings.routes if route is not shown]
-    lines.append(f"  operator  http://{_reachable(settings.admin.listen.host)}:{app.admin_port}/metrics")
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
-    try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=job.model)
-    return "\n".join([*lines, try_it])
-
-
-def _served(route: RouteSettings) -> str:
-    """A route's path, and what it speaks."""
-    emulates = "openai" in route.dialects and route.responses == "emulate"
-    speaks = ", ".join(route.dialects) + (" with responses: emulate" if emulates else "")
-    return f"{route.path.rstrip('/')}   {speaks}"
-
-
-def _reachable(host: str) -> str:
-    """The host part of an address that works from here."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 nothing is bound here
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+def tell_not_taken(error: ReloadError) -> None:
+    """Say on standard error what is wrong with new settings."""
+    click.echo(f"quell: the new settings are not taken, the old ones stay:\n{error}", err=True)

@@ -10,6 +10,7 @@ from proxy.cli.by_hand import by_hand, listens
 from proxy.cli.demo_settings import MODEL, demo_place, demo_settings
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
+from proxy.cli.workers import run_workers
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
 from proxy.core.settings import Address, LogSettings, Settings
 from proxy.edge.admin_errors import ReloadError
@@ -43,7 +44,8 @@ def serve(path: Path) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     set_up_log(settings.observability.log)
-    run(Job(settings, reread=lambda: _settings(_read(path))))
+    job = Job(settings, reread=lambda: _settings(_read(path)))
+    run(job) if settings.workers == 1 else run_workers(job)
 
 
 @click.command(name="run")

@@ -16,6 +16,7 @@ from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import Address, RouteSettings, Settings, UpstreamSettings
 from proxy.core.settings_urls import check_route_path
 from proxy.core.templates import VARIABLE, variables
+from proxy.core.worker_settings import HIGHEST_PORT, admin_ports
 
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})
@@ -49,6 +50,7 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
             seen[digest] = key.id
     if settings.admin.listen == settings.listen and settings.listen.port:
         findings.error(("admin", "listen"), "the same address as listen; the admin listener needs its own")
+    _admin_ports(settings, findings)
     for name, upstream in settings.upstreams.items():
         if _calls_itself(upstream.base_url, settings.listen):
             findings.error(("upstreams", name, "base_url"), f"this is our own listener ({settings.listen}), a loop")
@@ -58,6 +60,18 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
         if budget.cost is not None and not has_prices:
             message = "nothing is known to cost anything; set prices.file (or prices.fallback)"
             findings.error(("budgets", index, "cost"), message)
+
+
+def _admin_ports(settings: Settings, findings: Findings) -> None:
+    """Each worker has an admin listener, on a port of its own."""
+    ports, listen = admin_ports(settings), settings.listen
+    if settings.workers == 1 or not ports:
+        return
+    takes = f"each worker has an admin listener: they take the ports {ports[0]} to {ports[-1]}"
+    if ports[-1] > HIGHEST_PORT:
+        findings.error(("admin", "listen"), f"{takes}, and {HIGHEST_PORT} is the highest there is")
+    elif listen.port in ports and listen.host == settings.admin.listen.host:
+        findings.error(("admin", "listen"), f"{takes}, and {listen} is where callers are served; set another port")
 
 
 def find_warnings(settings: Settings, findings: Findings) -> None:

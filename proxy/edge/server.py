@@ -34,6 +34,18 @@ RESERVED_FILES: Final = 64
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
 
+class QuellRunner(web.ServerRunner):
+    """The runner of one listener."""
+
+    def __init__(self, server: "QuellServer", shutdown_timeout: float) -> None:
+        super().__init__(server, shutdown_timeout=shutdown_timeout)
+        self._quell = server
+
+    def see_off(self) -> None:
+        """Let each request that comes from now on be its connection's last: its answer says so, then it is closed."""
+        self._quell.sees_off = True
+
+
 class UnsafeParserError(RuntimeError):
     """aiohttp would parse requests with its pure-Python parser, which most request smuggling bugs were found in."""
 
@@ -47,6 +59,8 @@ class QuellServer(web.Server):
         self._guards = guards
         self._max_connections = max_connections
         self._open = 0
+        self.sees_off = False
+        """Whether each answer is its connection's last one."""
 
     @property
     def is_full(self) -> bool:
@@ -79,9 +93,10 @@ class QuellServer(web.Server):
         if message.version not in _VERSIONS:
             kind = OtherVersionRequest
             message = message._replace(version=HttpVersion11, should_close=True)
-        elif message.upgrade or hdrs.EXPECT in message.headers:
+        elif self.sees_off or message.upgrade or hdrs.EXPECT in message.headers:
             # What follows is not certain to be a request: the parser drops bytes behind a refused upgrade, and a client
-            # that expected 100 may or may not send its body after a refusal.
+            # that expected 100 may or may not send its body after a refusal. A balancer that is seen off does not have
+            # to find out by a reset that this process has gone.
             message = message._replace(should_close=True)
         return kind(message, payload, protocol, writer, task, self._loop)
 
@@ -110,7 +125,7 @@ def make_runner(
     max_connections: int | None = None,
     head_deadline: float = HEAD_DEADLINE,
     shutdown_timeout: float = 60.0,
-) -> web.ServerRunner:
+) -> QuellRunner:
     """The runner of one listener; add a `web.TCPSite` to it. Call it within a running loop.
 
     The handler gets requests that passed `check_request`. It is cancelled when its client leaves. A `Refusal` that it
@@ -139,7 +154,7 @@ def make_runner(
         auto_decompress=False,
         access_log=None,
     )
-    return web.ServerRunner(server, shutdown_timeout=shutdown_timeout)
+    return QuellRunner(server, shutdown_timeout)
 
 
 def affordable_connections() -> int:

@@ -34,6 +34,9 @@ _AT_ONCE: Final = 4096
 
 _T = TypeVar("_T")
 
+_inherited: Final[dict[str, Vocabulary | None]] = {}
+"""What was loaded before this process was forked; to ask the package for it once more would copy a part of it."""
+
 
 class Counter:
     """Counts texts and prompts. Works without the tokenizer's package too, then every count is an estimate."""
@@ -140,7 +143,15 @@ def least_exact(*sources: UsageSource) -> UsageSource:
     return max(sources, key=list(UsageSource).index, default=UsageSource.NONE)
 
 
+def load_built_in() -> None:
+    """Load the vocabularies of the package into this process: those that are forked from it share their memory."""
+    for encoding in (O200K, CL100K):
+        _inherited[encoding] = _built_in(encoding)
+
+
 def _built_in(encoding: str) -> Vocabulary | None:
+    if encoding in _inherited:
+        return _inherited[encoding]
     try:
         encode = importlib.import_module("bpe_openai").get_encoding(encoding).encode_ordinary
     except (ImportError, KeyError):  # the package is optional; it answers a name it does not know with a KeyError

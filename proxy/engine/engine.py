@@ -94,6 +94,7 @@ class Engine:
         self.registry = Registry()
         self.runs = Runs()
         self.draining = False
+        self.returns = True
         self._replica = replica
         self._relays = Tasks()
         self._spill = Spill()
@@ -383,6 +384,12 @@ class Engine:
         """Wait until every generation has ended and is settled, and nothing is to be written for them or their runs."""
         await self._relays.finish()
         await self.canceller.left.finish()
+
+    def expect_nobody(self) -> None:
+        """Whoever comes back is led elsewhere, and asked for what runs here in vain: nothing lingers any more."""
+        self.returns = False
+        for relay in self.registry:
+            relay.look_soon()
 
     def stop_all(self) -> int:
         """Stop every generation, cause shutdown, and break off what is read from others; gives how many this ended."""

@@ -227,6 +227,10 @@ class Relay:
         if self._alone_since is not None:
             self._look_at = min(self._look_at, self._alone_since + self.rules.route.linger)
 
+    def look_soon(self) -> None:
+        """Look at the deadlines with the next sweep: one may be nearer than was thought."""
+        self._look_at = 0.0
+
     def wall(self) -> float:
         """The time, in seconds since the epoch, by this generation's own steady clock."""
         facts = self.generation.facts
@@ -239,7 +243,7 @@ class Relay:
         return now - since if open_for_comments else 0.0
 
     def _lingered(self, now: float) -> bool:
-        linger, alone = self.rules.route.linger, self._alone_since
+        linger, alone = self.rules.route.linger if self._services.returns else 0.0, self._alone_since
         return self._on_disconnect is OnDisconnect.LINGER and alone is not None and now - alone >= linger
 
     @property

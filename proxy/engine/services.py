@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Services(Protocol):
     """What a relay asks of the engine that runs it."""
 
+    returns: bool
+    """Whether a client that left may come back, to read on what lingers for it."""
+
     def now(self) -> float:
         """Monotonic seconds."""
         ...

@@ -100,6 +100,7 @@ class Names:
         """The key of what lies there for the readers of a replica."""
         return f"{self.prefix}parcels:{replica}"
 
+    @property
     def mark(self) -> str:
         """The key that is another one when shared numbers were lost."""
         return f"{self._beat}mark"

@@ -19,6 +19,9 @@ SECRETS = {
     "SEARCH_KEY_SHA256": "ab" * 32,
     "SUPPORT_KEY_SHA256": "cd" * 32,
     "APPS_KEY_SHA256": "ef" * 32,
+    "QUELL_ADMIN_TOKEN": "canary-token-4711",
+    "QUELL_BUS_SECRET": "canary-secret-4711",
+    "QUELL_LEDGER": "sqlite:///quell.db",
 }
 TWO_ROUTES = f"""\
 {SMALLEST}\

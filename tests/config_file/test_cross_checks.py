@@ -8,6 +8,7 @@ from proxy.dialects import DIALECTS
 from support.config_files import SMALLEST, load_text, problems, warnings
 
 DIGEST = "ab" * 32
+BUS = "bus: {url: redis://127.0.0.1, secret: 0123456789abcdef}\n"
 KEY = "    api_key: ${KEY}\n"
 WITH_KEY = SMALLEST.replace("routes:", f"{KEY}routes:")
 STREAMING = f"{SMALLEST}    blocking: stream\n"
@@ -78,6 +79,14 @@ def served(dialect: str, method: str, path: str) -> bool:
         (
             "workers: 2\n",
             "9:10: workers: more than one worker needs a bus, so that a stop reaches the right one; set bus.url",
+        ),
+        (
+            f"workers: 3\n{BUS}admin: {{listen: 127.0.0.1:8482}}\n",
+            "11:17: admin.listen: each worker has an admin listener: they take the ports 8482 to 8484, and 127.0.",
+        ),
+        (
+            f"workers: 3\n{BUS}admin: {{listen: 127.0.0.1:65534}}\n",
+            "11:17: admin.listen: each worker has an admin listener: they take the ports 65534 to 65536, and 65535 is",
         ),
         (
             "budgets:\n  - {per: key, window: 1d, cost: 2.50}\n",

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,43 +14,17 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config_file import load
-from proxy.core.settings import DrainSettings, Settings, not_built_yet
+from proxy.core.settings import DrainSettings
 from support.chat import DONE, chat_events
 from support.client import RawClient
+from support.deploy_files import DEPLOY, LAST_RECORDS, seconds, settings_of, tool
 from support.program import ROOT, config_text, running_program
 from support.scripts import events_then_hang, hang
 from support.stops import CHAT, STREAM
 from support.upstream import scripted_upstream
 from support.wait import eventually
 
-DEPLOY = ROOT / "deploy"
-LAST_RECORDS = 15.0
-"""Seconds that the program may take after its drain: the last records, then readers that lag."""
-
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-
-
-def tool(name: str, *arguments: str) -> str:
-    """Run a tool that is installed beside this Python, and give what it said when it found something wrong."""
-    command = [str(Path(sys.executable).with_name(name)), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr if done.returncode else ""
-
-
-def settings_of(file: Path, **environ: str) -> Settings:
-    """The settings in a file, which must be valid and served by this version."""
-    loaded = load(file, environ)
-    assert loaded.settings is not None, loaded.problems
-    assert not not_built_yet(loaded.settings)
-    return loaded.settings
-
-
-def seconds(text: str) -> float:
-    """A compose duration such as 90s."""
-    found = re.fullmatch(r"(\d+)s", text)
-    assert found, f"expected whole seconds, such as 90s: {text}"
-    return float(found[1])
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.core.encodings import CL100K, O200K, Vocabulary
 from proxy.core.record import UsageSource
+from proxy.engine import counting
 from proxy.engine.counting import Counter
 
 WORDS = "The quick brown fox jumps över the lazy dog.\n\nIt's 12345, isn't it? 漢字かな "
@@ -147,3 +148,16 @@ async def test_long_texts_take_turns_and_short_ones_do_not_wait(counter: Counter
         async with counter.turn(10):
             assert made == ["begun"]
     assert made == ["begun", "done"] * 3
+
+
+async def test_what_a_parent_loaded_is_not_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was forked from one that had loaded the vocabularies counts with those, and asks for no others."""
+    monkeypatch.setattr(counting, "_inherited", {})
+    counting.load_built_in()
+    monkeypatch.setitem(sys.modules, "bpe_openai", None)
+    counter = Counter()
+    try:
+        await counter.warm()
+        assert await counter.count("hello world", "o200k_base") == (2, UsageSource.TOKENIZER)
+    finally:
+        await counter.aclose()

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from proxy.app import App
+from proxy.app import Among, App
 from proxy.config_file.loader import load
 from proxy.core.settings import Settings
 from proxy.stores.ledger_place import path_of
@@ -66,13 +66,16 @@ def settings_of(config: str, folder: Path) -> Settings:
 
 
 @asynccontextmanager
-async def running_proxy(config: str, folder: Path, *, ledger: Ledger | None = None) -> AsyncIterator[RunningProxy]:
+async def running_proxy(
+    config: str, folder: Path, *, ledger: Ledger | None = None, among: Among | None = None
+) -> AsyncIterator[RunningProxy]:
     """Start the proxy on free ports; at the end what still runs is stopped at once, unless the test stopped it.
 
-    `ledger` stands in for the one that the config names. Whatever a test did, its ledger holds what it promises.
+    `ledger` stands in for the one that the config names, `among` for other workers. Whatever a test did, its ledger
+    holds what it promises.
     """
     settings = settings_of(config, folder)
-    app = App(settings, lambda: settings_of(config, folder))
+    app = App(settings, lambda: settings_of(config, folder), among)
     await app.start(ledger)
     try:
         yield RunningProxy(app, settings)

@@ -1,0 +1,207 @@
+"""The files that run several replicas: read by the tools that know their formats, and held against the program."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.config_file import load
+from proxy.core.settings import Settings
+from proxy.engine.metrics import Metrics
+from support.balancer import haproxy_config, haproxy_program
+from support.deploy_files import DEPLOY, LAST_RECORDS, seconds, tool
+from support.program import ROOT
+from support.topology import new_secrets
+
+COMPOSE = "deploy/compose.replicas.yaml"
+GATEWAY = "deploy/kubernetes/gateway.yaml"
+CONFIG = ROOT / "config" / "replicas.yaml"
+REPLICAS = ("quell-a", "quell-b")
+
+
+def compose() -> dict[str, Any]:
+    """The services of the compose file."""
+    services: dict[str, Any] = yaml.safe_load((ROOT / COMPOSE).read_text())["services"]
+    return services
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    """One of the gateway's objects."""
+    [found] = [each for each in yaml.safe_load_all((ROOT / GATEWAY).read_text()) if each["kind"] == kind]
+    assert isinstance(found, dict)
+    return found
+
+
+def pod() -> dict[str, Any]:
+    """The gateway's pod."""
+    spec: dict[str, Any] = manifest("Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def settings_with(environ: dict[str, str], file: Path = CONFIG) -> Settings:
+    """The settings of a config, which must be valid with this environment, and without a warning."""
+    loaded = load(file, environ)
+    assert loaded.settings is not None, loaded.problems
+    assert not loaded.warnings
+    return loaded.settings
+
+
+def environ_of(service: str) -> dict[str, str]:
+    """What the compose file sets for a replica, with the secrets that the script makes and a provider's key."""
+    given = new_secrets()[0] | {"OPENAI_API_KEY": "sk-1"}
+    text: dict[str, str] = compose()[service]["environment"]
+    return {key: _filled(value, given) for key, value in text.items()}
+
+
+def _filled(text: str, given: dict[str, str]) -> str:
+    """A compose file's value, with its variables filled in."""
+
+    def value(found: re.Match[str]) -> str:
+        name, rest = found[1], found[2]
+        assert name in given or rest.startswith(":-"), f"nothing sets {name}"
+        return given.get(name, rest.removeprefix(":-"))
+
+    return re.sub(r"\$\{(\w+)([^}]*)\}", value, text)
+
+
+def test_compose_file_is_valid() -> None:
+    """The compose file fits the schema of the compose specification."""
+    assert not tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
+
+
+def test_compose_sets_what_the_config_asks_for() -> None:
+    """With the script's secrets each replica has a valid config, a name of its own, and everything else in common."""
+    found = [settings_with(environ_of(name)) for name in REPLICAS]
+    assert [settings.replica for settings in found] == ["a", "b"]
+    for settings in found:
+        assert settings.ledger.url.startswith("postgresql://quell:")
+        assert settings.bus.url == "redis://valkey:6379/0"
+        assert settings.keys
+    for name in REPLICAS:
+        mounted = dict(each.split(":", 1) for each in compose()[name]["volumes"])
+        assert mounted["../config/replicas.yaml"] == "/etc/quell/quell.yaml:ro"
+        assert mounted[name] == "/var/lib/quell"
+
+
+def test_compose_waits_for_the_drain() -> None:
+    """Docker kills a replica, and the balancer before it, only after the drain and the last records had their time."""
+    drain = settings_with(environ_of("quell-a")).drain
+    for name in (*REPLICAS, "balancer"):
+        assert seconds(compose()[name]["stop_grace_period"]) >= drain.ready_delay + drain.timeout + LAST_RECORDS
+
+
+def test_compose_mounts_only_files_that_are_there() -> None:
+    """Docker would make a folder of a file that is missing."""
+    for service in compose().values():
+        for source in (each.split(":")[0] for each in service.get("volumes", ())):
+            assert not source.startswith(".") or (DEPLOY / source).is_file(), source
+
+
+def test_secrets_are_made_anew_and_fit(tmp_path: Path) -> None:
+    """Each run of the script makes others; the key that it shows is the one whose hash it writes."""
+    first, key = new_secrets()
+    second, other = new_secrets()
+    assert key != other
+    assert not set(first.values()) & set(second.values())
+    hashed = subprocess.run(["sha256sum"], input=key.encode(), capture_output=True, check=True).stdout.split()[0]
+    assert first["APPS_KEY_SHA256"] == hashed.decode()
+
+
+def test_haproxy_takes_its_file(tmp_path: Path) -> None:
+    """HAProxy itself finds nothing to say about the file, but for names that only Docker knows."""
+    for name, text in (
+        ("shipped", (DEPLOY / "haproxy" / "haproxy.cfg").read_text()),
+        ("here", haproxy_config([(1, 2), (3, 4)], 5)),
+    ):
+        file = tmp_path / name
+        file.write_text(text)
+        done = subprocess.run([haproxy_program(), "-c", "-f", file], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = [line for line in done.stderr.splitlines() if "WARNING" in line or "ALERT" in line]
+        assert not [line for line in found if "could not resolve address 'quell-" not in line], found
+
+
+def test_haproxy_turns_away_within_the_ready_delay() -> None:
+    """A replica that is not ready is found out, checks and their timeouts included, before it refuses new work."""
+    text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+    found = re.search(r"inter (\d+)s fall (\d+)", text)
+    assert found
+    worst = int(found[1]) * (int(found[2]) + 1)  # it goes just behind a check
+    drain = settings_with(environ_of("quell-a")).drain
+    assert worst < drain.ready_delay
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+def test_gateway_is_valid(version: str) -> None:
+    """The manifests fit the APIs of an older Kubernetes and of a new one."""
+    assert not tool("kubernetes-validate", "--strict", "-k", version, GATEWAY)
+
+
+def test_gateway_has_the_example_config(tmp_path: Path) -> None:
+    """The config in the manifest says what config/replicas.yaml says, and its pod sets all that it asks for."""
+    text = manifest("ConfigMap")["data"]["quell.yaml"]
+    assert yaml.safe_load(text) == yaml.safe_load(CONFIG.read_text())
+    made = new_secrets()[0]
+    kept = {
+        "openai-api-key": "sk-1",
+        "apps-key-sha256": made["APPS_KEY_SHA256"],
+        "admin-token": made["QUELL_ADMIN_TOKEN"],
+        "bus-secret": made["QUELL_BUS_SECRET"],
+        "ledger": "postgresql://quell:pw@postgres/quell",
+    }
+    environ = {}
+    for each in pod()["containers"][0]["env"]:
+        source = each.get("valueFrom", {})
+        if "secretKeyRef" in source:
+            environ[each["name"]] = kept[source["secretKeyRef"]["key"]]
+        else:
+            environ[each["name"]] = each.get("value", "quell-5d4f8b7c9-abcde")
+    file = tmp_path / "quell.yaml"
+    file.write_text(text)
+    settings = settings_with(environ, file)
+    assert settings.replica == "quell-5d4f8b7c9-abcde"
+    assert settings.ledger.url == kept["ledger"]
+    ports = {each["name"]: each["containerPort"] for each in pod()["containers"][0]["ports"]}
+    assert ports == {"http": settings.listen.port, "admin": settings.admin.listen.port}
+
+
+def test_gateway_waits_for_the_drain() -> None:
+    """The pod's grace period holds its preStop, the drain and the last records; a new pod is ready before one goes."""
+    spec = pod()
+    slept = int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = settings_with(environ_of("quell-a")).drain
+    assert spec["terminationGracePeriodSeconds"] >= slept + drain.ready_delay + drain.timeout + LAST_RECORDS
+    assert manifest("Deployment")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_gateway_is_probed_where_it_answers() -> None:
+    """Readiness and liveness are asked at the admin listener, and liveness knows nothing of the drain."""
+    container = pod()["containers"][0]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
+
+
+def test_gateway_runs_as_nobody_on_a_file_system_that_it_cannot_write() -> None:
+    """The pod has no rights that it does not need."""
+    own = pod()["containers"][0]["securityContext"]
+    assert own["runAsUser"] == own["runAsGroup"] == 65532
+    assert (own["readOnlyRootFilesystem"], own["allowPrivilegeEscalation"]) == (True, False)
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert pod()["automountServiceAccountToken"] is False
+    mounts = {each["mountPath"] for each in pod()["containers"][0]["volumeMounts"]}
+    assert {"/var/lib/quell", "/tmp"} <= mounts  # noqa: S108 a mount, no file of ours
+
+
+def test_gateway_scales_on_a_metric_that_there_is() -> None:
+    """The autoscaler asks for the live generations by their name in the metrics; every object means the same pods."""
+    scaler, budget = manifest("HorizontalPodAutoscaler")["spec"], manifest("PodDisruptionBudget")["spec"]
+    names = {family.name for family in Metrics().registry.collect()}
+    assert [each["pods"]["metric"]["name"] for each in scaler["metrics"]] == ["quell_generations_active"]
+    assert "quell_generations_active" in names
+    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels == budget["selector"]["matchLabels"] == manifest("Service")["spec"]["selector"]
+    assert labels == manifest("Deployment")["spec"]["selector"]["matchLabels"]
+    assert scaler["minReplicas"] > 1

@@ -6,7 +6,7 @@ run at once can't use more of its budget than all of them make within one flush.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -234,10 +234,18 @@ class Budgets:
         if self._spending and not len(self._looks):
             self._looks.start(self._look(), "look at the budgets")
 
-    async def _look(self) -> None:
-        now = self._now()
-        for number, spending in enumerate(list(self._spending.values()), 1):
+    def _look_near(self, near: set[Account]) -> None:
+        """Look again at what counts on these, at what has come of it since the last sweep too."""
+        spendings = [each for each in self._spending.values() if not near.isdisjoint(each.accounts)]
+        if spendings and not len(self._looks):
+            self._looks.start(self._look(spendings), "look near a limit")
+
+    async def _look(self, only: Sequence[Spending] = ()) -> None:
+        now, spendings = self._now(), only or list(self._spending.values())
+        for number, spending in enumerate(spendings, 1):
             try:
+                if only:
+                    spending.relay.fold()
                 if spending.counts:
                     await spending.count(now)
                 else:
@@ -248,14 +256,15 @@ class Budgets:
                 await asyncio.sleep(0)
         self._stop_reached()
         if self.sharing is not None and not len(self._shares):
-            self._shares.start(self._share(self.sharing), "share what is used")
+            self._shares.start(self._share(self.sharing, spendings), "share what is used")
 
-    async def _share(self, sharing: Sharing) -> None:
+    async def _share(self, sharing: Sharing, spendings: Sequence[Spending]) -> None:
         """Beside the looks: what is known here doesn't wait for others."""
-        soon = await sharing.look(list(self._spending.values()))
+        near = await sharing.look(spendings)
         self._stop_reached()
-        if soon is not None:
-            self._next_look = asyncio.get_running_loop().call_later(soon, self.look_soon)
+        if near:
+            later = asyncio.get_running_loop().call_later
+            self._next_look = later(sharing.soon, self._look_near, near)
 
     def _stop_reached(self) -> None:
         away = self._away

@@ -188,6 +188,11 @@ class Relay:
         self._handed += len(text)
         return text
 
+    def fold(self) -> None:
+        """Fold what came since the last sweep, for whoever can't wait for the next one; its text waits for that."""
+        if self._fresh and self.tee is not None:
+            self.tee.fold()
+
     def has_news(self) -> None:
         """More is known of it than its last fold has told."""
         self._folded = True

@@ -32,8 +32,7 @@ class SharedBudgets:
         self._now = now
         self._refused = refused
         self._untold: dict[Account, None] = {}
-        self._before: dict[Account, Use] = {}
-        self._before_at = now()
+        self._before: dict[Account, tuple[Use, float]] = {}
 
     @property
     def untold(self) -> int:
@@ -44,20 +43,21 @@ class SharedBudgets:
         """What has been used of these is to be told, beside those that something runs on."""
         self._untold.update(dict.fromkeys(accounts))
 
-    def are_near(self, spendings: Iterable[Spending], flush: float) -> bool:
-        """Whether a limit may be reached within two flushes, as fast as all have used it since this was last asked."""
-        now, before = self._now(), self._before
-        ahead = math.ceil(2 * flush / max(now - self._before_at, _MILLI))
-        self._before = {}
-        self._before_at = now
-        is_near = False
+    def near(self, spendings: Iterable[Spending], flush: float) -> set[Account]:
+        """The accounts that may reach a limit within two flushes, as fast as all have used them since the last look."""
+        now, seen, near = self._now(), dict[Account, tuple[Use, float]](), set[Account]()
         for spending in spendings:
             for budget, account in spending.terms.held:
-                if account is not None and spending.relay.generation.stop is None:
-                    self._before[account] = use = account.counted(None)
-                    grown = use.beyond(before.get(account, use))
-                    is_near = is_near or budget.limits.reached(use + grown.times(ahead)) is not None
-        return is_near
+                if account is None or spending.relay.generation.stop is not None:
+                    continue
+                use = account.counted(None)
+                before, at = self._before.get(account, (use, now))
+                ahead = use.beyond(before).times(math.ceil(2 * flush / max(now - at, _MILLI)))
+                seen[account] = use, now
+                if budget.limits.reached(use + ahead) is not None:
+                    near.add(account)
+        self._before = seen
+        return near
 
     async def tell(self, most: int) -> None:
         """Tell of up to so many accounts that moved.

@@ -160,14 +160,15 @@ class Sharing:
 
     # Once a flush.
 
-    async def look(self, spendings: Sequence[Spending]) -> float | None:
-        """Exchange what all of this counts on; gives in how many seconds to look again, None: with the next flush.
+    @property
+    def soon(self) -> float:
+        """In how many seconds to look again near a limit: others are only heard of as of when they looked."""
+        return self._rhythm.flush / LOOKS_NEAR
 
-        Near a limit that is sooner: each replica hears of the others only what they had used when they looked.
-        """
+    async def look(self, spendings: Sequence[Spending]) -> set[Account]:
+        """Exchange what all of this counts on; gives the accounts that are near a limit."""
         await self.exchange({account for each in spendings for account in each.accounts})
-        near = self.away is None and self.budgets.are_near(spendings, self._rhythm.flush)
-        return self._rhythm.flush / LOOKS_NEAR if near else None
+        return self.budgets.near(spendings, self._rhythm.flush) if self.away is None else set()
 
     async def exchange(self, accounts: Collection[Account]) -> None:
         """Tell the others of these accounts and hear of them, if they can be asked now."""

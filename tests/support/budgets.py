@@ -1,10 +1,11 @@
 """Helpers of the tests of budgets: a proxy with some, upstreams that tell running totals, and looks to wait for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from proxy.engine.spending import Spending
 from support.chat import UPSTREAM_ID, sse, usage_object, word
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy
@@ -50,8 +51,8 @@ class Looks:
         self._done = 0
         self._budgets._look = self._counted  # type: ignore[method-assign] # counted here, done there
 
-    async def _counted(self) -> None:
-        await self._look()
+    async def _counted(self, only: Sequence[Spending] = ()) -> None:
+        await self._look(only)
         self._done += 1
 
     async def two(self) -> None:

@@ -165,7 +165,8 @@ class SqliteLedger:
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""
-        return await self._reads.find(identity, any_id)
+        found = await self._reads.find(identity, any_id)
+        return None if found is None else found.record
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """See `Ledger.page`. Running records come without their text; a long one is cut behind what a list shows."""

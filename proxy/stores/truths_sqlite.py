@@ -165,10 +165,10 @@ def _add(into: Drift, row: Row[Any]) -> None:
     for name in ("prompt_ours", "prompt_theirs", "completion_ours", "completion_theirs"):
         more = getattr(row, name)
         if more is not None:
-            setattr(into, name, (getattr(into, name) or 0) + more)
+            setattr(into, name, (getattr(into, name) or 0) + int(more))
     if row.ours_high is not None:
         ours, theirs = (
-            cost_of(high * COST_PART + low)
+            cost_of(int(high) * COST_PART + int(low))
             for high, low in ((row.ours_high, row.ours_low), (row.theirs_high, row.theirs_low))
         )
         into.costs[row.currency] = (ours, theirs)

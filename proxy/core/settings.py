@@ -121,5 +121,3 @@ def not_built_yet(settings: Settings) -> list[str]:
 def _unserved(settings: Settings) -> Iterator[str]:
     if settings.workers > 1:
         yield f"workers: {settings.workers}"
-    if not settings.ledger.url.startswith("sqlite:"):
-        yield "ledger.url: postgresql"

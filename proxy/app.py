@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from os import urandom
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -29,6 +30,7 @@ from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.forwarding import Forwarding
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
@@ -36,9 +38,13 @@ from proxy.engine.pricing import Pricing
 from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
+from proxy.stores.ledger_choice import open_chosen
 from proxy.stores.ledger_open import Left
-from proxy.stores.ledger_sqlite import open_ledger
+from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from proxy.stores.ledger_shared import SharedLedger
 
 log = structlog.get_logger()
 
@@ -88,6 +94,7 @@ class App:
         self.engine: Engine
         self.gateway: Gateway
         self.sink: Sink
+        self.forwarding: Forwarding | None = None
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -110,20 +117,11 @@ class App:
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = _replica(settings)
         left = Left([], unsettled=False)
+        shared: SharedLedger | None = None
         if ledger is None:
-            kept, talk = settings.ledger, settings.conversations
-            ledger = opened = await open_ledger(
-                kept.url,
-                text=kept.text,
-                keep=kept.keep,
-                text_keep=kept.text_keep,
-                now=time.time(),
-                replica=replica,
-                conversations_keep=talk.keep,
-                async_keep=talk.async_keep,
-                reserve=kept.reserve,
-            )
-            left = opened.left
+            opened = await open_chosen(settings.ledger, settings.conversations, replica, time.time())
+            shared = None if isinstance(opened, SqliteLedger) else opened
+            ledger, left = opened, opened.left
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         self._counter = counter = Counter()
@@ -134,6 +132,7 @@ class App:
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
+        self.forwarding = None if shared is None else Forwarding(shared, metrics)
         try:
             budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
@@ -148,6 +147,8 @@ class App:
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
         self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
+        if self.forwarding is not None:
+            self.tasks.start(self.forwarding.forward_forever(), "forward the ledger")
         await engine.learn()
         runner = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(runner, settings.listen, "listen")
@@ -156,12 +157,17 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self.reload, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
-        if left.unsettled:
-            counted = engine.budgets.count_left
-            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, counted)
-            self.tasks.start(settling, "settle what was left")
+        self.tasks.start(self._settle_left(ledger, left), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    async def _settle_left(self, ledger: Ledger, left: Left) -> None:
+        """Count what the last process left, then end what it ran and its file does not know."""
+        if left.unsettled:
+            counted = self.engine.budgets.count_left
+            await settle_left_records(ledger, self._counter, self._encoding_of, self._price_of, counted)
+        if self.forwarding is not None:
+            await self.forwarding.end_last_life()
 
     async def _join(self, settings: Settings, replica: str) -> None:
         """Be one replica of several, where the settings name a bus."""
@@ -309,6 +315,8 @@ class App:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SINK_SECONDS):
                 await self.sink.caught_up()
+        if self.forwarding is not None:
+            await self.forwarding.finish(SINK_SECONDS)
         await self._stack.aclose()
         return stopped
 
@@ -345,7 +353,8 @@ def _replica(settings: Settings) -> str:
     if settings.replica != "auto":
         return settings.replica
     host = socket.gethostname()
-    return host if settings.bus.url is None else f"{host[:HOST_MOST]}-{urandom(4).hex()}"
+    alone = settings.bus.url is None and not settings.ledger.is_shared
+    return host if alone else f"{host[:HOST_MOST]}-{urandom(4).hex()}"
 
 
 def _check_built(settings: Settings) -> None:

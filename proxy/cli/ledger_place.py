@@ -51,7 +51,7 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
         raise CommandError("give the ledger's file or --config, not both")
     configured = None if config is None else _configured(config)
     settings = None if configured is None else configured.ledger
-    places = [path] if path is not None else _places((settings or LedgerSettings()).url, config)
+    places = [path] if path is not None else _places((settings or LedgerSettings()).file_url, config)
     for place in places:
         if place.is_file():
             return LedgerPlace(place, settings, config, None if configured is None else configured.has_sink)

@@ -7,15 +7,17 @@ told once.
 import asyncio
 import contextlib
 import random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
-from proxy.stores.forwarder import Forwarder
 from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ports import LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from proxy.stores.ledger_shared import SharedLedger
 
 GATHER_SECONDS: Final = 0.5
 """How long is waited for more before a round: most generations are over by then, and are sent once."""
@@ -32,7 +34,9 @@ log = structlog.get_logger("quell.ledger")
 class Forwarding:
     """Calls the forwarder for as long as the process lives."""
 
-    def __init__(self, forwarder: Forwarder, metrics: Metrics) -> None:
+    def __init__(self, ledger: "SharedLedger", metrics: Metrics) -> None:
+        forwarder = ledger.forwarder
+        self._ledger = ledger
         self._forwarder = forwarder
         self._metrics = metrics
         self._failures = 0
@@ -60,6 +64,19 @@ class Forwarding:
             return
         with contextlib.suppress(LedgerUnavailableError, LedgerOpenError):
             await self._forwarder.catch_up(seconds)
+
+    async def end_last_life(self) -> None:
+        """End what an earlier process of this replica's name ran; first is shared what its file knows of that."""
+        while True:
+            try:
+                await self._forwarder.catch_up(RETRY_MOST)
+                ended = await self._ledger.interrupt_own()
+                break
+            except (LedgerUnavailableError, LedgerOpenError):
+                await asyncio.sleep(RETRY_MOST)
+        if ended:
+            self._metrics.interrupted(ended)
+            log.info("ledger.last_life_ended", records=len(ended))
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):

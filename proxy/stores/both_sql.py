@@ -1,6 +1,6 @@
 """What SQLite and PostgreSQL say differently, as parts of one statement."""
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text
 from sqlalchemy.ext.compiler import compiles
@@ -13,7 +13,7 @@ class tag_value(FunctionElement[str]):  # noqa: N801 it is used as a function
     """`tag_value(tags, name)`: the value of one tag; null where there is none."""
 
     name = "tag_value"
-    type: Final = Text()
+    type = Text()
     inherit_cache = True
 
 
@@ -21,7 +21,7 @@ class whole_part(FunctionElement[int]):  # noqa: N801 the same
     """`whole_part(number)`: a number that is not negative, without its fraction."""
 
     name = "whole_part"
-    type: Final = BigInteger()
+    type = BigInteger()
     inherit_cache = True
 
 

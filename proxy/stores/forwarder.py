@@ -42,7 +42,7 @@ class Forwarder:
     ) -> None:
         self._spool = spool
         self._postgres = postgres
-        self._replica = replica
+        self.replica: Final = replica
         self.boot: Final = boot
         self._now = now
         self._lock = asyncio.Lock()
@@ -74,7 +74,7 @@ class Forwarder:
         Raises:
             LedgerUnavailableError: the local file can't be read or written.
         """
-        await self._begin(await self._spool.begin(self._replica))
+        await self._begin(await self._spool.begin(self.replica))
 
     def started(self, record: Record) -> None:
         """A generation runs whose START is on disk here."""
@@ -155,7 +155,7 @@ class Forwarder:
         return page.more or len(wiped) == _MOST_WIPED or len(heard) == _MOST_WIPED
 
     async def _find_place(self) -> Whose:
-        begun = await self._spool.begin(self._replica)
+        begun = await self._spool.begin(self.replica)
         async with self._postgres.writing() as connection:
             there = await connection.scalar(PLACE_OF, {"spool": begun.id})
         self._position = min(begun.forwarded, there or 0)
@@ -163,7 +163,7 @@ class Forwarder:
             await self._spool.forwarded(self._position, 0)  # so that no purge takes what is sent again
             self._heard = 0
         self._end = begun.end
-        return Whose(begun.id, self._replica, self.boot)
+        return Whose(begun.id, self.replica, self.boot)
 
     async def _begin(self, begun: Begun) -> None:
         self._position, self._end, self._heard = begun.forwarded, begun.end, begun.heard

@@ -6,6 +6,7 @@ is here; while it is away, or too far behind, there is none. A single record of 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -37,6 +38,9 @@ from proxy.stores.usage_sqlite import usage_rows
 
 CATCH_UP_SECONDS: Final = 3.0
 """How long a list or a sum waits for what is here to be shared."""
+
+FIND_SECONDS: Final = 2.0
+"""How long a single record is looked for; then what is here has to do."""
 
 REPORT_SECONDS: Final = 60.0
 """How long a sum over the records may take."""
@@ -153,7 +157,7 @@ class SharedLedger:
         """
         here = await self.local.named(identity, any_id)
         try:
-            async with self._postgres.reading() as connection:
+            async with self._postgres.reading(FIND_SECONDS) as connection:
                 there = await questions.find(connection, identity, any_id)
         except LedgerUnavailableError:
             if here is None:
@@ -197,6 +201,14 @@ class SharedLedger:
         """
         async with self._postgres.writing() as connection:
             return await interrupt_left(connection, replica, now, alive)
+
+    async def interrupt_own(self) -> list[tuple[str, str]]:
+        """The same of what this replica ran in an earlier life of its process, and its file lost.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached.
+        """
+        return await self.interrupt_left(self.forwarder.replica, time.time(), self.forwarder.boot)
 
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge."""

@@ -34,7 +34,7 @@ CONNECT_SECONDS: Final = 5.0
 """How long opening a connection may take, and waiting for one of the pool."""
 
 ANSWER_SECONDS: Final = 10.0
-"""How long a transaction may take, from its first statement to the answer to its commit."""
+"""How long a transaction may take, from the wait for a connection to the answer to its commit."""
 
 MIGRATE_SECONDS: Final = 120.0
 """How long bringing the tables up to date may take, or waiting for another replica that does it."""
@@ -142,7 +142,7 @@ class Postgres:
     @asynccontextmanager
     async def _transaction(self, seconds: float, *, only_reads: bool = False) -> AsyncIterator[AsyncConnection]:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS * 2 + seconds), self._engine.connect() as connection:
+            async with asyncio.timeout(seconds), self._engine.connect() as connection:
                 if only_reads:
                     await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 async with connection.begin():

@@ -10,6 +10,7 @@ import click
 
 from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
+from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.settings import Settings, not_built_yet
 from proxy.engine.genai_fallback import NOT_INSTALLED, is_installed
 
@@ -80,6 +81,9 @@ def _summary(settings: Settings) -> list[str]:
     for route in settings.routes:
         target = settings.upstreams[route.upstream].base_url
         lines.append(f"  route   {route.path} ({', '.join(route.dialects)}) -> {route.upstream} ({target})")
+    if settings.ledger.is_shared:
+        address = parse_ledger_address(settings.ledger.url)
+        lines.append(f"  ledger  PostgreSQL at {address.place}, by way of {settings.ledger.spool}")
     keys = f"{len(settings.keys)} ({', '.join(key.id for key in settings.keys)})" if settings.keys else "none"
     table, fallback = settings.prices.table, settings.prices.fallback
     prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]

@@ -49,6 +49,11 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     """
     if path is not None and config is not None:
         raise CommandError("give the ledger's file or --config, not both")
+    if path is not None and str(path).startswith("postgresql:"):
+        raise CommandError(
+            "this looks at a file: name the spool's of a proxy (ledger.spool). What is in PostgreSQL a running proxy "
+            "shows: quell usage, quell ledger export, quell ledger drift"
+        )
     configured = None if config is None else _configured(config)
     settings = None if configured is None else configured.ledger
     places = [path] if path is not None else _places((settings or LedgerSettings()).file_url, config)

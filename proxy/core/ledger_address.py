@@ -21,6 +21,7 @@ _FILES: Final = ("sslrootcert", "sslcert", "sslkey")
 _OPTIONS: Final = frozenset({"host", "sslmode", *_FILES})
 _TEXT: Final = re.compile(r"[!-~]+")
 _HOST_AND_PORT: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORT: Final = 5432
 _LAST_PORT: Final = 65535
 
@@ -37,6 +38,12 @@ class LedgerAddress:
     sslrootcert: str | None = None
     sslcert: str | None = None
     sslkey: str | None = None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read along: TLS is insisted on, or it does not leave this machine."""
+        local = all(host.startswith("/") or host in _LOOPBACK for host, _ in self.hosts)
+        return local or self.sslmode not in _WITHOUT_PROOF
 
     @property
     def place(self) -> str:

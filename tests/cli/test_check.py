@@ -17,6 +17,8 @@ from support.quell import quell
 SECRETS = {
     "OPENAI_API_KEY": "canary-key-4711",
     "SEARCH_KEY_SHA256": "ab" * 32,
+    "QUELL_BUS_SECRET": "canary-of-the-bus",
+    "QUELL_PG_PASSWORD": "canary-of-postgresql",
     "SUPPORT_KEY_SHA256": "cd" * 32,
     "APPS_KEY_SHA256": "ef" * 32,
 }
@@ -28,7 +30,8 @@ TWO_ROUTES = f"""\
   - path: /anthropic
     dialect: anthropic
     upstream: openai
-ledger: {{url: "postgresql://db/quell"}}
+workers: 2
+bus: {{url: "redis://bus", secret: "0123456789abcdef"}}
 """
 
 
@@ -78,10 +81,23 @@ def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
     write(tmp_path, f"{TWO_ROUTES}listen: 0.0.0.0:8484\n")
     done = quell("check", "quell.yaml", folder=tmp_path)
     assert done.returncode == 0
-    assert "quell.yaml:16:9: warning: listen: others can reach this listener" in done.stdout
+    assert "quell.yaml:17:9: warning: listen: others can reach this listener" in done.stdout
+    assert "quell.yaml: warning: serve will refuse: workers: 2 is not served by this version yet" in done.stdout
+
+
+def test_a_shared_ledger_is_explained(tmp_path: Path) -> None:
+    """Where it is, without its password, and by which file; a way that others can read along earns a warning."""
+    url = "postgresql://me:canary@db.example/quell"
+    write(tmp_path, config_text("http://127.0.0.1:1", ledger={"url": url}))
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert "  ledger  PostgreSQL at db.example:5432/quell, by way of quell.db\n" in done.stdout
+    assert "warning: ledger.url: records and texts go to another host" in done.stdout
+    assert "canary" not in done.stdout
+    write(tmp_path, config_text("http://127.0.0.1:1", ledger={"url": f"{url}?sslmode=verify-full"}))
+    assert "warning" not in quell("check", "quell.yaml", folder=tmp_path).stdout
+    write(tmp_path, config_text("http://127.0.0.1:1", ledger={"url": "sqlite:///q.db", "spool": "s.db"}))
     assert (
-        "quell.yaml: warning: serve will refuse: ledger.url: postgresql is not served by this version yet"
-        in done.stdout
+        "ledger.spool: this belongs to a ledger in PostgreSQL" in quell("check", "quell.yaml", folder=tmp_path).stdout
     )
 
 
@@ -103,7 +119,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
     write(tmp_path, TWO_ROUTES)
     answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
     assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
-    assert answer["serve_will_refuse"] == ["ledger.url: postgresql is not served by this version yet"]
+    assert answer["serve_will_refuse"] == ["workers: 2 is not served by this version yet"]
 
 
 def test_a_request_is_explained(tmp_path: Path) -> None:

@@ -109,9 +109,8 @@ class _InFile:
         """The sink and PostgreSQL, if the config file has them; without that file, if they were ever served."""
         if self._has_sink is None:
             return consumers_in_file(self._path)
-        return frozenset(
-            ({CONSUMER} if self._has_sink else set()) | ({FORWARDER} if self._settings.is_shared else set())
-        )
+        served = {CONSUMER: self._has_sink, FORWARDER: self._settings.is_shared}
+        return frozenset(name for name, is_there in served.items() if is_there)
 
 
 def _is_in_use(path: Path) -> bool:

@@ -61,6 +61,15 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
             findings.error(("budgets", index, "cost"), message)
 
 
+def _unproven_ledger(settings: Settings, findings: Findings) -> None:
+    if settings.ledger.is_shared and not parse_ledger_address(settings.ledger.url).is_private:
+        message = (
+            "records and texts go to another host, over TLS only if that offers it, and to whoever says to be it; add "
+            "?sslmode=verify-full&sslrootcert=FILE, or sslmode=require where the network is trusted"
+        )
+        findings.warn(("ledger", "url"), message)
+
+
 def find_warnings(settings: Settings, findings: Findings) -> None:
     """What is valid but probably not meant."""
     if not settings.keys and not settings.listen.is_loopback:
@@ -69,12 +78,7 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
             "anonymous, and may stop each other's generations; add keys, or listen on 127.0.0.1"
         )
         findings.warn(("listen",), message)
-    if settings.ledger.is_shared and not parse_ledger_address(settings.ledger.url).is_private:
-        message = (
-            "records and texts go to another host, over TLS only if that offers it, and to whoever says to be it; add "
-            "?sslmode=verify-full&sslrootcert=FILE, or sslmode=require where the network is trusted"
-        )
-        findings.warn(("ledger", "url"), message)
+    _unproven_ledger(settings, findings)
     used = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         loc: Loc = ("upstreams", name)

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Float,
-    Select,
     Text,
     and_,
     any_,
@@ -85,9 +84,9 @@ ATTACH_TRUTH: Final = attach_truth(insert)
 SETTLE_TRUTHS: Final = settle_truths(insert)
 """See `ledger_statements`."""
 
-_last: Select[Any] = select(literal_column(f"'{END}'"), func.max(settled.c.number)).having(
-    func.max(settled.c.number).is_not(None)
-)
+_most: ColumnElement[int] = func.max(settled.c.number)
+_end: ColumnElement[str] = literal_column(f"'{END}'")
+_last = select(_end, _most).having(_most.is_not(None))
 _note_end = insert(consumer).from_select(["name", "number"], _last)
 NOTE_END: Final = _note_end.on_conflict_do_update(
     index_elements=[consumer.c.name],

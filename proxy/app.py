@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from os import urandom
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from aiohttp import web
@@ -18,7 +18,7 @@ from proxy.core.bus_address import parse_bus_url
 from proxy.core.encodings import AUTO, EncodingSetting, each_encoding
 from proxy.core.generation import Priced
 from proxy.core.record import Record
-from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings, not_built_yet
+from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
 from proxy.edge.admin_errors import ReloadError
@@ -30,6 +30,7 @@ from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.forwarding import Forwarding
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.left_records import settle_left_records
 from proxy.engine.metrics import Metrics
@@ -38,9 +39,13 @@ from proxy.engine.sharing import Rhythm, Sharing
 from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
+from proxy.stores.ledger_choice import open_chosen
 from proxy.stores.ledger_open import Left
-from proxy.stores.ledger_sqlite import open_ledger
+from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import Ledger, LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from proxy.stores.ledger_shared import SharedLedger
 
 log = structlog.get_logger()
 
@@ -105,6 +110,7 @@ class App:
         self.gateway: Gateway
         self.sink: Sink
         self._front: QuellRunner
+        self.forwarding: Forwarding | None = None
 
     async def start(self, ledger: Ledger | None = None) -> None:
         """Open everything and listen.
@@ -117,7 +123,6 @@ class App:
             LedgerOpenError: the ledger can't be opened.
         """
         settings = self._settings
-        _check_built(settings)
         try:
             await self._open(settings, ledger)
         except BaseException:
@@ -127,20 +132,11 @@ class App:
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
         replica = replica_name(settings)
         left = Left([], unsettled=False)
+        shared: SharedLedger | None = None
         if ledger is None:
-            kept, talk = settings.ledger, settings.conversations
-            ledger = opened = await open_ledger(
-                kept.url,
-                text=kept.text,
-                keep=kept.keep,
-                text_keep=kept.text_keep,
-                now=time.time(),
-                replica=replica,
-                conversations_keep=talk.keep,
-                async_keep=talk.async_keep,
-                reserve=kept.reserve,
-            )
-            left = opened.left
+            opened = await open_chosen(settings.ledger, settings.conversations, replica, time.time())
+            shared = None if isinstance(opened, SqliteLedger) else opened
+            ledger, left = opened, opened.left
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         self._counter = counter = Counter()
@@ -152,6 +148,7 @@ class App:
         self.engine = engine = Engine(ledger, counter, metrics, replica)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
+        self.forwarding = None if shared is None else Forwarding(shared, metrics)
         try:
             budgets = await self._budgets(settings)
             runtime = await self._runtime(settings, {})
@@ -166,6 +163,8 @@ class App:
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
         self.tasks.start(self.sink.serve_forever(), "serve the sink")
         self.tasks.start(engine.memory.give_back_forever(), "give memory back")
+        if self.forwarding is not None:
+            self.tasks.start(self.forwarding.forward_forever(), "forward the ledger")
         await engine.learn()
         self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
@@ -174,12 +173,17 @@ class App:
             engine, lambda: self.gateway.runtime, token=token, reload=self._reload_all, ready=self._ready
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
-        if left.unsettled:
-            told, alone = self._left_settled, lambda: engine.budgets.summing
-            settling = settle_left_records(ledger, counter, self._encoding_of, self._price_of, told, alone)
-            self.tasks.start(settling, "settle what was left")
+        self.tasks.start(self._settle_left(ledger, left), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    async def _settle_left(self, ledger: Ledger, left: Left) -> None:
+        """Count what the last process left, then end what it ran and its file does not know."""
+        if left.unsettled:
+            told, alone = self._left_settled, lambda: self.engine.budgets.summing
+            await settle_left_records(ledger, self._counter, self._encoding_of, self._price_of, told, alone)
+        if self.forwarding is not None:
+            await self.forwarding.end_last_life()
 
     async def _join(self, settings: Settings, replica: str) -> None:
         """Be one replica of several, where the settings name a bus."""
@@ -341,6 +345,8 @@ class App:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SINK_SECONDS):
                 await self.sink.caught_up()
+        if self.forwarding is not None:
+            await self.forwarding.finish(SINK_SECONDS)
         await self._stack.aclose()
         return stopped
 
@@ -380,10 +386,7 @@ def read_again(reread: Reload | None) -> Settings:
     """
     if reread is None:
         raise ReloadError(["started without a config file, so there is nothing to reload"])
-    settings = reread()
-    if missing := not_built_yet(settings):
-        raise ReloadError(missing)
-    return settings
+    return reread()
 
 
 def no_listening(address: Address, error: OSError, where: str) -> StartError:
@@ -398,12 +401,8 @@ def replica_name(settings: Settings) -> str:
     if settings.replica != "auto":
         return settings.replica
     host = socket.gethostname()
-    return host if settings.bus.url is None else f"{host[:HOST_MOST]}-{urandom(4).hex()}"
-
-
-def _check_built(settings: Settings) -> None:
-    if missing := not_built_yet(settings):
-        raise StartError("\n".join(missing))
+    alone = settings.bus.url is None and not settings.ledger.is_shared
+    return host if alone else f"{host[:HOST_MOST]}-{urandom(4).hex()}"
 
 
 def _encodings(settings: Settings) -> list[str]:

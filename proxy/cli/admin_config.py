@@ -43,8 +43,8 @@ class AdminConfig:
 
     @property
     def ledger_url(self) -> str:
-        """Where the ledger is."""
-        return self.ledger.url
+        """Where the ledger's file is."""
+        return self.ledger.file_url
 
 
 def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:

@@ -10,7 +10,8 @@ import click
 
 from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
-from proxy.core.settings import Settings, not_built_yet
+from proxy.core.ledger_address import parse_ledger_address
+from proxy.core.settings import Settings
 from proxy.core.settings_urls import without_credentials
 from proxy.engine.budgets import budget_of
 from proxy.engine.genai_fallback import NOT_INSTALLED, is_installed
@@ -46,7 +47,7 @@ def check(ctx: click.Context, file: Path, request: tuple[str, str] | None, form:
 def _refusals(settings: Settings) -> list[str]:
     """What is valid, and yet not served here."""
     lacks_package = settings.prices.fallback == "genai-prices" and not is_installed()
-    return [*not_built_yet(settings), *([NOT_INSTALLED] if lacks_package else [])]
+    return [NOT_INSTALLED] if lacks_package else []
 
 
 def _as_json(loaded: Loaded, refusals: list[str], explanation: Explanation | None) -> dict[str, Any]:
@@ -82,6 +83,9 @@ def _summary(settings: Settings) -> list[str]:
     for route in settings.routes:
         target = settings.upstreams[route.upstream].base_url
         lines.append(f"  route   {route.path} ({', '.join(route.dialects)}) -> {route.upstream} ({target})")
+    if settings.ledger.is_shared:
+        address = parse_ledger_address(settings.ledger.url)
+        lines.append(f"  ledger  PostgreSQL at {address.place}, by way of {settings.ledger.spool}")
     keys = f"{len(settings.keys)} ({', '.join(key.id for key in settings.keys)})" if settings.keys else "none"
     table, fallback = settings.prices.table, settings.prices.fallback
     prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]

@@ -49,6 +49,8 @@ def export(
     Each has an id that is the same in every export. A later truth about a record comes as a further revision, with
     the record's own numbers beside it. The last line on standard error has the cursor to go on with.
     """
+    if path is not None and str(path).startswith("postgresql:"):
+        raise CommandError("what is in PostgreSQL is exported by a running proxy: leave PATH out")
     if after is not None and cursor_file is not None:
         raise CommandError("give --after or --cursor-file, not both")
     asked = Asked(_begin(after, cursor_file), since, until, text)

@@ -54,9 +54,14 @@ def find_ledger(path: Path | None, config: Path | None) -> LedgerPlace:
     """
     if path is not None and config is not None:
         raise CommandError("give the ledger's file or --config, not both")
+    if path is not None and str(path).startswith("postgresql:"):
+        raise CommandError(
+            "this looks at a file: name the spool's of a proxy (ledger.spool). What is in PostgreSQL a running proxy "
+            "shows: quell usage, quell ledger export, quell ledger drift"
+        )
     configured = None if config is None else _configured(config)
     settings = None if configured is None else configured.ledger
-    places = [path] if path is not None else _places((settings or LedgerSettings()).url, config)
+    places = [path] if path is not None else _places((settings or LedgerSettings()).file_url, config)
     for place in places:
         if place.is_file():
             return LedgerPlace(place, settings, config, None if configured is None else configured.has_sink)
@@ -88,7 +93,6 @@ def _of_workers(place: Path) -> list[str]:
 
 def files_left_alone(settings: Settings) -> list[str]:
     """The ledger's files of other numbers of workers: the one of a single process, and those of more."""
-    others = [settings.ledger.url]
-    others += [worker_ledger(settings.ledger.url, number) for number in range(settings.workers + 1, MOST_LOOKED_FOR)]
-    paths = [path_of(url) for url in others if url.startswith("sqlite:")]
+    others = [worker_ledger(settings.ledger, number) for number in range(settings.workers + 1, MOST_LOOKED_FOR)]
+    paths = [path_of(each.file_url) for each in (settings.ledger, *others)]
     return [str(path) for path in paths if path.is_file()]

@@ -21,6 +21,7 @@ from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_purge import consumers_in_file, count_in_file, purge_file
 from proxy.stores.lock_file import is_held
 from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.spool import FORWARDER
 
 Purged = tuple[int, int]
 
@@ -92,7 +93,8 @@ class _InFile:
                 done = asyncio.run(purge_file(self._path, self._settings, now, before, held))
             old = count_in_file(self._path, self._settings, now, before, ())[1]
             if spared := old - (done[1] if dry_run else 0):
-                say(f"{spared:,} more records stay: the sink was not served them yet")
+                whom = "PostgreSQL" if FORWARDER in held else "the sink"
+                say(f"{spared:,} more records stay: {whom} was not served them yet")
         except KeyboardInterrupt:
             if not dry_run:
                 say("stopped in the middle: what was deleted until now is gone; the same again deletes the rest")
@@ -104,10 +106,11 @@ class _InFile:
         return done
 
     def _held(self) -> frozenset[str]:
-        """The sink, if the config file has one; without that file, if one was ever served."""
+        """The sink and PostgreSQL, if the config file has them; without that file, if they were ever served."""
         if self._has_sink is None:
             return consumers_in_file(self._path)
-        return frozenset({CONSUMER} if self._has_sink else ())
+        served = {CONSUMER: self._has_sink, FORWARDER: self._settings.is_shared}
+        return frozenset(name for name, is_there in served.items() if is_there)
 
 
 def _is_in_use(path: Path) -> bool:

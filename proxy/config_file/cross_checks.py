@@ -12,6 +12,7 @@ from proxy.config_file.claims import find_claims
 from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
 from proxy.config_file.values import Findings
+from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import OnDisconnect
 from proxy.core.settings import Address, RouteSettings, Settings, UpstreamSettings
 from proxy.core.settings_urls import check_route_path
@@ -74,6 +75,15 @@ def _admin_ports(settings: Settings, findings: Findings) -> None:
         findings.error(("admin", "listen"), f"{takes}, and {listen} is where callers are served; set another port")
 
 
+def _unproven_ledger(settings: Settings, findings: Findings) -> None:
+    if settings.ledger.is_shared and not parse_ledger_address(settings.ledger.url).is_private:
+        message = (
+            "records and texts go to another host, over TLS only if that offers it, and to whoever says to be it; add "
+            "?sslmode=verify-full&sslrootcert=FILE, or sslmode=require where the network is trusted"
+        )
+        findings.warn(("ledger", "url"), message)
+
+
 def find_warnings(settings: Settings, findings: Findings) -> None:
     """What is valid but probably not meant."""
     if not settings.keys and not settings.listen.is_loopback:
@@ -82,6 +92,7 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
             "anonymous, and may stop each other's generations; add keys, or listen on 127.0.0.1"
         )
         findings.warn(("listen",), message)
+    _unproven_ledger(settings, findings)
     used = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         loc: Loc = ("upstreams", name)

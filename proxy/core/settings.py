@@ -4,7 +4,7 @@ Durations are seconds, sizes are bytes. The types know nothing of files and envi
 reads. Everything of the settings is imported from here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -65,7 +65,6 @@ __all__ = [
     "TimeoutSettings",
     "UpstreamSettings",
     "masked",
-    "not_built_yet",
 ]
 
 
@@ -111,13 +110,3 @@ def masked(settings: Settings) -> dict[str, Any]:
     shown["listen"] = str(settings.listen)
     shown["admin"]["listen"] = str(settings.admin.listen)
     return shown
-
-
-def not_built_yet(settings: Settings) -> list[str]:
-    """What is valid but not served by this version, one line each; `serve` must refuse to start with any."""
-    return [f"{where} is not served by this version yet" for where in _unserved(settings)]
-
-
-def _unserved(settings: Settings) -> Iterator[str]:
-    if not settings.ledger.url.startswith("sqlite:"):
-        yield "ledger.url: postgresql"

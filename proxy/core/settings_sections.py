@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
 from proxy.core.bus_address import check_bus_url
+from proxy.core.ledger_address import SCHEME
 from proxy.core.price_list import PriceList
 from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
@@ -148,11 +149,23 @@ class ConversationSettings(Section):
     async_keep: Duration = Field(3600.0, description="Async messages, after their end.")
 
 
+def _names_a_file(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("expected the name of a file, such as /var/lib/quell/spool.db")
+    return path
+
+
 class LedgerSettings(Section):
     """The billing record."""
 
     url: LedgerUrl = Field(
         "sqlite:///quell.db", description="sqlite:///FILE or postgresql://…; never shown with its password.", repr=False
+    )
+    spool: Annotated[Path, AfterValidator(_names_a_file)] = Field(
+        Path("quell.db"), description="With postgresql: this replica's own file, which takes the records first."
+    )
+    backlog: Count = Field(
+        1_000_000, description="With postgresql: so many records may wait for it; then new work is refused."
     )
     keep: Duration = Field(7_776_000.0, description="How long records are kept.")
     text: Literal["none", "partial", "all"] = Field("partial", description="Whose answer text is kept.")
@@ -162,6 +175,23 @@ class LedgerSettings(Section):
     durability: Literal["overlapped", "strict"] = Field(
         "overlapped", description="A start is on disk before the client's first byte, or before the upstream is called."
     )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is in PostgreSQL, for all replicas."""
+        return self.url.startswith(SCHEME)
+
+    @property
+    def file_url(self) -> str:
+        """The URL of the local file: the ledger itself, or the spool of a shared one."""
+        return f"sqlite:///{self.spool}" if self.is_shared else self.url
+
+    @model_validator(mode="after")
+    def _spools_for_somebody(self) -> Self:
+        if not self.is_shared and self.model_fields_set & {"spool", "backlog"}:
+            named = min(self.model_fields_set & {"spool", "backlog"})
+            raise misplaced(named, "this belongs to a ledger in PostgreSQL; url names a file of SQLite")
+        return self
 
 
 class BusSettings(Section):

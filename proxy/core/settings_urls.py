@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from proxy.core.ledger_address import SCHEME, parse_ledger_address
 from proxy.core.settings_types import check_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -97,8 +98,10 @@ def check_ledger_url(text: str) -> str:
         if not text.removeprefix("sqlite:///").strip("/"):
             raise ValueError("the file's name is missing: sqlite:///quell.db, or sqlite:////var/lib/quell/quell.db")
         return text
-    if text.startswith("postgresql://"):
-        _split(text, ("postgresql",))
+    if text.startswith(SCHEME):
+        for host, _ in parse_ledger_address(text).hosts:
+            if not host.startswith("/"):
+                _check_url_host(host)
         return text
     raise ValueError("expected sqlite:///FILE (four slashes for an absolute path) or postgresql://…")
 

@@ -3,12 +3,12 @@
 They share the public address. A ledger's file, a name among the replicas and an admin address have one owner each.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pydantic import SecretStr
 
-from proxy.core.settings import Address, Settings
+from proxy.core.settings import Address, LedgerSettings, Settings
 
 HIGHEST_PORT: Final = 65_535
 _FILE_URL: Final = "sqlite:///"
@@ -24,7 +24,7 @@ def worker_settings(settings: Settings, number: int, *, listen: Address, replica
         replica: the name of all of them together; each has it with its number.
         token: the admin token, where the settings name none.
     """
-    ledger = settings.ledger.model_copy(update={"url": worker_ledger(settings.ledger.url, number)})
+    ledger = worker_ledger(settings.ledger, number)
     admin = settings.admin.model_copy(update={"listen": worker_admin(settings.admin.listen, number)})
     if token is not None:
         admin = admin.model_copy(update={"token": SecretStr(token)})
@@ -32,12 +32,11 @@ def worker_settings(settings: Settings, number: int, *, listen: Address, replica
     return settings.model_copy(update=changed)
 
 
-def worker_ledger(url: str, number: int) -> str:
-    """A ledger's URL for one worker: a file has its number before the ending (`quell-2.db`), a server is for all."""
-    if not url.startswith(_FILE_URL):
-        return url
-    path = PurePosixPath(url.removeprefix(_FILE_URL))
-    return f"{_FILE_URL}{path.with_name(f'{path.stem}-{number}{path.suffix}')}"
+def worker_ledger(settings: LedgerSettings, number: int) -> LedgerSettings:
+    """The ledger of one worker: its file has the number before its ending (`quell-2.db`), a database is for all."""
+    path = PurePosixPath(settings.file_url.removeprefix(_FILE_URL))
+    own = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return settings.model_copy(update={"spool": Path(own)} if settings.is_shared else {"url": f"{_FILE_URL}{own}"})
 
 
 def worker_admin(address: Address, number: int) -> Address:

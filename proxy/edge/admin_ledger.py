@@ -51,7 +51,7 @@ class AdminLedger:
         text = _yes(given, "text")
         most = min(limit, MAX_PAGE_WITH_TEXT) if text else limit
         try:
-            page = await self._engine.ledger.outbox.after(after, most, span(given, time.time()), text=text)
+            page = await self._engine.ledger.exports.after(after, most, span(given, time.time()), text=text)
         except ForeignPositionError as error:
             message = "This ledger never had so many records: the cursor is of another one, or of a newer copy of it."
             raise Refusal(409, "foreign_cursor", message, param="after") from error

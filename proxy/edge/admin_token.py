@@ -29,7 +29,7 @@ def admin_token(settings: Settings) -> str:
         return settings.admin.token.get_secret_value()
     if settings.admin.token_file is not None:
         return read_token(settings.admin.token_file)
-    path = token_path(settings.ledger.url)
+    path = token_path(settings.ledger.file_url)
     return read_token(path) if _is_there(path) else _make(path)
 
 

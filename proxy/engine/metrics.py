@@ -1,6 +1,6 @@
 """The metrics, all names of the contract. Labels are closed sets or come from the settings, so that series stay few."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -95,6 +95,17 @@ class Metrics:
         self.ledger_writes = Counter(
             "quell_ledger_writes_total", "Transactions of the ledger.", ("result",), registry=self.registry
         )
+        self.forward_pending = Gauge(
+            "quell_ledger_forward_pending", "Records that the shared ledger does not have yet.", registry=self.registry
+        )
+        self.forward_lag = Gauge(
+            "quell_ledger_forward_lag_seconds",
+            "For how long there have been records that the shared ledger does not have.",
+            registry=self.registry,
+        )
+        self.forward_errors = Counter(
+            "quell_ledger_forward_errors_total", "Transactions of the forwarder that failed.", registry=self.registry
+        )
         self.bus_up = Gauge("quell_bus_up", "Whether the bus answers; 1 without one.", registry=self.registry)
         self.letters_refused = Counter(
             "quell_bus_letters_refused_total",
@@ -175,6 +186,11 @@ class Metrics:
         for result, total in (("ok", written), ("error", failed)):
             self.ledger_writes.labels(result).inc(total - self._ledger_seen[result])
             self._ledger_seen[result] = total
+
+    def watch_forwarding(self, pending: Callable[[], int], lag: Callable[[], float]) -> None:
+        """Ask at each scrape how far the shared ledger is behind."""
+        self.forward_pending.set_function(pending)
+        self.forward_lag.set_function(lag)
 
     def interrupted(self, left: Iterable[tuple[str, str]]) -> None:
         """What ran when the last process died was found at this start: route and upstream of each."""

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.sqlite import insert
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, TOKEN, compiled, owned
 from proxy.stores.items_statements import NAMED
 from proxy.stores.ledger_gather import Step
-from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text, thread
+from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text, thread, wiped
 
 _UIDS = select(deletion.c.uid).where(deletion.c.token == TOKEN)
 _UID: BindParameter[str] = bindparam("uid")
@@ -131,11 +131,20 @@ _DELETE: Final = (
 
 _MADE_BY = select(deletion.c.generation).where(deletion.c.token == TOKEN, deletion.c.generation.is_not(None))
 
+
+def _note_wiped() -> str:
+    rows = select(literal_column("0.0"), deletion.c.generation).distinct()
+    rows = rows.where(deletion.c.token == TOKEN, deletion.c.generation.is_not(None))
+    return compiled(insert(wiped).from_select(["at", "uid"], rows).on_conflict_do_nothing())
+
+
 _WIPE: Final = (
     compiled(update(generation).where(generation.c.uid.in_(_MADE_BY)).values(text=null())),
     compiled(delete(generation_text).where(generation_text.c.uid.in_(_MADE_BY))),
+    _note_wiped(),
 )
-"""Values: a token. Deletes the text of the records of what was noted under it; their numbers stay."""
+"""Values: a token. Deletes the text of the records of what was noted under it; their numbers stay. Who shares the
+ledger is told so."""
 
 FORGET: Final = compiled(delete(deletion).where(deletion.c.token == TOKEN))
 """Values: a token. Deletes the notes themselves."""

@@ -28,6 +28,11 @@ class NullLedger:
         """Nothing ever settles."""
         return NullOutbox()
 
+    @property
+    def exports(self) -> "NullOutbox":
+        """The same: it stays empty."""
+        return self.outbox
+
     @cached_property
     def truths(self) -> "NullTruths":
         """There is no record that anybody could say something of."""

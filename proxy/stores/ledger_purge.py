@@ -9,6 +9,7 @@ from proxy.core.settings_sections import LedgerSettings
 from proxy.stores.ledger_sqlite import open_ledger
 from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT
 from proxy.stores.ledger_verify import reading, refuse_foreign
+from proxy.stores.spool import HEARD
 
 NAME: Final = "purge"
 """As whom the ledger is held meanwhile."""
@@ -75,7 +76,7 @@ def consumers_in_file(path: Path) -> frozenset[str]:
         sqlite3.Error: it can't be read.
     """
     with reading(path) as db:
-        return frozenset(_positions(db))
+        return frozenset(_positions(db)) - {HEARD}
 
 
 def _positions(db: sqlite3.Connection) -> dict[str, int]:

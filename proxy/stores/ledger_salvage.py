@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Column, Float, Integer, Table, Text
+from sqlalchemy import Column, Integer, Table
 
 from proxy.stores.ledger_rows import record_of
 from proxy.stores.sqlite_pages import Value
@@ -17,7 +17,7 @@ KEPT: Final = tuple(table for table in metadata.sorted_tables if table.name != "
 PIECES: Final = frozenset({generation_text.name, message_text.name})
 """Two tables of one shape; the owners of their rows tell them apart."""
 
-_TYPES: Final[dict[type, tuple[type, ...]]] = {Text: (str,), Integer: (int,), Float: (float, int)}
+_TYPES: Final[dict[type, tuple[type, ...]]] = {str: (str,), int: (int,), float: (float, int)}
 
 
 def fitting(row_id: int, row: Row) -> tuple[Table, Row] | None:
@@ -45,7 +45,7 @@ def _is_row_id(column: Column[Any]) -> bool:
 def _fits(column: Column[Any], value: Value) -> bool:
     if value is None:
         return bool(column.nullable)
-    return type(value) in _TYPES[type(column.type)]
+    return type(value) in _TYPES[column.type.python_type]
 
 
 def _is_record(values: Iterable[Value]) -> bool:

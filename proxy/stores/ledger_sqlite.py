@@ -22,11 +22,14 @@ from proxy.stores.disk_room import DiskRoom
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import Left, open_file
 from proxy.stores.ledger_place import path_of
+from proxy.stores.ledger_questions import Found
 from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean, counted_row, row_of, stopped_row
 from proxy.stores.ledger_statements import (
     COUNTED,
     DROP_PIECES,
+    FORGET_WIPED,
+    NOTE_WIPED,
     PURGE_RECORDS,
     PURGE_SERVED,
     PURGE_TEXT,
@@ -36,9 +39,11 @@ from proxy.stores.ledger_statements import (
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
 from proxy.stores.lock_file import LockFile
+from proxy.stores.outbox import Versions
 from proxy.stores.outbox_sqlite import SqliteOutbox
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.reports import Reports
+from proxy.stores.spool import FORWARDER, Spool
 from proxy.stores.truths_sqlite import SqliteTruths
 from proxy.stores.usage import UsageQuery, UsageRow
 from proxy.stores.usage_sqlite import usage_rows
@@ -53,6 +58,9 @@ _BUSY_TIMEOUT: Final = 1.0
 
 _PURGED_AT_ONCE: Final = 200
 """Records a purge takes in one transaction, so that no START waits long behind it."""
+
+LAST: Final = 2**63 - 1
+"""A number behind all others."""
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
@@ -101,6 +109,7 @@ class SqliteLedger:
         )
         self._reports = Reports(path)
         self.outbox: Final = SqliteOutbox(self._writer, self._reports)
+        self.spool: Final = Spool(self._writer, self._reports)
         self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)
         self.conversations: Final = SqliteConversations(
             self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
@@ -114,6 +123,11 @@ class SqliteLedger:
         """
         await self._writer.start()
         self._room.start()
+
+    @property
+    def exports(self) -> Versions:
+        """See `Ledger.exports`: nobody shares it."""
+        return self.outbox
 
     @property
     def pending(self) -> int:
@@ -169,6 +183,15 @@ class SqliteLedger:
 
     async def find(self, identity: str | None, any_id: str) -> Record | None:
         """See `Ledger.find`. An upstream id that two running records share means nothing."""
+        found = await self.named(identity, any_id)
+        return None if found is None else found.record
+
+    async def named(self, identity: str | None, any_id: str) -> Found | None:
+        """The record that `find` gives, and by what the id names it.
+
+        Raises:
+            LedgerUnavailableError: the file can't be read.
+        """
         return await self._reads.find(identity, any_id)
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
@@ -191,9 +214,8 @@ class SqliteLedger:
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
         self._writer.wipe(uid)
-        dropped = self._writer.chore(DROP_PIECES, uid)
-        wiped = self._writer.chore(WIPE_TEXT, uid)
-        await asyncio.gather(dropped, wiped)
+        steps = ((DROP_PIECES, (uid,)), (WIPE_TEXT, (uid,)), (NOTE_WIPED, (0.0, uid)))
+        await asyncio.gather(*(chore.changed for chore in self._writer.chores(*steps)))
 
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
@@ -202,6 +224,8 @@ class SqliteLedger:
         served = min([await self.outbox.position(consumer) for consumer in self.outbox.held], default=None)
         if dry_run:
             return await self._reads.ended_before(texts, records, served)
+        if FORWARDER not in self.outbox.held:
+            await self._writer.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
         wiped = await self._purge(PURGE_TEXT, texts)
         if served is not None:
             return wiped, await self._purge(PURGE_SERVED, records, served)

@@ -4,13 +4,17 @@ Each statement may run twice with the same values and give the same ledger: a tr
 simply written again.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
     BindParameter,
     ClauseElement,
     ColumnElement,
+    Delete,
+    Insert,
     ScalarSelect,
+    Table,
     bindparam,
     delete,
     func,
@@ -21,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
-from proxy.stores.tables import consumer, generation, generation_text, settled, truth
+from proxy.stores.tables import consumer, generation, generation_text, settled, spool, truth, wiped
 
 _RUNNING = generation.c.outcome == literal_column("'running'")
 _UID: BindParameter[str] = bindparam("uid")
@@ -67,14 +71,21 @@ def _piece() -> str:
     )
 
 
-def _advance() -> str:
+def _advance(*, only_further: bool) -> str:
     fresh = insert(consumer)
-    further = fresh.excluded.number > consumer.c.number
+    further = fresh.excluded.number > consumer.c.number if only_further else None
     values = {"number": fresh.excluded.number}
     return compiled(fresh.on_conflict_do_update(index_elements=[consumer.c.name], set_=values, where=further))
 
 
-def _attach_truth() -> str:
+def _name_spool() -> str:
+    name: list[BindParameter[Any]] = [bindparam("id"), bindparam("replica")]
+    first = select(*name, literal_column("0")).where(~select(spool.c.id).exists())
+    return compiled(insert(spool).from_select(["id", "replica", "number"], first))
+
+
+def attach_truth(insert: Callable[[Table], Insert]) -> Insert:
+    """The statement `ATTACH_TRUTH`, in the words of a database."""
     said: dict[str, ColumnElement[Any]] = {
         column.name: bindparam(column.name, type_=column.type) for column in truth.columns if column.name != "revision"
     }
@@ -84,13 +95,14 @@ def _attach_truth() -> str:
     again = select(truth.c.uid).where(*compared).exists()
     values = [said["uid"], next_one, *(value for name, value in said.items() if name != "uid")]
     ended = select(*values).where(generation.c.uid == said["uid"], ~_RUNNING, ~UNSETTLED, ~again)
-    return compiled(insert(truth).from_select([column.name for column in truth.columns], ended), "named")
+    return insert(truth).from_select([column.name for column in truth.columns], ended)
 
 
-def _settle_truths() -> str:
+def settle_truths(insert: Callable[[Table], Any]) -> Any:
+    """The statement `SETTLE_TRUTHS`, in the words of a database."""
     uid: BindParameter[str] = bindparam("uid")
     rows = select(truth.c.uid, truth.c.revision).where(truth.c.uid == uid)
-    return compiled(insert(settled).from_select(["uid", "revision"], rows).on_conflict_do_nothing(), "named")
+    return insert(settled).from_select(["uid", "revision"], rows).on_conflict_do_nothing()
 
 
 START: Final = compiled(insert(generation).on_conflict_do_nothing())
@@ -157,6 +169,15 @@ WITHDRAW: Final = compiled(delete(generation).where(generation.c.uid == _UID, _R
 WIPE_TEXT: Final = compiled(update(generation).where(generation.c.uid == _UID).values(text=literal_column("NULL")))
 """Values: uid."""
 
+NOTE_WIPED: Final = compiled(insert(wiped).values(at=bindparam("at"), uid=_UID).on_conflict_do_nothing())
+"""Values: when, uid. Notes that a record's text was deleted, once."""
+
+FORGET_WIPED: Final = compiled(delete(wiped).where(wiped.c.number <= bindparam("upto")))
+"""Values: a number. Those up to it are known to all who share the ledger."""
+
+NAME_SPOOL: Final = _name_spool()
+"""Values: a name for the file, whose it is. It keeps the one it has."""
+
 _BEFORE: BindParameter[float] = bindparam("before")
 _MANY: BindParameter[int] = bindparam("many")
 
@@ -164,7 +185,8 @@ _OLD_TEXT: Final = (generation.c.text.is_not(None), generation.c.ended_at < _BEF
 _OLD: Final = (generation.c.ended_at.is_not(None), generation.c.ended_at < _BEFORE, ~_RUNNING, ~UNSETTLED)
 """What a purge may take: not what a kill cut off, before it is counted and given out."""
 
-COUNT_TEXT: Final = compiled(select(func.count()).select_from(generation).where(*_OLD_TEXT))
+count_text: Final = select(func.count()).select_from(generation).where(*_OLD_TEXT)
+COUNT_TEXT: Final = compiled(count_text)
 """Values: the time before which a record ended."""
 
 
@@ -176,37 +198,43 @@ def _over(*, spares: bool) -> tuple[ColumnElement[bool], ...]:
     return (*_OLD, ~unserved.exists())
 
 
-COUNT_RECORDS: Final = compiled(select(func.count()).select_from(generation).where(*_over(spares=False)))
+count_records: Final = select(func.count()).select_from(generation).where(*_over(spares=False))
+COUNT_RECORDS: Final = compiled(count_records)
 """Values: as for `COUNT_TEXT`."""
 
 COUNT_SERVED: Final = compiled(select(func.count()).select_from(generation).where(*_over(spares=True)))
 """Values: the time before which a record ended, the position behind which it was not served."""
 
-PURGE_TEXT: Final = compiled(
+purge_text: Final = (
     update(generation)
     .where(generation.c.uid.in_(select(generation.c.uid).where(*_OLD_TEXT).limit(_MANY)))
     .values(text=literal_column("NULL"))
 )
+PURGE_TEXT: Final = compiled(purge_text)
 """Values: the time before which a record ended, how many at most, 0."""
 
 
-def _purge_records(*, spares: bool) -> str:
+def _purge_records(*, spares: bool) -> Delete:
     old = select(generation.c.uid).where(*_over(spares=spares))
-    return compiled(delete(generation).where(generation.c.uid.in_(old.limit(_MANY))))
+    return delete(generation).where(generation.c.uid.in_(old.limit(_MANY)))
 
 
-PURGE_RECORDS: Final = _purge_records(spares=False)
+purge_records: Final = _purge_records(spares=False)
+PURGE_RECORDS: Final = compiled(purge_records)
 """Values: as for `PURGE_TEXT`."""
 
-PURGE_SERVED: Final = _purge_records(spares=True)
+PURGE_SERVED: Final = compiled(_purge_records(spares=True))
 """Values: the time before which a record ended, the position behind which it was not served, how many at most, 0."""
 
-ADVANCE: Final = _advance()
+REWIND: Final = _advance(only_further=False)
+"""Values: as for `ADVANCE`. It may go back: the database that was forwarded to may be another one now."""
+
+ADVANCE: Final = _advance(only_further=True)
 """Values: a consumer's name, its position. It never goes back."""
 
-ATTACH_TRUTH: Final = _attach_truth()
+ATTACH_TRUTH: Final = compiled(attach_truth(insert), "named")
 """Values: by name, as the columns of `truth` without the revision. Makes the next one, unless its record does not
 exist, still runs or is not settled, or the source has said the same of it before."""
 
-SETTLE_TRUTHS: Final = _settle_truths()
+SETTLE_TRUTHS: Final = compiled(settle_truths(insert), "named")
 """Values: uid, by name. Notes each truth of a record, once."""

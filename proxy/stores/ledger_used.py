@@ -1,9 +1,10 @@
 """What callers and their users have used since a time: asked once, when a budget begins to hold."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, null, select
+from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.money import COST_PART, cost_of
@@ -28,10 +29,17 @@ async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
         .limit(which.most)
     )
     if which.without:
-        left_out = func.json_each(json.dumps(list(which.without))).table_valued("value")
-        asked = asked.where(_at.uid.not_in(select(left_out.c.value)))
+        asked = asked.where(_at.uid.not_in(_named(connection, which.without)))
     rows = (await connection.execute(asked)).all()
     return [
-        UsedRow(identity, name, replica, lasted, count, cost_of(high * COST_PART + low))
+        UsedRow(identity, name, replica, lasted, int(count), cost_of(int(high) * COST_PART + int(low)))
         for identity, name, replica, lasted, count, high, low in rows
     ]
+
+
+def _named(connection: AsyncConnection, uids: Collection[str]) -> Select[Any]:
+    """The uids as rows, by one value however many they are."""
+    said = json.dumps(list(uids))
+    if connection.dialect.name == "sqlite":
+        return select(func.json_each(said).table_valued("value").c.value)
+    return select(func.json_array_elements_text(cast(literal(said, Text), JSON)).table_valued("value").c.value)

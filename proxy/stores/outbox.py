@@ -31,13 +31,8 @@ class OutboxPage:
     more: bool
 
 
-class Outbox(Protocol):
-    """What has settled, and how far each consumer has been served."""
-
-    @property
-    def grew(self) -> asyncio.Event:
-        """Set with each version that came to the disk; whoever waits for more clears it before looking."""
-        ...
+class Versions(Protocol):
+    """What has settled."""
 
     async def after(self, position: int, limit: int, span: Span = EVERYTHING, *, text: bool = False) -> OutboxPage:
         """The next versions behind a position, at most `limit`; without the texts unless they are asked for.
@@ -46,6 +41,15 @@ class Outbox(Protocol):
             ForeignPositionError: there was never so much in this ledger.
             LedgerUnavailableError: it can't be read.
         """
+        ...
+
+
+class Outbox(Versions, Protocol):
+    """What has settled here, and how far each consumer has been served."""
+
+    @property
+    def grew(self) -> asyncio.Event:
+        """Set with each version that came to the disk; whoever waits for more clears it before looking."""
         ...
 
     async def position(self, consumer: str) -> int:

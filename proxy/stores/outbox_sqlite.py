@@ -18,6 +18,9 @@ from proxy.stores.tables import consumer, generation, settled, truth
 from proxy.stores.usage import Span
 from proxy.stores.usage_sqlite import within
 
+END: Final = "settled"
+"""The consumer under whose name a shared ledger keeps the last number that was committed."""
+
 _WIDTH: Final = len(generation.columns)
 
 
@@ -37,7 +40,7 @@ class SqliteOutbox:
 
     async def position(self, consumer: str) -> int:
         """See `Outbox.position`."""
-        return await self._reports.ask(partial(_position, name=consumer))
+        return await self._reports.ask(partial(consumed, name=consumer))
 
     def advance(self, consumer: str, position: int) -> "asyncio.Future[int]":
         """See `Outbox.advance`."""
@@ -66,10 +69,12 @@ def outbox_page(connection: Connection, position: int, limit: int, span: Span, *
     Raises:
         ForeignPositionError: there was never so much in this ledger.
     """
-    end = _end(connection)
+    end = last_number(connection)
     if position > end:
         raise ForeignPositionError
-    rows = connection.execute(_versions(text).where(settled.c.number > position, *within(span)).limit(limit + 1)).all()
+    rows = connection.execute(
+        versions(text=text).where(settled.c.number > position, *within(span)).limit(limit + 1)
+    ).all()
     page, more = [_settled(row) for row in rows[:limit]], len(rows) > limit
     return OutboxPage(page, page[-1].number if more else end, end, more)
 
@@ -88,7 +93,8 @@ def truth_of(row: Sequence[Any]) -> Truth:
     )
 
 
-def _versions(text: bool) -> Select[Any]:
+def versions(*, text: bool) -> Select[Any]:
+    """All versions in their order: the columns of the record, those of the truth, the number, the revision."""
     record = (column if text or column is not generation.c.text else null() for column in generation.columns)
     same = and_(truth.c.uid == settled.c.uid, truth.c.revision == settled.c.revision)
     joined = settled.join(generation, generation.c.uid == settled.c.uid).outerjoin(truth, same)
@@ -102,11 +108,14 @@ def _settled(row: Row[Any]) -> Settled:
     return Settled(number, revision, record_of(values[:_WIDTH]), None if later[0] is None else truth_of(later))
 
 
-def _end(connection: Connection) -> int:
+def last_number(connection: Connection) -> int:
     """The last number that was given out; its row may have been deleted since."""
+    if connection.dialect.name != "sqlite":  # its sequences run ahead of what is committed
+        return consumed(connection, END)
     asked = "SELECT seq FROM sqlite_sequence WHERE name = 'settled'"
     return int(connection.exec_driver_sql(asked).scalar() or 0)
 
 
-def _position(connection: Connection, name: str) -> int:
+def consumed(connection: Connection, name: str) -> int:
+    """How far a consumer has been served."""
     return connection.scalar(select(consumer.c.number).where(consumer.c.name == name)) or 0

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from proxy.core.record import Known, Record
 from proxy.stores.conversations import Conversations
-from proxy.stores.outbox import Outbox
+from proxy.stores.outbox import Outbox, Versions
 from proxy.stores.truths import Truths
 from proxy.stores.usage import UsageQuery, UsageRow
 
@@ -76,7 +76,12 @@ class Ledger(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """What has settled, in its order: what exports and the sink read."""
+        """What this process has settled, in its order: what the sink reads."""
+        ...
+
+    @property
+    def exports(self) -> Versions:
+        """What all who share the ledger have settled, in its order: what exports read."""
         ...
 
     @property

@@ -6,9 +6,11 @@ prices, metadata and bodies are JSON objects, contents JSON values.
 
 from typing import Final
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, Float, ForeignKey, Index, MetaData, Table
 
-SCHEMA: Final = "0005"
+from proxy.stores.column_types import TEXT, WHOLE, where
+
+SCHEMA: Final = "0006"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -20,48 +22,48 @@ metadata = MetaData()
 generation = Table(
     "generation",
     metadata,
-    Column("uid", Text, primary_key=True),
-    Column("identity", Text, nullable=False),
-    Column("task_id", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("route", Text, nullable=False),
-    Column("upstream", Text, nullable=False),
+    Column("uid", TEXT, primary_key=True),
+    Column("identity", TEXT, nullable=False),
+    Column("task_id", TEXT, nullable=False),
+    Column("message_id", TEXT, nullable=False),
+    Column("dialect", TEXT, nullable=False),
+    Column("route", TEXT, nullable=False),
+    Column("upstream", TEXT, nullable=False),
     Column("started_at", Float, nullable=False),
-    Column("key_id", Text, nullable=False),
-    Column("replica", Text, nullable=False),
-    Column("model", Text),
-    Column("user", Text),
-    Column("tags", Text, nullable=False),
-    Column("upstream_id", Text),
-    Column("upstream_model", Text),
+    Column("key_id", TEXT, nullable=False),
+    Column("replica", TEXT, nullable=False),
+    Column("model", TEXT),
+    Column("user", TEXT),
+    Column("tags", TEXT, nullable=False),
+    Column("upstream_id", TEXT),
+    Column("upstream_model", TEXT),
     Column("first_token_at", Float),
     Column("ended_at", Float),
-    Column("outcome", Text, nullable=False),
-    Column("cause", Text),
-    Column("cancelled_by", Text),
-    Column("reason", Text),
-    Column("prompt_tokens", Integer),
-    Column("completion_tokens", Integer),
-    Column("cached_tokens", Integer),
-    Column("reasoning_tokens", Integer),
-    Column("usage_source", Text, nullable=False),
-    Column("cost", Integer),
-    Column("currency", Text),
-    Column("characters", Integer),
-    Column("text_clipped", Integer, nullable=False),
-    Column("error_kind", Text),
-    Column("phase", Text, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("cause", TEXT),
+    Column("cancelled_by", TEXT),
+    Column("reason", TEXT),
+    Column("prompt_tokens", WHOLE),
+    Column("completion_tokens", WHOLE),
+    Column("cached_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
+    Column("usage_source", TEXT, nullable=False),
+    Column("cost", WHOLE),
+    Column("currency", TEXT),
+    Column("characters", WHOLE),
+    Column("text_clipped", WHOLE, nullable=False),
+    Column("error_kind", TEXT),
+    Column("phase", TEXT, nullable=False),
     Column("elapsed_seconds", Float),
     Column("upstream_closed_ms", Float),
-    Column("settlement", Text, nullable=False),
-    Column("price", Text),
-    Column("encoding", Text),
-    Column("max_tokens", Integer),
-    Column("late_tokens", Integer),
-    Column("saved_most", Integer),
-    Column("saved_typical", Integer),
-    Column("text", Text),
+    Column("settlement", TEXT, nullable=False),
+    Column("price", TEXT),
+    Column("encoding", TEXT),
+    Column("max_tokens", WHOLE),
+    Column("late_tokens", WHOLE),
+    Column("saved_most", WHOLE),
+    Column("saved_typical", WHOLE),
+    Column("text", TEXT),
 )
 
 Index("generation_by_task_id", generation.c.task_id, generation.c.identity)
@@ -70,22 +72,22 @@ Index(
     "generation_by_upstream_id",
     generation.c.upstream_id,
     generation.c.identity,
-    sqlite_where=text("upstream_id IS NOT NULL"),
+    **where("upstream_id IS NOT NULL"),
 )
 Index("generation_by_start", generation.c.started_at, generation.c.uid)
 Index("generation_by_identity", generation.c.identity, generation.c.started_at, generation.c.uid)
-Index("generation_by_end", generation.c.ended_at, sqlite_where=text("ended_at IS NOT NULL"))
-Index("generation_running", generation.c.uid, sqlite_where=text("outcome = 'running'"))
-Index("generation_interrupted", generation.c.uid, sqlite_where=text("outcome = 'interrupted'"))
-Index("generation_with_text", generation.c.ended_at, sqlite_where=text("text IS NOT NULL"))
+Index("generation_by_end", generation.c.ended_at, **where("ended_at IS NOT NULL"))
+Index("generation_running", generation.c.uid, **where("outcome = 'running'"))
+Index("generation_interrupted", generation.c.uid, **where("outcome = 'interrupted'"))
+Index("generation_with_text", generation.c.ended_at, **where("text IS NOT NULL"))
 
 # `offset` counts the characters before the piece: writing a piece a second time gives the same row, not a longer text.
 generation_text = Table(
     "generation_text",
     metadata,
-    Column("uid", Text, primary_key=True),
-    Column("offset", Integer, primary_key=True),
-    Column("piece", Text, nullable=False),
+    Column("uid", TEXT, primary_key=True),
+    Column("offset", WHOLE, primary_key=True),
+    Column("piece", TEXT, nullable=False),
 )
 
 # One row for each version of a record that is for ever: its end, written with it, and each later truth. Numbers are
@@ -93,9 +95,9 @@ generation_text = Table(
 settled = Table(
     "settled",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("uid", Text, ForeignKey("generation.uid", ondelete="CASCADE"), nullable=False),
-    Column("revision", Integer, nullable=False),
+    Column("number", WHOLE, primary_key=True),
+    Column("uid", TEXT, ForeignKey("generation.uid", ondelete="CASCADE"), nullable=False),
+    Column("revision", WHOLE, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -105,41 +107,73 @@ Index("settled_once", settled.c.uid, settled.c.revision, unique=True)
 truth = Table(
     "truth",
     metadata,
-    Column("uid", Text, ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
-    Column("revision", Integer, primary_key=True),
-    Column("source", Text, nullable=False),
+    Column("uid", TEXT, ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
+    Column("revision", WHOLE, primary_key=True),
+    Column("source", TEXT, nullable=False),
     Column("at", Float, nullable=False),
-    Column("prompt_tokens", Integer),
-    Column("completion_tokens", Integer),
-    Column("cached_tokens", Integer),
-    Column("reasoning_tokens", Integer),
-    Column("cost", Integer),
-    Column("currency", Text),
+    Column("prompt_tokens", WHOLE),
+    Column("completion_tokens", WHOLE),
+    Column("cached_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
+    Column("cost", WHOLE),
+    Column("currency", TEXT),
 )
 
 # How far each consumer of `settled` has been served.
 consumer = Table(
     "consumer",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("number", Integer, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("number", WHOLE, nullable=False),
 )
+
+# Of a ledger that replicas share: the running records of each, and in which life of its process they began.
+running = Table(
+    "running",
+    metadata,
+    Column("uid", TEXT, ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
+    Column("replica", TEXT, nullable=False),
+    Column("boot", TEXT, nullable=False),
+)
+
+Index("running_by_replica", running.c.replica, running.c.boot)
+
+# How far in `settled` a replica's own file was forwarded: in that file its one row, in the shared ledger one for each.
+spool = Table(
+    "spool",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("replica", TEXT, nullable=False),
+    Column("number", WHOLE, nullable=False),
+)
+
+# Whose text was deleted: in a replica's own file those that the shared ledger doesn't know of yet, there all of them.
+wiped = Table(
+    "wiped",
+    metadata,
+    Column("number", WHOLE, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("uid", TEXT, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+Index("wiped_once", wiped.c.uid, unique=True)
 
 # `number` counts up with each insertion; `uid` says whose insertion a row is: a second one with the same uid is the
 # first, written again.
 thread = Table(
     "thread",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("uid", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("user", Text),
+    Column("number", WHOLE, primary_key=True),
+    Column("uid", TEXT, nullable=False),
+    Column("identity", TEXT, nullable=False),
+    Column("dialect", TEXT, nullable=False),
+    Column("id", TEXT, nullable=False),
+    Column("user", TEXT),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("metadata", Text, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("metadata", TEXT, nullable=False),
 )
 
 Index("thread_by_id", thread.c.identity, thread.c.dialect, thread.c.id, unique=True)
@@ -152,22 +186,22 @@ Index("thread_by_age", thread.c.updated_at)
 message = Table(
     "message",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("uid", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("thread_id", Text),
-    Column("user", Text),
-    Column("role", Text, nullable=False),
+    Column("number", WHOLE, primary_key=True),
+    Column("uid", TEXT, nullable=False),
+    Column("identity", TEXT, nullable=False),
+    Column("dialect", TEXT, nullable=False),
+    Column("id", TEXT, nullable=False),
+    Column("thread_id", TEXT),
+    Column("user", TEXT),
+    Column("role", TEXT, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
-    Column("ended_by", Text),
-    Column("status", Text, nullable=False),
-    Column("generation", Text),
-    Column("metadata", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("ended_by", TEXT),
+    Column("status", TEXT, nullable=False),
+    Column("generation", TEXT),
+    Column("metadata", TEXT, nullable=False),
+    Column("content", TEXT, nullable=False),
+    Column("text", TEXT, nullable=False),
 )
 
 Index("message_by_id", message.c.identity, message.c.dialect, message.c.id, unique=True)
@@ -177,48 +211,48 @@ Index(
     message.c.identity,
     message.c.dialect,
     message.c.thread_id,
-    sqlite_where=text("thread_id IS NOT NULL"),
+    **where("thread_id IS NOT NULL"),
 )
 Index(
     "message_in_progress",
     message.c.identity,
     message.c.dialect,
     message.c.thread_id,
-    sqlite_where=text("status = 'in_progress'"),
+    **where("status = 'in_progress'"),
 )
 Index(
     "message_alone_by_end",
     message.c.ended_at,
     message.c.created_at,
-    sqlite_where=text("thread_id IS NULL AND status <> 'in_progress'"),
+    **where("thread_id IS NULL AND status <> 'in_progress'"),
 )
 
 # `message` is a uid; `offset` as in `generation_text`.
 message_text = Table(
     "message_text",
     metadata,
-    Column("message", Text, primary_key=True),
-    Column("offset", Integer, primary_key=True),
-    Column("piece", Text, nullable=False),
+    Column("message", TEXT, primary_key=True),
+    Column("offset", WHOLE, primary_key=True),
+    Column("piece", TEXT, nullable=False),
 )
 
 # `parent` is an id, of an item of any kind of the same owner's. The body is the last column, as above.
 item = Table(
     "item",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("uid", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("thread_id", Text),
-    Column("parent", Text),
+    Column("number", WHOLE, primary_key=True),
+    Column("uid", TEXT, nullable=False),
+    Column("identity", TEXT, nullable=False),
+    Column("dialect", TEXT, nullable=False),
+    Column("kind", TEXT, nullable=False),
+    Column("id", TEXT, nullable=False),
+    Column("thread_id", TEXT),
+    Column("parent", TEXT),
     Column("created_at", Float, nullable=False),
-    Column("is_open", Integer, nullable=False),
-    Column("is_interrupted", Integer, nullable=False),
+    Column("is_open", WHOLE, nullable=False),
+    Column("is_interrupted", WHOLE, nullable=False),
     Column("expires_at", Float),
-    Column("body", Text, nullable=False),
+    Column("body", TEXT, nullable=False),
 )
 
 Index("item_by_id", item.c.identity, item.c.dialect, item.c.kind, item.c.id, unique=True)
@@ -230,18 +264,18 @@ Index(
     item.c.identity,
     item.c.dialect,
     item.c.thread_id,
-    sqlite_where=text("thread_id IS NOT NULL"),
+    **where("thread_id IS NOT NULL"),
 )
-Index("item_by_expiry", item.c.expires_at, sqlite_where=text("is_open = 0 AND expires_at IS NOT NULL"))
-Index("item_open", item.c.identity, item.c.dialect, item.c.thread_id, sqlite_where=text("is_open = 1"))
+Index("item_by_expiry", item.c.expires_at, **where("is_open = 0 AND expires_at IS NOT NULL"))
+Index("item_open", item.c.identity, item.c.dialect, item.c.thread_id, **where("is_open = 1"))
 
 # What one deletion took, by uid, until whoever asked for it has read it: its answer must survive being written twice.
 # `what` is thread, message or item; `below` for an item that goes with its thread or parent.
 deletion = Table(
     "deletion",
     metadata,
-    Column("token", Text, primary_key=True),
-    Column("uid", Text, primary_key=True),
-    Column("what", Text, nullable=False),
-    Column("generation", Text),
+    Column("token", TEXT, primary_key=True),
+    Column("uid", TEXT, primary_key=True),
+    Column("what", TEXT, nullable=False),
+    Column("generation", TEXT),
 )

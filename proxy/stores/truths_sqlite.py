@@ -38,7 +38,7 @@ class SqliteTruths:
 
     async def attach(self, told: Sequence[Told], *, dry_run: bool = False) -> list[Attachment]:
         """See `Truths.attach`. Of two equal ones in one call, the second is unchanged."""
-        found = await self._reports.ask(partial(_looked_up, told=told))
+        found = await self._reports.ask(partial(looked_up, told=told))
         if not dry_run:
             await self._write(told, found)
         return found
@@ -60,23 +60,31 @@ class SqliteTruths:
 
     async def untold(self, upstream: str, source: str, position: int, limit: int, span: Span) -> list[Untold]:
         """See `Truths.untold`."""
-        told = select(truth.c.uid).where(truth.c.uid == settled.c.uid, truth.c.source == clean(source)).exists()
-        asked = (
-            select(settled.c.number, _at.upstream_id)
-            .join(generation, _at.uid == settled.c.uid)
-            .where(settled.c.number > position, settled.c.revision == 1, ~told, *within(span))
-            .where(_at.upstream == clean(upstream), _at.upstream_id.is_not(None))
-            .order_by(settled.c.number)
-            .limit(limit)
-        )
-        return await self._reports.ask(lambda connection: [Untold(*row) for row in connection.execute(asked)])
+        asked = partial(untold_rows, upstream=upstream, source=source, position=position, limit=limit, span=span)
+        return await self._reports.ask(asked)
 
     async def drift(self, span: Span) -> list[Drift]:
         """See `Truths.drift`. Upstreams, models and sources in the order of their names."""
         return await self._reports.ask(partial(drift_rows, span=span))
 
 
-def _looked_up(connection: Connection, told: Sequence[Told]) -> list[Attachment]:
+def untold_rows(
+    connection: Connection, upstream: str, source: str, position: int, limit: int, span: Span
+) -> list[Untold]:
+    """Ended records of an upstream of which a source has said nothing, in the order in which they settled."""
+    told = select(truth.c.uid).where(truth.c.uid == settled.c.uid, truth.c.source == clean(source)).exists()
+    asked = (
+        select(settled.c.number, _at.upstream_id)
+        .join(generation, _at.uid == settled.c.uid)
+        .where(settled.c.number > position, settled.c.revision == 1, ~told, *within(span))
+        .where(_at.upstream == clean(upstream), _at.upstream_id.is_not(None))
+        .order_by(settled.c.number)
+        .limit(limit)
+    )
+    return [Untold(*row) for row in connection.execute(asked)]
+
+
+def looked_up(connection: Connection, told: Sequence[Told]) -> list[Attachment]:
     """What will become of each truth, as the ledger is now; nothing is written."""
     records = defaultdict(list)
     ids = sorted({clean(one.upstream_id) for one in told})
@@ -122,8 +130,9 @@ def _numbers(said: Truth) -> tuple[Any, ...]:
     return (*(getattr(said, name) for name in TRUTH_COUNTS), cost, said.currency)
 
 
-def _steps(uid: str, said: Truth) -> tuple[Step, Step]:
-    values: dict[str, Value] = {
+def said_values(uid: str, said: Truth) -> dict[str, Value]:
+    """The values of `ledger_statements.ATTACH_TRUTH`."""
+    return {
         "uid": uid,
         "source": clean(said.source),
         "at": said.at,
@@ -131,7 +140,10 @@ def _steps(uid: str, said: Truth) -> tuple[Step, Step]:
         "cost": None if said.cost is None else cost_units(said.cost),
         "currency": said.currency,
     }
-    return (ATTACH_TRUTH, values), (SETTLE_TRUTHS, {"uid": uid})
+
+
+def _steps(uid: str, said: Truth) -> tuple[Step, Step]:
+    return (ATTACH_TRUTH, said_values(uid, said)), (SETTLE_TRUTHS, {"uid": uid})
 
 
 def drift_rows(connection: Connection, span: Span) -> list[Drift]:
@@ -180,10 +192,10 @@ def _add(into: Drift, row: Row[Any]) -> None:
     for name in ("prompt_ours", "prompt_theirs", "completion_ours", "completion_theirs"):
         more = getattr(row, name)
         if more is not None:
-            setattr(into, name, (getattr(into, name) or 0) + more)
+            setattr(into, name, (getattr(into, name) or 0) + int(more))
     if row.ours_high is not None:
         ours, theirs = (
-            cost_of(high * COST_PART + low)
+            cost_of(int(high) * COST_PART + int(low))
             for high, low in ((row.ours_high, row.ours_low), (row.theirs_high, row.theirs_low))
         )
         into.costs[row.currency] = (ours, theirs)

@@ -6,9 +6,10 @@ A million records take about a second. Costs are summed in two parts, each far f
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, Select, cast, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, func, literal_column, or_, select
 
 from proxy.core.money import COST_PART, cost_of
+from proxy.stores.both_sql import tag_value, whole_part
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import generation
 from proxy.stores.usage import MOST_GROUPS, TAG_GROUP, Span, TooManyGroupsError, UsageQuery, UsageRow
@@ -27,7 +28,7 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "key": _at.key_id,
     "user": _at.user,
     "route": _at.route,
-    "day": cast(_at.started_at / _DAY, Integer),
+    "day": whole_part(_at.started_at / _DAY),
     "outcome": _at.outcome,
 }
 
@@ -59,8 +60,7 @@ def within(span: Span) -> list[ColumnElement[bool]]:
 def _group(name: str) -> ColumnElement[Any]:
     if not name.startswith(TAG_GROUP):
         return _COLUMNS[name]
-    tags = func.json_each(_at.tags).table_valued("key", "value")
-    return select(tags.c.value).where(tags.c.key == clean(name.removeprefix(TAG_GROUP))).scalar_subquery()
+    return tag_value(_at.tags, clean(name.removeprefix(TAG_GROUP)))
 
 
 def _name(name: str, value: Any) -> str | None:
@@ -97,7 +97,7 @@ def _filtered(asked: Select[Any], query: UsageQuery) -> Select[Any]:
 
 def _start_of(connection: Connection, span: Span) -> ColumnElement[Any]:
     """The start as a column, which its index serves; or as an expression, which is read row by row."""
-    if span == Span():
+    if span == Span() or connection.dialect.name != "sqlite":
         return _at.started_at
     meant = connection.scalar(select(func.count()).where(*within(span))) or 0
     last: int = connection.scalar(select(func.max(literal_column("generation.rowid"))).select_from(generation)) or 0
@@ -119,11 +119,11 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.unknown += row.unknown
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
-        into.costs[row.currency or ""] = cost_of(row.cost_high * COST_PART + row.cost_low)
+        into.costs[row.currency or ""] = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
     for name in (*_TOKENS, *_SAVED):
         more = getattr(row, name)
         if more is not None:
-            setattr(into, name, (getattr(into, name) or 0) + more)
+            setattr(into, name, (getattr(into, name) or 0) + int(more))  # PostgreSQL sums to decimals
 
 
 def _place(row: UsageRow) -> tuple[Any, ...]:

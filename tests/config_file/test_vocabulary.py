@@ -9,7 +9,6 @@ import pytest
 
 from proxy.config_file import vocabulary
 from proxy.config_file.vocabulary import VocabularyError, read_vocabulary
-from proxy.core.settings import not_built_yet
 from support.config_files import SMALLEST, load_text, problems
 from support.vocabulary import sentencepiece, tiktoken, tokenizer_json
 
@@ -52,7 +51,6 @@ def test_a_file_counts_beside_the_config_and_a_table_by_models(tmp_path: Path) -
     assert loaded.settings is not None, problems(loaded)
     assert loaded.settings.upstreams["openai"].encoding == {"llama-3*": str(path), "*": "cl100k_base"}
     assert path in loaded.files
-    assert not_built_yet(loaded.settings) == []
     loaded = load_text(tmp_path, config("v.json"))
     assert loaded.settings is not None
     assert loaded.settings.upstreams["openai"].encoding == str(path)

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.core.lifecycle import OnDisconnect
-from proxy.core.settings import Address, Settings, masked, not_built_yet
+from proxy.core.settings import Address, Settings, masked
 
 SECRET = "sk-canary-4711-0815"
 DIGEST = "ab" * 32
@@ -229,24 +229,6 @@ def test_settings_never_change() -> None:
     """A reload swaps the whole object; nobody edits one in use."""
     with pytest.raises(ValidationError):
         made().limits.streams = 1  # type: ignore[misc] # the types say so too
-
-
-def test_what_this_version_serves_is_not_refused() -> None:
-    """The default file, spelled out or not, has nothing that serve refuses."""
-    assert not_built_yet(made()) == []
-    assert (
-        not_built_yet(
-            made(budgets=[{"per": "request", "seconds": 5}], bus={"url": None}, sink={"url": None}, workers=1)
-        )
-        == []
-    )
-
-
-def test_each_unserved_setting_is_named() -> None:
-    """What is valid but not built yet is listed one by one, by key."""
-    settings = made(ledger={"url": "postgresql://db/quell"})
-    named = [line.removesuffix(" is not served by this version yet") for line in not_built_yet(settings)]
-    assert named == ["ledger.url: postgresql"]
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,19 @@ def made(**sections: object) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("url", "own"),
+    ("ledger", "url", "file"),
     [
-        ("sqlite:///quell.db", "sqlite:///quell-2.db"),
-        ("sqlite:////var/lib/quell/my.ledger.db", "sqlite:////var/lib/quell/my.ledger-2.db"),
-        ("sqlite:///data/ledger", "sqlite:///data/ledger-2"),
-        ("postgresql://db/quell", "postgresql://db/quell"),
+        ({"url": "sqlite:///quell.db"}, "sqlite:///quell-2.db", "sqlite:///quell-2.db"),
+        ({"url": "sqlite:////data/my.ledger.db"}, "sqlite:////data/my.ledger-2.db", "sqlite:////data/my.ledger-2.db"),
+        ({"url": "sqlite:///data/ledger"}, "sqlite:///data/ledger-2", "sqlite:///data/ledger-2"),
+        ({"url": "postgresql://db/quell"}, "postgresql://db/quell", "sqlite:///quell-2.db"),
+        ({"url": "postgresql://db/quell", "spool": "/data/s.db"}, "postgresql://db/quell", "sqlite:////data/s-2.db"),
     ],
 )
-def test_a_ledgers_file_has_the_workers_number(url: str, own: str) -> None:
-    """A file's name gets the number before its ending, a server's address stays."""
-    assert worker_ledger(url, 2) == own
+def test_a_ledgers_file_has_the_workers_number(ledger: dict[str, str], url: str, file: str) -> None:
+    """A file's name, a spool's too, gets the number before its ending; a database's address stays."""
+    own = worker_ledger(made(ledger=ledger).ledger, 2)
+    assert (own.url, own.file_url) == (url, file)
 
 
 def test_a_worker_has_a_name_and_an_admin_port_of_its_own() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.chat import DONE, chat_events
 from support.client import Answer, RawClient
+from support.postgres import Database
 from support.scripts import events_then_hang, hang
 from support.stops import CHAT, STREAM
 from support.topology import Site, besides_probes, topology
@@ -84,10 +85,10 @@ async def known_stop(site: Site, task: str) -> Answer | None:
     return None if answer.status == 404 else answer
 
 
-async def test_a_deploy_under_load_refuses_and_cuts_nothing(tmp_path: Path) -> None:
+async def test_a_deploy_under_load_refuses_and_cuts_nothing(tmp_path: Path, database: Database) -> None:
     """P1: while one replica after the other is restarted, every call is answered to its end, and every stop is done."""
     seen, end = Seen(), asyncio.Event()
-    async with scripted_upstream(besides_probes(speak)) as up, topology(up.base_url, tmp_path) as site:
+    async with scripted_upstream(besides_probes(speak)) as up, topology(up.base_url, tmp_path, database.url) as site:
         async with asyncio.TaskGroup() as callers:
             for number in range(CALLERS):
                 callers.create_task(call(site, f"caller-{number}", seen, end))
@@ -101,13 +102,13 @@ async def test_a_deploy_under_load_refuses_and_cuts_nothing(tmp_path: Path) -> N
     assert seen.stopped > 0
 
 
-async def test_stops_and_departures_pass_haproxy(tmp_path: Path) -> None:
+async def test_stops_and_departures_pass_haproxy(tmp_path: Path, database: Database) -> None:
     """Behind the example's HAProxy a stop through any replica closes the upstream, and a client that leaves is seen.
 
     Also while the upstream is silent.
     """
     script = events_then_hang(chat_events(3)[:-2])
-    async with scripted_upstream(besides_probes(script)) as up, topology(up.base_url, tmp_path) as site:
+    async with scripted_upstream(besides_probes(script)) as up, topology(up.base_url, tmp_path, database.url) as site:
         for number in range(6):
             async with RawClient(site.port) as client:
                 await client.post(CHAT, STREAM, [*site.headers, ("X-Task-Id", f"t-{number}")])

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.stores import ledger_reads
+from proxy.stores import ledger_questions
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ports import LedgerUnavailableError, RecordFilter
 from support.ledgers import a_ledger
@@ -106,7 +106,7 @@ async def test_no_piece_outlives_its_record(tmp_path: Path, given: str | None) -
 
 async def test_a_record_is_read_as_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An END between the look at the record and the look at its pieces does not make the text vanish."""
-    look = ledger_reads._with_pieces
+    look = ledger_questions._with_pieces
     async with a_ledger(tmp_path / "q.db") as ledger:
         await ledger.begin(a_record())
         ledger.append("u1", "text")
@@ -116,7 +116,7 @@ async def test_a_record_is_read_as_of_one_moment(tmp_path: Path, monkeypatch: py
             await ledger.end(ended(a_record(), "text"))
             return await look(connection, record)
 
-        monkeypatch.setattr(ledger_reads, "_with_pieces", after_the_end)
+        monkeypatch.setattr(ledger_questions, "_with_pieces", after_the_end)
         assert await ledger.find("acme", "task-u1") == a_record(text="text")
 
 

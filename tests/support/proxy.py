@@ -58,6 +58,8 @@ def settings_of(config: str, folder: Path) -> Settings:
     url = data.get("ledger", {}).get("url", "")
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         data["ledger"]["url"] = f"sqlite:///{folder / url.removeprefix('sqlite:///')}"
+    elif url.startswith("postgresql:"):
+        data["ledger"]["spool"] = str(folder / data["ledger"].get("spool", "quell.db"))
     file = folder / "quell.yaml"
     file.write_text(yaml.safe_dump(data, sort_keys=False))
     loaded = load(file, {})
@@ -82,5 +84,5 @@ async def running_proxy(
     finally:
         await app.stop(drain=False)
     if ledger is None:
-        found = verify_file(path_of(settings.ledger.url), text=settings.ledger.text)
+        found = verify_file(path_of(settings.ledger.file_url), text=settings.ledger.text)
         assert found.findings == [], found.findings

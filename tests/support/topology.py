@@ -1,6 +1,6 @@
 """Two replicas behind the balancer, as plain processes, with the very files that `deploy/` runs in containers.
 
-async with topology(up.base_url, tmp_path) as site:
+async with topology(up.base_url, tmp_path, database.url) as site:
     ... site.port is the balancer's, site.key the callers'; await site.restart("a")
 """
 
@@ -128,8 +128,11 @@ def besides_probes(script: Script) -> Script:
 
 
 @asynccontextmanager
-async def topology(base_url: str, folder: Path, ledger: str = "sqlite:///quell.db") -> AsyncIterator[Site]:
-    """Start all of it, in front of an upstream whose script knows probes, see `besides_probes`."""
+async def topology(base_url: str, folder: Path, ledger: str) -> AsyncIterator[Site]:
+    """Start all of it, in front of an upstream whose script knows probes, see `besides_probes`.
+
+    `ledger` is the address of a database in PostgreSQL.
+    """
     secrets, key = new_secrets()
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(folder))

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from proxy.stores.column_types import TEXT, WHOLE, where
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -15,32 +17,32 @@ def upgrade() -> None:
     _messages()
     op.create_table(
         "message_text",
-        sa.Column("message", sa.Text, primary_key=True),
-        sa.Column("offset", sa.Integer, primary_key=True),
-        sa.Column("piece", sa.Text, nullable=False),
+        sa.Column("message", TEXT, primary_key=True),
+        sa.Column("offset", WHOLE, primary_key=True),
+        sa.Column("piece", TEXT, nullable=False),
     )
     op.create_table(
         "deletion",
-        sa.Column("token", sa.Text, primary_key=True),
-        sa.Column("uid", sa.Text, primary_key=True),
-        sa.Column("is_thread", sa.Integer, nullable=False),
-        sa.Column("generation", sa.Text),
+        sa.Column("token", TEXT, primary_key=True),
+        sa.Column("uid", TEXT, primary_key=True),
+        sa.Column("is_thread", WHOLE, nullable=False),
+        sa.Column("generation", TEXT),
     )
 
 
 def _threads() -> None:
     op.create_table(
         "thread",
-        sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("uid", sa.Text, nullable=False),
-        sa.Column("identity", sa.Text, nullable=False),
-        sa.Column("dialect", sa.Text, nullable=False),
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("user", sa.Text),
+        sa.Column("number", WHOLE, primary_key=True),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("identity", TEXT, nullable=False),
+        sa.Column("dialect", TEXT, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("user", TEXT),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("updated_at", sa.Float, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("metadata", sa.Text, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("metadata", TEXT, nullable=False),
     )
     op.create_index("thread_by_id", "thread", ["identity", "dialect", "id"], unique=True)
     op.create_index("thread_by_uid", "thread", ["uid"])
@@ -52,22 +54,22 @@ def _threads() -> None:
 def _messages() -> None:
     op.create_table(
         "message",
-        sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("uid", sa.Text, nullable=False),
-        sa.Column("identity", sa.Text, nullable=False),
-        sa.Column("dialect", sa.Text, nullable=False),
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("thread_id", sa.Text),
-        sa.Column("user", sa.Text),
-        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("number", WHOLE, primary_key=True),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("identity", TEXT, nullable=False),
+        sa.Column("dialect", TEXT, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("thread_id", TEXT),
+        sa.Column("user", TEXT),
+        sa.Column("role", TEXT, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("ended_at", sa.Float),
-        sa.Column("ended_by", sa.Text),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("generation", sa.Text),
-        sa.Column("metadata", sa.Text, nullable=False),
-        sa.Column("content", sa.Text, nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("ended_by", TEXT),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("generation", TEXT),
+        sa.Column("metadata", TEXT, nullable=False),
+        sa.Column("content", TEXT, nullable=False),
+        sa.Column("text", TEXT, nullable=False),
     )
     op.create_index("message_by_id", "message", ["identity", "dialect", "id"], unique=True)
     op.create_index("message_by_uid", "message", ["uid"])
@@ -76,5 +78,5 @@ def _messages() -> None:
     _partial_index("message_alone_by_end", ["ended_at", "created_at"], "thread_id IS NULL AND status <> 'in_progress'")
 
 
-def _partial_index(name: str, columns: list[str], where: str) -> None:
-    op.create_index(name, "message", columns, sqlite_where=sa.text(where))
+def _partial_index(name: str, columns: list[str], condition: str) -> None:
+    op.create_index(name, "message", columns, **where(condition))

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from proxy.stores.column_types import TEXT, WHOLE, where
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -16,19 +18,19 @@ def upgrade() -> None:
     """
     op.create_table(
         "item",
-        sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("uid", sa.Text, nullable=False),
-        sa.Column("identity", sa.Text, nullable=False),
-        sa.Column("dialect", sa.Text, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("thread_id", sa.Text),
-        sa.Column("parent", sa.Text),
+        sa.Column("number", WHOLE, primary_key=True),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("identity", TEXT, nullable=False),
+        sa.Column("dialect", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("thread_id", TEXT),
+        sa.Column("parent", TEXT),
         sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("is_open", sa.Integer, nullable=False),
-        sa.Column("is_interrupted", sa.Integer, nullable=False),
+        sa.Column("is_open", WHOLE, nullable=False),
+        sa.Column("is_interrupted", WHOLE, nullable=False),
         sa.Column("expires_at", sa.Float),
-        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("body", TEXT, nullable=False),
     )
     op.create_index("item_by_id", "item", ["identity", "dialect", "kind", "id"], unique=True)
     op.create_index("item_by_uid", "item", ["uid"])
@@ -39,12 +41,12 @@ def upgrade() -> None:
     op.drop_table("deletion")
     op.create_table(
         "deletion",
-        sa.Column("token", sa.Text, primary_key=True),
-        sa.Column("uid", sa.Text, primary_key=True),
-        sa.Column("what", sa.Text, nullable=False),
-        sa.Column("generation", sa.Text),
+        sa.Column("token", TEXT, primary_key=True),
+        sa.Column("uid", TEXT, primary_key=True),
+        sa.Column("what", TEXT, nullable=False),
+        sa.Column("generation", TEXT),
     )
 
 
-def _partial_index(name: str, columns: list[str], where: str) -> None:
-    op.create_index(name, "item", columns, sqlite_where=sa.text(where))
+def _partial_index(name: str, columns: list[str], condition: str) -> None:
+    op.create_index(name, "item", columns, **where(condition))

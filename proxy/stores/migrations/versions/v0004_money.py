@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from proxy.stores.column_types import TEXT, WHOLE, where
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -16,7 +18,7 @@ def upgrade() -> None:
     """
     op.rename_table("generation", "generation_before")
     _generations()
-    kept = ", ".join(_KEPT)
+    kept = ", ".join(f'"{name}"' for name in _KEPT)
     op.execute(
         f"INSERT INTO generation ({kept}, settlement, text) SELECT {kept}, 'produced', text FROM generation_before"  # noqa: S608 names of our own
     )
@@ -39,48 +41,48 @@ _KEPT = (
 def _generations() -> None:
     op.create_table(
         "generation",
-        sa.Column("uid", sa.Text, primary_key=True),
-        sa.Column("identity", sa.Text, nullable=False),
-        sa.Column("task_id", sa.Text, nullable=False),
-        sa.Column("message_id", sa.Text, nullable=False),
-        sa.Column("dialect", sa.Text, nullable=False),
-        sa.Column("route", sa.Text, nullable=False),
-        sa.Column("upstream", sa.Text, nullable=False),
+        sa.Column("uid", TEXT, primary_key=True),
+        sa.Column("identity", TEXT, nullable=False),
+        sa.Column("task_id", TEXT, nullable=False),
+        sa.Column("message_id", TEXT, nullable=False),
+        sa.Column("dialect", TEXT, nullable=False),
+        sa.Column("route", TEXT, nullable=False),
+        sa.Column("upstream", TEXT, nullable=False),
         sa.Column("started_at", sa.Float, nullable=False),
-        sa.Column("key_id", sa.Text, nullable=False),
-        sa.Column("replica", sa.Text, nullable=False),
-        sa.Column("model", sa.Text),
-        sa.Column("user", sa.Text),
-        sa.Column("tags", sa.Text, nullable=False),
-        sa.Column("upstream_id", sa.Text),
-        sa.Column("upstream_model", sa.Text),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("replica", TEXT, nullable=False),
+        sa.Column("model", TEXT),
+        sa.Column("user", TEXT),
+        sa.Column("tags", TEXT, nullable=False),
+        sa.Column("upstream_id", TEXT),
+        sa.Column("upstream_model", TEXT),
         sa.Column("first_token_at", sa.Float),
         sa.Column("ended_at", sa.Float),
-        sa.Column("outcome", sa.Text, nullable=False),
-        sa.Column("cause", sa.Text),
-        sa.Column("cancelled_by", sa.Text),
-        sa.Column("reason", sa.Text),
-        sa.Column("prompt_tokens", sa.Integer),
-        sa.Column("completion_tokens", sa.Integer),
-        sa.Column("cached_tokens", sa.Integer),
-        sa.Column("reasoning_tokens", sa.Integer),
-        sa.Column("usage_source", sa.Text, nullable=False),
-        sa.Column("cost", sa.Integer),
-        sa.Column("currency", sa.Text),
-        sa.Column("characters", sa.Integer),
-        sa.Column("text_clipped", sa.Integer, nullable=False),
-        sa.Column("error_kind", sa.Text),
-        sa.Column("phase", sa.Text, nullable=False),
+        sa.Column("outcome", TEXT, nullable=False),
+        sa.Column("cause", TEXT),
+        sa.Column("cancelled_by", TEXT),
+        sa.Column("reason", TEXT),
+        sa.Column("prompt_tokens", WHOLE),
+        sa.Column("completion_tokens", WHOLE),
+        sa.Column("cached_tokens", WHOLE),
+        sa.Column("reasoning_tokens", WHOLE),
+        sa.Column("usage_source", TEXT, nullable=False),
+        sa.Column("cost", WHOLE),
+        sa.Column("currency", TEXT),
+        sa.Column("characters", WHOLE),
+        sa.Column("text_clipped", WHOLE, nullable=False),
+        sa.Column("error_kind", TEXT),
+        sa.Column("phase", TEXT, nullable=False),
         sa.Column("elapsed_seconds", sa.Float),
         sa.Column("upstream_closed_ms", sa.Float),
-        sa.Column("settlement", sa.Text, nullable=False),
-        sa.Column("price", sa.Text),
-        sa.Column("encoding", sa.Text),
-        sa.Column("max_tokens", sa.Integer),
-        sa.Column("late_tokens", sa.Integer),
-        sa.Column("saved_most", sa.Integer),
-        sa.Column("saved_typical", sa.Integer),
-        sa.Column("text", sa.Text),
+        sa.Column("settlement", TEXT, nullable=False),
+        sa.Column("price", TEXT),
+        sa.Column("encoding", TEXT),
+        sa.Column("max_tokens", WHOLE),
+        sa.Column("late_tokens", WHOLE),
+        sa.Column("saved_most", WHOLE),
+        sa.Column("saved_typical", WHOLE),
+        sa.Column("text", TEXT),
     )
 
 
@@ -95,34 +97,34 @@ def _indexes() -> None:
     _partial_index("generation_with_text", ["ended_at"], "text IS NOT NULL")
 
 
-def _partial_index(name: str, columns: list[str], where: str) -> None:
-    op.create_index(name, "generation", columns, sqlite_where=sa.text(where))
+def _partial_index(name: str, columns: list[str], condition: str) -> None:
+    op.create_index(name, "generation", columns, **where(condition))
 
 
 def _others() -> None:
     op.create_table(
         "settled",
-        sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("uid", sa.Text, sa.ForeignKey("generation.uid", ondelete="CASCADE"), nullable=False),
-        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("number", WHOLE, primary_key=True),
+        sa.Column("uid", TEXT, sa.ForeignKey("generation.uid", ondelete="CASCADE"), nullable=False),
+        sa.Column("revision", WHOLE, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("settled_once", "settled", ["uid", "revision"], unique=True)
     op.create_table(
         "truth",
-        sa.Column("uid", sa.Text, sa.ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
-        sa.Column("revision", sa.Integer, primary_key=True),
-        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("uid", TEXT, sa.ForeignKey("generation.uid", ondelete="CASCADE"), primary_key=True),
+        sa.Column("revision", WHOLE, primary_key=True),
+        sa.Column("source", TEXT, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
-        sa.Column("prompt_tokens", sa.Integer),
-        sa.Column("completion_tokens", sa.Integer),
-        sa.Column("cached_tokens", sa.Integer),
-        sa.Column("reasoning_tokens", sa.Integer),
-        sa.Column("cost", sa.Integer),
-        sa.Column("currency", sa.Text),
+        sa.Column("prompt_tokens", WHOLE),
+        sa.Column("completion_tokens", WHOLE),
+        sa.Column("cached_tokens", WHOLE),
+        sa.Column("reasoning_tokens", WHOLE),
+        sa.Column("cost", WHOLE),
+        sa.Column("currency", TEXT),
     )
     op.create_table(
         "consumer",
-        sa.Column("name", sa.Text, primary_key=True),
-        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("name", TEXT, primary_key=True),
+        sa.Column("number", WHOLE, nullable=False),
     )

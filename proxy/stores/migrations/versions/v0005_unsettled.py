@@ -1,7 +1,8 @@
 """What was cut off is found at once: its tokens are counted behind the start, and then it is settled."""
 
-import sqlalchemy as sa
 from alembic import op
+
+from proxy.stores.column_types import where
 
 revision = "0005"
 down_revision = "0004"
@@ -11,4 +12,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Add an index over the records that were cut off."""
-    op.create_index("generation_interrupted", "generation", ["uid"], sqlite_where=sa.text("outcome = 'interrupted'"))
+    op.create_index("generation_interrupted", "generation", ["uid"], **where("outcome = 'interrupted'"))

@@ -1,0 +1,316 @@
+"""The ledger that replicas share: PostgreSQL answers for all of them, the local file takes every write.
+
+What a generation waits for is its local file alone. The forwarder brings it to PostgreSQL within about a second, or as
+soon as that is back. Whoever asks for lists or sums gets the answer of the shared ledger, brought up to date by what
+is here; while it is away, or too far behind, there is none. A single record of this replica is always found.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.core.ledger_address import parse_ledger_address
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Known, Record
+from proxy.stores import ledger_questions as questions
+from proxy.stores.conversations import Conversations
+from proxy.stores.exports_shared import SharedTruths, SharedVersions
+from proxy.stores.forward import interrupt_left
+from proxy.stores.forwarder import Forwarder
+from proxy.stores.ledger_open import Left
+from proxy.stores.ledger_questions import Found
+from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.stores.ledger_statements import count_records, count_text, purge_records, purge_text
+from proxy.stores.ledger_used import used
+from proxy.stores.outbox import Outbox
+from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.postgres import Postgres
+from proxy.stores.spool import FORWARDER
+from proxy.stores.tables import wiped
+from proxy.stores.usage import UsageQuery, UsageRow
+from proxy.stores.usage_sqlite import usage_rows
+
+CATCH_UP_SECONDS: Final = 3.0
+"""How long a list or a sum waits for what is here to be shared."""
+
+FIND_SECONDS: Final = 2.0
+"""How long a single record is looked for; then what is here has to do."""
+
+REPORT_SECONDS: Final = 60.0
+"""How long a sum over the records may take."""
+
+READERS: Final = 4
+"""Connections for questions; the forwarder has one more."""
+
+_PURGED_AT_ONCE: Final = 1000
+
+T = TypeVar("T")
+_log = structlog.get_logger("quell.ledger")
+
+
+class SharedLedger:
+    """The port `Ledger` on a local file and PostgreSQL.
+
+    Args:
+        local: takes the writes, and has the conversations.
+        postgres: for reading.
+        forwarder: brings what is in `local` to the same database; somebody must call its `round`.
+        backlog: with so many records not shared yet, no new work is taken.
+        keep: seconds after its end that a record stays.
+        text_keep: seconds after its end that a record's text stays.
+    """
+
+    def __init__(
+        self,
+        local: SqliteLedger,
+        postgres: Postgres,
+        forwarder: Forwarder,
+        *,
+        backlog: int,
+        keep: float,
+        text_keep: float,
+    ) -> None:
+        self.local: Final = local
+        self.forwarder: Final = forwarder
+        self._postgres = postgres
+        self._backlog = backlog
+        self._keep = keep
+        self._text_keep = text_keep
+        self.exports: Final = SharedVersions(postgres)
+        self.truths: Final = SharedTruths(postgres)
+        local.outbox.hold(FORWARDER, held=True)
+
+    @property
+    def left(self) -> Left:
+        """What the last process left in the local file."""
+        return self.local.left
+
+    @property
+    def outbox(self) -> Outbox:
+        """Of the local file: each replica's sink tells what that replica has settled."""
+        return self.local.outbox
+
+    @property
+    def conversations(self) -> Conversations:
+        """Those of this replica."""
+        return self.local.conversations
+
+    @property
+    def pending(self) -> int:
+        """How many writes wait for the disk."""
+        return self.local.pending
+
+    @property
+    def healthy(self) -> bool:
+        """Of the local file; and false while the shared ledger is too far behind."""
+        return self.local.healthy and self.forwarder.pending < self._backlog
+
+    @property
+    def transactions(self) -> tuple[int, int]:
+        """Of the local file."""
+        return self.local.transactions
+
+    def begin(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.begin`."""
+        if self.forwarder.pending >= self._backlog:
+            behind = f"{self.forwarder.pending} records wait for PostgreSQL, as many as ledger.backlog allows"
+            raise LedgerUnavailableError(behind)
+        durable = self.local.begin(record)
+        durable.add_done_callback(lambda done: self._started(done, record))
+        return durable
+
+    def append(self, uid: str, text: str) -> None:
+        """See `Ledger.append`."""
+        self.local.append(uid, text)
+
+    def note(self, uid: str, known: Known) -> None:
+        """See `Ledger.note`."""
+        self.local.note(uid, known)
+
+    def end(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.end`."""
+        durable = self.local.end(record)
+        durable.add_done_callback(lambda done: self._ended(done, record.uid))
+        return durable
+
+    def stop(self, record: Record) -> "asyncio.Future[None]":
+        """See `Ledger.stop`. For a start of this replica on its file: the shared ledger hears of the end alone."""
+        return self.local.stop(record)
+
+    async def unsettled(self, limit: int) -> list[Record]:
+        """See `Ledger.unsettled`. Of this replica."""
+        return await self.local.unsettled(limit)
+
+    def settle(self, record: Record) -> "asyncio.Future[int]":
+        """See `Ledger.settle`."""
+        settled = self.local.settle(record)
+        settled.add_done_callback(lambda done: self._ended(done, record.uid))
+        return settled
+
+    async def find(self, identity: str | None, any_id: str) -> Record | None:
+        """See `Ledger.find`. What is here is found also while PostgreSQL is away; once both have an end, its counts.
+
+        Raises:
+            LedgerUnavailableError: it is not here, and PostgreSQL is away: nobody knows whether there is any.
+        """
+        here = await self.local.named(identity, any_id)
+        try:
+            async with self._postgres.reading(FIND_SECONDS) as connection:
+                there = await questions.find(connection, identity, any_id)
+        except LedgerUnavailableError:
+            if here is None:
+                raise
+            return here.record
+        return _truer(here, there)
+
+    async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
+        """See `Ledger.page`."""
+        return await self._asked(lambda connection: questions.page(connection, which, limit, cursor))
+
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """See `Ledger.usage`."""
+
+        def sums(connection: Connection) -> list[UsageRow]:
+            return usage_rows(connection, query)
+
+        return await self._asked(lambda connection: connection.run_sync(sums), REPORT_SECONDS)
+
+    async def used(self, which: UsedFilter) -> list[UsedRow]:
+        """See `Ledger.used`: of all replicas; while PostgreSQL is away of this one, for no start waits for it."""
+        try:
+            return await self._asked(lambda connection: used(connection, which), REPORT_SECONDS)
+        except LedgerUnavailableError as error:
+            _log.warning("ledger.used_of_this_replica_only", why=str(error))
+            return await self.local.used(which)
+
+    async def sizes(self, newest: int) -> list[tuple[str | None, str, int]]:
+        """See `Ledger.sizes`. Of this replica."""
+        return await self.local.sizes(newest)
+
+    async def wipe_text(self, uid: str) -> None:
+        """See `Ledger.wipe_text`. The shared ledger hears of it soon, and by it the replica that has the record."""
+        await self.local.wipe_text(uid)
+
+    async def interrupt_left(self, replica: str, now: float, alive: str = "") -> list[tuple[str, str]]:
+        """End what a dead replica ran, once whoever asks for it, see `forward.interrupt_left`.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached.
+        """
+        async with self._postgres.writing() as connection:
+            return await interrupt_left(connection, replica, now, alive)
+
+    async def interrupt_own(self) -> list[tuple[str, str]]:
+        """The same of what this replica ran in an earlier life of its process, and its file lost.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached.
+        """
+        return await self.interrupt_left(self.forwarder.replica, time.time(), self.forwarder.boot)
+
+    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
+        """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge."""
+        here = await self.local.purge(now, before=before, dry_run=dry_run)
+        texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
+        try:
+            if dry_run:
+                return await self._asked(lambda connection: _old(connection, texts, records))
+            return await self._purge(texts, records)
+        except LedgerUnavailableError:
+            if before is None and not dry_run:  # the next time will do
+                return here
+            raise
+
+    async def close(self) -> None:
+        """See `Ledger.close`. What is not shared yet stays in the local file, and is after the next start."""
+        try:
+            await self.local.close()
+        finally:
+            await self._postgres.close()
+            await self.forwarder.close()
+
+    async def _asked(self, question: Callable[[AsyncConnection], Awaitable[T]], seconds: float | None = None) -> T:
+        await self.forwarder.catch_up(CATCH_UP_SECONDS)
+        async with self._postgres.reading(seconds) as connection:
+            return await question(connection)
+
+    def _started(self, done: "asyncio.Future[None]", record: Record) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.forwarder.started(record)
+
+    def _ended(self, done: "asyncio.Future[Any]", uid: str) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.forwarder.ended(uid)
+
+    async def _purge(self, texts: float, records: float) -> tuple[int, int]:
+        wiped_texts = await self._purge_all(purge_text, texts)
+        deleted = await self._purge_all(purge_records, records)
+        async with self._postgres.writing() as connection:
+            await connection.execute(wiped.delete().where(wiped.c.at < records))
+        return wiped_texts, deleted
+
+    async def _purge_all(self, statement: Any, before: float) -> int:
+        total = 0
+        while True:
+            async with self._postgres.writing() as connection:
+                done = await connection.execute(statement, {"before": before, "many": _PURGED_AT_ONCE})
+            total += done.rowcount
+            if done.rowcount < _PURGED_AT_ONCE:
+                return total
+
+
+async def _old(connection: AsyncConnection, texts: float, records: float) -> tuple[int, int]:
+    counted = [
+        await connection.scalar(asked, {"before": before}) or 0
+        for asked, before in ((count_text, texts), (count_records, records))
+    ]
+    return counted[0], counted[1]
+
+
+def _truer(here: Found | None, there: Found | None) -> Record | None:
+    """Of what an id names in the two, the one that counts: a shared end is for ever, all else is newer here."""
+    if here is None or there is None:
+        found = here or there
+        return None if found is None else found.record
+    if here.record.uid == there.record.uid:
+        return here.record if there.record.outcome is Outcome.RUNNING else there.record
+    best = min((here, there), key=lambda found: (found.rank, -found.record.started_at))
+    return best.record
+
+
+async def open_shared(
+    local: SqliteLedger, url: str, replica: str, *, keep: float, text_keep: float, backlog: int
+) -> SharedLedger:
+    """Share an opened local ledger; PostgreSQL may be away.
+
+    Args:
+        local: opened; closed with the shared one, and if this fails.
+        url: `postgresql://…`.
+        replica: this process's name, which no other has.
+        keep: seconds after its end that a record stays.
+        text_keep: seconds after its end that a record's text stays.
+        backlog: how many records may wait for PostgreSQL.
+
+    Raises:
+        LedgerOpenError: the database is not one for this program.
+    """
+    address = parse_ledger_address(url)
+    reading = Postgres(address, size=READERS, name=f"quell {replica}")
+    forwarding = Postgres(address, size=1, name=f"quell {replica} forwarder")
+    forwarder = Forwarder(local.spool, forwarding, replica, uuid4().hex)
+    shared = SharedLedger(local, reading, forwarder, backlog=backlog, keep=keep, text_keep=text_keep)
+    try:
+        await forwarder.open()
+        await reading.prepare()
+    except LedgerUnavailableError as error:
+        _log.warning("ledger.postgresql_away_at_start", why=str(error))
+    except BaseException:
+        await shared.close()
+        raise
+    return shared

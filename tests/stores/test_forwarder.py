@@ -1,0 +1,243 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import UsageSource
+from proxy.core.settled import Truth
+from proxy.stores.forwarder import Forwarder
+from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.truths import Attached, Told
+from proxy.stores.usage import Span
+from support.postgres import Database
+from support.records import a_record
+from support.shared_ledgers import a_shared_ledger, ended, settle
+
+TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settled), (SELECT count(*) FROM running)"
+
+
+async def all_of_it(forwarder: Forwarder) -> None:
+    """Forward until nothing is left."""
+    while await forwarder.round():
+        pass
+
+
+async def test_what_settles_is_shared_as_it_is(tmp_path: Path, database: Database) -> None:
+    """Each field of a record comes out of PostgreSQL as it went in, in the order of the ends."""
+    whole = ended(
+        "u1",
+        user="ann",
+        tags={"team": "ä"},
+        cost=Decimal("8999999.000000000001"),
+        currency="USD",
+        price='{"v":1}',
+        started_at=1000.1,
+        completion_tokens=10**12,
+        reason="100 % 'quoted' \\ back",
+    )
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await settle(ledger, whole, ended("u2", text="nul \0 and 🙂"))
+        await all_of_it(ledger.forwarder)
+        page = await ledger.exports.after(0, 10, text=True)
+        assert [each.id for each in page.settled] == ["u1.1", "u2.1"]
+        assert page.settled[0].record == whole
+        assert page.settled[1].record.text == "nul \N{REPLACEMENT CHARACTER} and 🙂"
+        assert (ledger.forwarder.pending, ledger.forwarder.lag) == (0, 0.0)
+    assert database.sql(TOTALS) == [["2", "2", "0"]]
+
+
+async def test_running_ones_are_seen_by_others(tmp_path: Path, database: Database) -> None:
+    """A START that lives long enough is shared, without its text; its end takes its place."""
+    async with (
+        a_shared_ledger(tmp_path / "a.db", database.url, "one") as one,
+        a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
+    ):
+        await one.begin(a_record("u1"))
+        one.append("u1", "secret")
+        await all_of_it(one.forwarder)
+        seen = await two.find("acme", "task-u1")
+        assert seen is not None
+        assert (seen.outcome, seen.text) == (Outcome.RUNNING, None)
+        assert database.sql("SELECT uid, replica FROM running") == [["u1", "one"]]
+        await one.end(ended("u1"))
+        await all_of_it(one.forwarder)
+        seen = await two.find("acme", "task-u1")
+        assert seen is not None
+        assert (seen.outcome, seen.text) == (Outcome.COMPLETED, "text of u1")
+    assert database.sql(TOTALS) == [["1", "1", "0"]]
+
+
+async def test_short_ones_are_forwarded_once(tmp_path: Path, database: Database) -> None:
+    """A generation that ends before the next round is one row, sent as it ended."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await settle(ledger, ended("u1"))
+        assert ledger.forwarder._starts == {}
+        await all_of_it(ledger.forwarder)
+    assert database.sql(TOTALS) == [["1", "1", "0"]]
+
+
+async def test_a_lost_answer_doubles_nothing(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit is done, its answer is not heard: the same goes once more, and nothing is there twice."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await settle(ledger, *(ended(f"u{number}") for number in range(5)))
+
+        async def unheard(*_: object) -> None:
+            raise LedgerUnavailableError("the answer was lost")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger.local.spool, "forwarded", unheard)
+            for _ in range(3):
+                with pytest.raises(LedgerUnavailableError):
+                    await ledger.forwarder.round()
+        assert database.sql(TOTALS) == [["5", "5", "0"]]
+        await all_of_it(ledger.forwarder)
+        assert ledger.forwarder.overtaken == 0
+    assert database.sql(TOTALS) == [["5", "5", "0"]]
+    assert database.sql("SELECT count(*) FROM truth") == [["0"]]
+
+
+async def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: Database) -> None:
+    """What was not shared when the process died is shared by the next one; what was, is not sent again."""
+    for number in range(3):
+        async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+            await settle(ledger, ended(f"u{number}a"), ended(f"u{number}b"))
+            if number != 1:
+                await all_of_it(ledger.forwarder)
+            assert ledger.forwarder.pending == (0 if number != 1 else 2)
+    assert database.sql(TOTALS) == [["6", "6", "0"]]
+
+
+async def test_another_database_is_filled_from_the_beginning(tmp_path: Path, database: Database) -> None:
+    """A file that was forwarded elsewhere is forwarded as a whole; an older copy of a database is filled up again."""
+    other = database.server.create()
+    for target in (database, other, database):
+        async with a_shared_ledger(tmp_path / "q.db", target.url) as ledger:
+            await settle(ledger, ended(f"u-{target.name}-{target is other}"))
+            await all_of_it(ledger.forwarder)
+    assert database.sql(TOTALS) == [["2", "2", "0"]]
+    assert other.sql(TOTALS) == [["2", "2", "0"]]
+    database.sql("DELETE FROM generation; UPDATE spool SET number = 1")  # as after a restore
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await all_of_it(ledger.forwarder)
+    assert database.sql("SELECT count(*) FROM generation") == [["1"]]
+    other.server.drop(other)
+
+
+async def test_purges_spare_what_is_not_shared(tmp_path: Path, database: Database) -> None:
+    """Retention takes a local record only once PostgreSQL has it, and then takes it there too."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url, keep=10.0) as ledger:
+        await settle(ledger, ended("u1"))
+        await ledger.local.purge(9000.0)
+        assert await ledger.local.find("acme", "task-u1") is not None
+        await all_of_it(ledger.forwarder)
+        assert await ledger.purge(9000.0, dry_run=True) == (0, 1)
+        assert await ledger.purge(9000.0) == (0, 1)
+        assert await ledger.local.find("acme", "task-u1") is None
+        assert await ledger.find("acme", "task-u1") is None
+
+
+async def test_a_deleted_text_is_deleted_everywhere(tmp_path: Path, database: Database) -> None:
+    """Whoever deletes it, before it was shared or after: neither PostgreSQL nor the owner's file has it any more."""
+    async with (
+        a_shared_ledger(tmp_path / "a.db", database.url, "one") as one,
+        a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
+    ):
+        await settle(one, ended("before"), ended("after"), ended("here"))
+        await two.wipe_text("before")
+        await all_of_it(two.forwarder)
+        await all_of_it(one.forwarder)
+        assert database.sql("SELECT uid FROM generation WHERE text IS NOT NULL ORDER BY uid") == [["after"], ["here"]]
+        await two.wipe_text("after")
+        await one.wipe_text("here")
+        for _ in range(2):
+            await all_of_it(two.forwarder)
+            await all_of_it(one.forwarder)
+        assert database.sql("SELECT count(*) FROM generation WHERE text IS NOT NULL") == [["0"]]
+    with closing(sqlite3.connect(tmp_path / "a.db")) as file:
+        assert file.execute("SELECT count(*) FROM generation WHERE text IS NOT NULL").fetchone() == (0,)
+        assert file.execute("SELECT count(*) FROM wiped").fetchone() == (0,)
+
+
+async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Database) -> None:
+    """Several notice it at once: one ends them. The dead one comes back and knows better: its numbers come beside."""
+    async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:
+        for uid in ("done", "cut", "alive"):
+            await one.begin(a_record(uid))
+        await all_of_it(one.forwarder)
+        await one.end(ended("done", cost=Decimal("0.5"), currency="USD"))
+        one.append("cut", "some text")
+    async with (
+        a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
+        a_shared_ledger(tmp_path / "c.db", database.url, "three") as three,
+    ):
+        found = await asyncio.gather(*(each.interrupt_left("one", 7000.0) for each in (two, three) * 3))
+        assert sorted(len(each) for each in found) == [0, 0, 0, 0, 0, 3]
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:
+            for left in await one.unsettled(10):
+                left.completion_tokens, left.usage_source = 2, UsageSource.TOKENIZER
+                await one.settle(left)
+            for _ in range(2):
+                await all_of_it(one.forwarder)
+            assert one.forwarder.overtaken == 2
+            for each in (one, two, three):
+                record = await each.find("acme", "task-done")
+                assert record is not None
+                assert (record.outcome, record.completion_tokens) == (Outcome.INTERRUPTED, None)
+            page = await two.exports.after(0, 10)
+            assert {each.id for each in page.settled} == {"done.1", "cut.1", "alive.1", "done.2", "cut.2"}
+            truths = {each.id: each.truth for each in page.settled if each.truth is not None}
+            assert truths["done.2"].completion_tokens == 9
+            assert truths["done.2"].cost == Decimal("0.5")
+            assert (truths["cut.2"].source, truths["cut.2"].completion_tokens) == ("replica:one", 2)
+    assert database.sql("SELECT count(*) FROM running") == [["0"]]
+
+
+async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:
+    """A replica that comes back without its file ends what it ran before, and not what it runs now."""
+    async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:
+        await one.begin(a_record("before"))
+        await all_of_it(one.forwarder)
+    async with a_shared_ledger(tmp_path / "new.db", database.url, "one") as one:
+        await one.begin(a_record("now"))
+        await all_of_it(one.forwarder)
+        assert await one.interrupt_left("one", 7000.0, one.forwarder.boot) == [("/v1", "openai")]
+    assert database.sql("SELECT uid, outcome FROM generation ORDER BY uid") == [
+        ["before", "interrupted"],
+        ["now", "running"],
+    ]
+
+
+async def test_truths_go_to_the_shared_ledger(tmp_path: Path, database: Database) -> None:
+    """Any replica attaches one, once; all see it in their exports, and how far off we were."""
+    told = [Told("up-1", Truth("bill", 2000.0, completion_tokens=11))]
+    async with (
+        a_shared_ledger(tmp_path / "a.db", database.url, "one") as one,
+        a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
+    ):
+        await settle(one, ended("u1", upstream_id="up-1"))
+        await all_of_it(one.forwarder)
+        results = [(await each.truths.attach(told))[0].result for each in (two, one)]
+        assert results == [Attached.ATTACHED, Attached.UNCHANGED]
+        assert [each.id for each in (await one.exports.after(0, 10)).settled] == ["u1.1", "u1.2"]
+        (drift,) = await two.truths.drift(Span())
+        assert (drift.completion_ours, drift.completion_theirs) == (9, 11)
+
+
+async def test_at_the_bound_new_work_is_refused(tmp_path: Path, database: Database) -> None:
+    """With so many records waiting for PostgreSQL the ledger is not healthy and takes no START; an END always."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url, backlog=2) as ledger:
+        await ledger.begin(a_record("late"))
+        await settle(ledger, ended("u1"), ended("u2"))
+        assert not ledger.healthy
+        with pytest.raises(LedgerUnavailableError, match=r"ledger\.backlog"):
+            ledger.begin(a_record("u3"))
+        await ledger.end(ended("late"))
+        await all_of_it(ledger.forwarder)
+        assert ledger.healthy
+        await settle(ledger, ended("u3"))

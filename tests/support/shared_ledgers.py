@@ -1,0 +1,48 @@
+"""Shared ledgers for tests: a local file each, one database of PostgreSQL, and rounds of the forwarder by hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from proxy.core.lifecycle import Outcome, Phase
+from proxy.core.record import Record, UsageSource
+from proxy.stores.ledger_shared import SharedLedger, open_shared
+from proxy.stores.ledger_sqlite import open_ledger
+from support.records import a_record
+
+
+@asynccontextmanager
+async def a_shared_ledger(path: Path, url: str, replica: str = "one", **settings: Any) -> AsyncIterator[SharedLedger]:
+    """A replica's ledger, without the task that forwards; settings as for `open_ledger`, and `backlog`."""
+    backlog = settings.pop("backlog", 1_000_000)
+    known: dict[str, Any] = {"text": "all", "keep": 1e9, "text_keep": 1e9, "now": 5000.0, "replica": replica}
+    known |= settings
+    local = await open_ledger(f"sqlite:///{path}", **known)
+    shared = await open_shared(local, url, replica, keep=known["keep"], text_keep=known["text_keep"], backlog=backlog)
+    try:
+        yield shared
+    finally:
+        await shared.close()
+
+
+def ended(uid: str, **facts: Any) -> Record:
+    """A record that is complete, with tokens and a text."""
+    known: dict[str, Any] = {
+        "outcome": Outcome.COMPLETED,
+        "phase": Phase.FINISHED,
+        "ended_at": 1002.0,
+        "prompt_tokens": 7,
+        "completion_tokens": 9,
+        "usage_source": UsageSource.UPSTREAM,
+        "text": f"text of {uid}",
+        "characters": len(f"text of {uid}"),
+    }
+    return a_record(uid, **(known | facts))
+
+
+async def settle(ledger: SharedLedger, *records: Record) -> None:
+    """Begin and end records; returns when they are on disk here."""
+    for record in records:
+        await ledger.begin(a_record(record.uid, identity=record.identity, replica=record.replica))
+        await ledger.end(record)

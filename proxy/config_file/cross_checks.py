@@ -76,10 +76,10 @@ def _admin_ports(settings: Settings, findings: Findings) -> None:
 
 
 def _unproven_ledger(settings: Settings, findings: Findings) -> None:
-    if settings.ledger.is_shared and not parse_ledger_address(settings.ledger.url).is_private:
+    if settings.ledger.is_shared and not parse_ledger_address(settings.ledger.url).is_decided:
         message = (
             "records and texts go to another host, over TLS only if that offers it, and to whoever says to be it; add "
-            "?sslmode=verify-full&sslrootcert=FILE, or sslmode=require where the network is trusted"
+            "?sslmode=verify-full&sslrootcert=FILE, or sslmode=disable where nobody else is on the network"
         )
         findings.warn(("ledger", "url"), message)
 

@@ -16,7 +16,8 @@ from proxy.core.settings_types import check_host
 
 SCHEME: Final = "postgresql://"
 SSL_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
-_WITHOUT_PROOF: Final = frozenset({"disable", "prefer"})
+_WITHOUT_TLS: Final = frozenset({"disable", "prefer"})
+"""Modes in which what is said of TLS has no effect, or may have none."""
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey")
 _OPTIONS: Final = frozenset({"host", "sslmode", *_FILES})
 _TEXT: Final = re.compile(r"[!-~]+")
@@ -40,10 +41,10 @@ class LedgerAddress:
     sslkey: str | None = None
 
     @property
-    def is_private(self) -> bool:
-        """Whether nobody on the way can read along: TLS is insisted on, or it does not leave this machine."""
+    def is_decided(self) -> bool:
+        """Whether it is decided who can read along: TLS is insisted on or waived, or it does not leave this machine."""
         local = all(host.startswith("/") or host in _LOOPBACK for host, _ in self.hosts)
-        return local or self.sslmode not in _WITHOUT_PROOF
+        return local or self.sslmode != "prefer"
 
     @property
     def place(self) -> str:
@@ -88,7 +89,7 @@ def _options(query: str) -> dict[str, str]:
         raise ValueError(f"expected sslmode to be one of {', '.join(SSL_MODES)}")
     if "sslkey" in options and "sslcert" not in options:
         raise ValueError("sslkey is the key of an sslcert, which is missing")
-    if options.keys() & set(_FILES) and options.get("sslmode", "prefer") in _WITHOUT_PROOF:
+    if options.keys() & set(_FILES) and options.get("sslmode", "prefer") in _WITHOUT_TLS:
         raise ValueError("files of TLS need an sslmode that insists on it, such as sslmode=verify-full")
     return options
 

@@ -105,12 +105,11 @@ def test_every_error_is_shown_at_once(tmp_path: Path) -> None:
 
 
 def test_warnings_leave_a_file_valid(tmp_path: Path) -> None:
-    """What is probably not meant, and what serve will refuse, is told with exit code 0."""
+    """What is probably not meant is told with exit code 0."""
     write(tmp_path, f"{TWO_ROUTES}listen: 0.0.0.0:8484\n")
     done = quell("check", "quell.yaml", folder=tmp_path)
     assert done.returncode == 0
     assert "quell.yaml:17:9: warning: listen: others can reach this listener" in done.stdout
-    assert "quell.yaml: warning: serve will refuse: workers: 2 is not served by this version yet" in done.stdout
 
 
 def test_a_shared_ledger_is_explained(tmp_path: Path) -> None:
@@ -147,7 +146,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
     write(tmp_path, TWO_ROUTES)
     answer = json.loads(quell("check", "--format", "json", "quell.yaml", folder=tmp_path).stdout)
     assert (answer["valid"], answer["problems"], answer["warnings"]) == (True, [], [])
-    assert answer["serve_will_refuse"] == ["workers: 2 is not served by this version yet"]
+    assert answer["serve_will_refuse"] == []
 
 
 def test_a_request_is_explained(tmp_path: Path) -> None:

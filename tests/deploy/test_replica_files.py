@@ -150,7 +150,7 @@ def test_gateway_has_the_example_config(tmp_path: Path) -> None:
         "apps-key-sha256": made["APPS_KEY_SHA256"],
         "admin-token": made["QUELL_ADMIN_TOKEN"],
         "bus-secret": made["QUELL_BUS_SECRET"],
-        "ledger": "postgresql://quell:pw@postgres/quell",
+        "ledger": "postgresql://quell:pw@postgres/quell?sslmode=verify-full",
     }
     environ = {}
     for each in pod()["containers"][0]["env"]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
@@ -99,13 +99,13 @@ class ConversationsReads:
                 return [], False
             newest = outlines(asked, mark).order_by(message.c.number.desc()).limit(most + 1)
             rows = (await connection.execute(newest)).mappings().all()
-        return [outline_of(row) for row in reversed(rows[:most])], len(rows) > most
+        return [outline_of(row, mark) for row in reversed(rows[:most])], len(rows) > most
 
     async def deleted(self, token: str) -> Deleted:
         """What a deletion took."""
         asked = select(deletion.c.what, deletion.c.generation).where(deletion.c.token == token)
         async with self._reads.reading() as connection:
-            rows = (await connection.execute(asked.order_by(literal_column("rowid")))).all()
+            rows = (await connection.execute(asked.order_by(deletion.c.number))).all()
         counts = Counter(row.what for row in rows)
         generations = [row.generation for row in rows if row.generation is not None]
         return Deleted(counts["thread"], counts["message"], counts["item"], generations)

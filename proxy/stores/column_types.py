@@ -22,6 +22,7 @@ class _AnyText(TypeDecorator[str]):
 
     impl = Text
     cache_ok = True
+    render_bind_cast = True  # PostgreSQL would ask what type a value is of
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 SQLAlchemy's
         """As PostgreSQL has it."""
@@ -41,6 +42,9 @@ WHOLE: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
 
 TEXT: Final[TypeEngine[str]] = Text().with_variant(_AnyText(collation="C"), "postgresql")
 """A text of any length, in the order of its bytes."""
+
+VALUE: Final[TypeEngine[str]] = Text().with_variant(_AnyText(), "postgresql")
+"""A text that a statement is told: it is compared as the columns are, and PostgreSQL takes no order at BETWEEN."""
 
 
 def where(condition: str) -> dict[str, Any]:

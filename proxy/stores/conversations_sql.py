@@ -15,6 +15,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Table,
+    TextClause,
     and_,
     bindparam,
     delete,
@@ -23,26 +24,39 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy import text as sqlalchemy_text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.sql.expression import UpdateBase
 from sqlalchemy.types import TypeEngine
 
-from proxy.stores.column_types import TEXT, WHOLE
+from proxy.stores.column_types import VALUE, WHOLE
 from proxy.stores.ledger_gather import Value
 from proxy.stores.tables import item, message, thread
 
 IN_PROGRESS: Final[ColumnElement[bool]] = message.c.status == literal_column("'in_progress'")
 OPEN: Final[ColumnElement[bool]] = item.c.is_open == literal_column("1")
+PRESUMED: Final[ColumnElement[str]] = literal_column("'presumed'")
+"""Who ended a message whose owner was not heard of. That owner knows better, should it come back."""
+
 ANY: Final[ColumnElement[bool]] = literal_column("1") == literal_column("1")
+
+
+class _Plain(PGDialect):
+    """PostgreSQL without a driver: values are named, and nothing is said of their types."""
+
+    bind_typing = BindTyping.NONE
+    supports_statement_cache = True
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: what SQLAlchemy has of it, and as SQLite's writer says it."""
+    """One statement: as SQLite's writer says it, and as PostgreSQL is told."""
 
-    clause: UpdateBase
     sqlite: str
+    postgres: TextClause
 
 
 Act: TypeAlias = tuple[Statement, Mapping[str, Value]]
@@ -51,7 +65,7 @@ Act: TypeAlias = tuple[Statement, Mapping[str, Value]]
 
 def text(name: str) -> BindParameter[str]:
     """A value that is a text, or null."""
-    return bindparam(name, type_=TEXT)
+    return bindparam(name, type_=VALUE)
 
 
 def valued(column: ColumnElement[Any], name: str | None = None) -> BindParameter[Any]:
@@ -68,7 +82,14 @@ _LAST: Final[BindParameter[str]] = text("last")
 
 def compiled(clause: UpdateBase) -> Statement:
     """The statement, ready for both databases."""
-    return Statement(clause, str(clause.compile(dialect=sqlite.dialect(paramstyle="named"))))
+    return Statement(str(clause.compile(dialect=sqlite.dialect(paramstyle="named"))), for_postgres(clause))
+
+
+def for_postgres(clause: UpdateBase) -> TextClause:
+    """The statement as PostgreSQL is told: as it stands, because SQLAlchemy would take values for those of columns."""
+    said = clause.compile(dialect=_Plain(paramstyle="named"))
+    values = [bindparam(name, value.value, value.type) for value, name in said.bind_names.items()]
+    return sqlalchemy_text(str(said)).bindparams(*values)
 
 
 def owned(table: Table) -> ColumnElement[bool]:

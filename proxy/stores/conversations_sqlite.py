@@ -7,11 +7,12 @@ whoever did something is known by a uid or token, which each call makes for itse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.core.conversation import Message, MessageStatus, Thread
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores import conversations_acts as acts
-from proxy.stores.conversations import Outline, Owner, Window
+from proxy.stores.conversations import Outline, Owner, PutIn, Window
 from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
+from proxy.stores.conversations_put import put_one_by_one
 from proxy.stores.conversations_reads import ConversationsReads, Deleted
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_texts import Texts
@@ -40,10 +41,19 @@ class SqliteConversations(SqliteItems):
     def __init__(
         self, writer: LedgerWriter, reads: LedgerReads, *, keep: float, async_keep: float, patience: float
     ) -> None:
-        super().__init__(Writes(writer, patience), ConversationsReads(reads))
+        super().__init__(Writes(writer, patience), ConversationsReads(reads.reading))
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(lambda act: self._writes.queue(act)[0].changed)
+
+    @property
+    def holds(self) -> None:
+        """Nobody else works on anything."""
+        return
+
+    async def put_in(self, thread: Thread | None, messages: Sequence[Message], items: Sequence[Item]) -> PutIn:
+        """See `Conversations.put_in`."""
+        return await put_one_by_one(self, thread, messages, items)
 
     async def add_thread(self, thread: Thread) -> bool:
         """See `Conversations.add_thread`."""

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from proxy.stores.conversations_sql import (
     ANY,
     IN_PROGRESS,
+    PRESUMED,
     TOKEN,
     Statement,
     added,
@@ -66,7 +67,7 @@ PIECE: Final = _piece()
 """Values: message (its uid), offset in characters, piece. Nothing for a message that is not in progress."""
 
 
-_ENDS: Final = (owned(message), or_(IN_PROGRESS, message.c.ended_by == TOKEN))
+_ENDS: Final = (owned(message), or_(IN_PROGRESS, message.c.ended_by.in_([TOKEN, PRESUMED])))
 
 
 def _ended(column: ColumnElement[Any]) -> Any:

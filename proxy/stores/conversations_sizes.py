@@ -31,7 +31,8 @@ class _Bytes(FunctionElement[int]):
 
 @compiles(_Bytes)
 def _in_postgres(element: _Bytes, compiler: SQLCompiler, **how: Any) -> str:
-    return f"octet_length({compiler.process(element.clauses, **how)})"
+    text = compiler.process(element.clauses, **how)  # of what is escaped, see `column_types`, two bytes are one
+    return f"octet_length(replace(replace({text}, chr(16) || chr(16), ' '), chr(16) || '@', ' '))"
 
 
 @compiles(_Bytes, "sqlite")

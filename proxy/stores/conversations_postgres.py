@@ -7,6 +7,7 @@ PostgreSQL is away. The uids of what a replica puts in begin with its name: so w
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,8 +16,9 @@ from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.core.ids import new_id
 from proxy.stores import conversations_acts as acts
 from proxy.stores.conversations import Outline, Owner, PutIn, Window
+from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
-from proxy.stores.conversations_reads import ConversationsReads, Deleted
+from proxy.stores.conversations_reads import ConversationsReads
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_texts import Texts
 from proxy.stores.holds_postgres import PostgresHolds
@@ -110,35 +112,40 @@ class PostgresConversations(PostgresItems):
         """See `Conversations.put_in`."""
         if not acts.are_distinct(messages):
             return PutIn()
-        adding = [acts.adding_thread(thread, self._maker)] if thread is not None else []
-        adding += [acts.adding_messages(messages, self._maker)] if messages else []
+        begun = acts.adding_messages(messages, self._maker) if messages else None
+        adding = [each for each in (thread and acts.adding_thread(thread, self._maker), begun) if each is not None]
         single = [(item, acts.adding_items([item], self._maker)) for item in items]
-
-        async def put(connection: AsyncConnection) -> list[Item]:
-            await self.holds.live(connection)
-            for each in adding:
-                if not each.is_in(await say_to(connection, each.acts)):
-                    raise _NotAllError
-            added = []
-            for item, each in single:
-                if each.is_in(await say_to(connection, each.acts)):
-                    added.append(item)
-                elif await say_to(connection, [_change(item)]) != [1]:
-                    raise _NotAllError
-            return added
-
-        undo = [act for each in [*adding, *(each for _, each in single)] for act in each.undo]
-        if messages:
-            self._begin_texts(messages, adding[-1].uids)
+        undo = [act for each in (*adding, *(each for _, each in single)) for act in each.undo]
+        for message, uid in zip(messages, begun.uids if begun else (), strict=True):
+            self._texts.begin(message, uid)
         try:
-            added = await self._writes.or_undo(self._writes.transact(put), undo)
+            added = await self._writes.or_undo(self._writes.transact(partial(self._put, adding, single)), undo)
         except BaseException as error:
-            if messages:
-                self._texts.forget_uids(set(adding[-1].uids))
+            self._texts.forget_uids(set(begun.uids if begun else ()))
             if isinstance(error, _NotAllError):
                 return PutIn()
             raise
         return PutIn(is_whole=True, has_thread=thread is not None, has_messages=bool(messages), added=added)
+
+    async def _put(
+        self, adding: Sequence[Adding], single: Sequence[tuple[Item, Adding]], connection: AsyncConnection
+    ) -> list[Item]:
+        """Put things in, and items or what has changed of them; gives the items that were not there.
+
+        Raises:
+            _NotAllError: that can't be.
+        """
+        await self.holds.live(connection)
+        for each in adding:
+            if not each.is_in(await say_to(connection, each.acts)):
+                raise _NotAllError
+        added = []
+        for item, each in single:
+            if each.is_in(await say_to(connection, each.acts)):
+                added.append(item)
+            elif await say_to(connection, [_change(item)]) != [1]:
+                raise _NotAllError
+        return added
 
     async def add_thread(self, thread: Thread) -> bool:
         """See `Conversations.add_thread`."""
@@ -169,7 +176,7 @@ class PostgresConversations(PostgresItems):
     async def delete_thread(self, owner: Owner, thread_id: str) -> list[str] | None:
         """See `Conversations.delete_thread`."""
         token = acts.a_token(self._maker)
-        gone = await self._delete(token, acts.deleting_thread(owner, thread_id, token))
+        gone = await self._delete(token, acts.deleting_thread(owner, thread_id, token), wipes=True)
         if not gone.threads:
             return None
         self._texts.forget_thread(owner, thread_id)
@@ -223,18 +230,12 @@ class PostgresConversations(PostgresItems):
         token = acts.a_token(self._maker)
         for each in message_ids:
             self._texts.forget(owner, each)
-        return (await self._delete(token, acts.deleting_messages(owner, message_ids, token))).generations
+        deleting = acts.deleting_messages(owner, message_ids, token)
+        return (await self._delete(token, deleting, wipes=True)).generations
 
     async def purge(self, now: float) -> tuple[int, int]:
         """See `Conversations.purge`. What another replica purges at this time is left to it."""
-        return await purge(now, self._keep, self._async_keep, self._purge, self._maker)
-
-    async def _purge(self, token: str, deleting: Sequence[Act]) -> Deleted:
-        return await self._delete(token, list(deleting))
-
-    def _begin_texts(self, messages: Sequence[Message], uids: Sequence[str]) -> None:
-        for message, uid in zip(messages, uids, strict=True):
-            self._texts.begin(message, uid)
+        return await purge(now, self._keep, self._async_keep, self._delete, self._maker)
 
 
 def _change(item: Item) -> Act:

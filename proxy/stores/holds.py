@@ -29,6 +29,10 @@ class Holds(Protocol):
         """Work on it no longer: done as soon as the store takes it. Never waits."""
         ...
 
+    async def free(self, held: Held) -> None:
+        """The same, and return when others know; what the store does not take now it takes later."""
+        ...
+
     async def label(self, identity: str, dialect: str, key: str) -> str | None:
         """The label of the hold that another replica has; None: there is none.
 

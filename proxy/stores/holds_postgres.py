@@ -7,6 +7,7 @@ the lease is locked, and goes with it. After PostgreSQL was away nobody judges o
 import asyncio
 from typing import Final
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores import holds_statements as sql
@@ -15,6 +16,8 @@ from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres_writes import PostgresWrites
 
 RENEWALS: Final = 3
+log = structlog.get_logger()
+
 FOREVER: Final = 1e9
 """Seconds for which nobody is dead."""
 
@@ -55,6 +58,18 @@ class PostgresHolds:
         if self._held.pop(held.token, None) is not None:
             self._let_go(held)
 
+    async def free(self, held: Held) -> None:
+        """See `Holds.free`."""
+        if self._held.pop(held.token, None) is None:
+            return
+        values = {"token": held.token, "owner": self.owner}
+        try:
+            await self._writes.transact(lambda connection: connection.execute(sql.LET_GO, values))
+        except (LedgerUnavailableError, asyncio.CancelledError) as error:
+            self._let_go(held)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
     async def label(self, identity: str, dialect: str, key: str) -> str | None:
         """See `Holds.label`."""
         values = {"identity": identity, "dialect": dialect, "key": key, "owner": self.owner, "grace": self._grace()}
@@ -74,8 +89,10 @@ class PostgresHolds:
                 await self.renew()
                 for owner in await self._dead():
                     await self.bury(owner)
-            except LedgerUnavailableError:
+            except Exception as error:  # noqa: BLE001 nothing may end this: others would take this one for dead
                 self._judges_from = None
+                if not isinstance(error, LedgerUnavailableError):
+                    log.error("lease.not_renewed", error=type(error).__name__)  # noqa: TRY400 no values in a log
             await asyncio.sleep(self._lease / RENEWALS)
 
     async def renew(self) -> None:

@@ -1,7 +1,9 @@
 """The items of the conversation store in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item
 from proxy.stores import conversations_acts as acts
@@ -9,6 +11,7 @@ from proxy.stores import conversations_deletions as deletions
 from proxy.stores.conversations import Owner, Window
 from proxy.stores.conversations_reads import ConversationsReads, Deleted, deleted
 from proxy.stores.conversations_sql import Act
+from proxy.stores.conversations_wiped import LOCK_NUMBERS, NOTE_WIPED
 from proxy.stores.holds_postgres import PostgresHolds
 from proxy.stores.postgres_writes import PostgresWrites, say_to
 
@@ -62,18 +65,25 @@ class PostgresItems:
     async def _begin(self, adding: acts.Adding) -> list[int]:
         """Put something in, with a lease."""
 
-        async def add(connection: Any) -> list[int]:
+        async def add(connection: AsyncConnection) -> list[int]:
             await self.holds.live(connection)
             return await say_to(connection, adding.acts)
 
         return await self._writes.or_undo(self._writes.transact(add), adding.undo)
 
-    async def _delete(self, token: str, deleting: list[Act]) -> Deleted:
-        """Carry out a deletion. Its notes stay until it is known to be committed: done twice, it gives the same."""
+    async def _delete(self, token: str, deleting: Sequence[Act], *, wipes: bool = False) -> Deleted:
+        """Carry out a deletion. Its notes stay until it is known to be committed: done twice, it gives the same.
 
-        async def delete(connection: Any) -> Deleted:
+        `wipes`: the texts of the records go too, also of those that come later and of those at other replicas.
+        """
+
+        async def delete(connection: AsyncConnection) -> Deleted:
             await say_to(connection, deleting)
-            return await deleted(connection, token)
+            gone = await deleted(connection, token)
+            if wipes and gone.generations:
+                await connection.execute(LOCK_NUMBERS)
+                await connection.execute(NOTE_WIPED, {"token": token})
+            return gone
 
         gone = await self._writes.transact(delete)
         if gone.anything:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores.conversations_sql import Act
 from proxy.stores.late_spool import LateSpool
+from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_gather import Value
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
@@ -65,6 +66,7 @@ class PostgresWrites:
         self._behind: list[Said] = []
         self._awake = asyncio.Event()
         self._closing = False
+        self._preparing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -74,8 +76,10 @@ class PostgresWrites:
             LedgerUnavailableError: PostgreSQL can't be read in time.
         """
         try:
-            async with asyncio.timeout(self.patience), self._postgres.reading(self.patience) as connection:
-                yield connection
+            async with asyncio.timeout(self.patience):
+                await self._prepared()
+                async with self._postgres.reading(self.patience) as connection:
+                    yield connection
         except TimeoutError as error:
             raise self._late(self.patience) from error
 
@@ -90,11 +94,10 @@ class PostgresWrites:
         until = loop.time() + patience
         for tries_left in reversed(range(TRIES)):
             try:
-                async with (
-                    asyncio.timeout_at(until),
-                    self._postgres.writing(max(until - loop.time(), PAUSE)) as connection,
-                ):
-                    return await work(connection)
+                async with asyncio.timeout_at(until):
+                    await self._prepared()
+                    async with self._postgres.writing(max(until - loop.time(), PAUSE)) as connection:
+                        return await work(connection)
             except TimeoutError as error:
                 raise self._late(patience) from error
             except LedgerUnavailableError as error:
@@ -178,7 +181,9 @@ class PostgresWrites:
             try:
                 await self._work()
                 pause = AGAIN[0]
-            except LedgerUnavailableError:
+            except Exception as error:  # noqa: BLE001 nothing may end this: what waits would wait for ever
+                if not isinstance(error, LedgerUnavailableError):
+                    log.error("conversations.not_written", error=type(error).__name__)  # noqa: TRY400 as below
                 if self._closing:
                     return
                 await asyncio.sleep(pause)
@@ -214,6 +219,24 @@ class PostgresWrites:
 
     def _late(self, seconds: float) -> LedgerUnavailableError:
         return LedgerUnavailableError(f"PostgreSQL at {self._postgres.place}: no answer within {seconds:g} s")
+
+    async def _prepared(self) -> None:
+        """Have the tables made, or brought up to date; that goes on although whoever waits for it loses patience.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached, or has tables that are not for this program.
+        """
+        if self._preparing is None or (self._preparing.done() and self._preparing.exception() is not None):
+            self._preparing = asyncio.get_running_loop().create_task(
+                self._postgres.prepare(), name="prepare PostgreSQL"
+            )
+            self._preparing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not self._preparing.done():
+            await asyncio.wait({self._preparing})
+        try:
+            self._preparing.result()
+        except LedgerOpenError as error:
+            raise LedgerUnavailableError(str(error)) from error
 
     async def _replay(self, acts: Sequence[Act]) -> None:
         try:

@@ -90,7 +90,8 @@ def _runs(thread_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | No
 def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
     match path:
         case []:
-            return {"GET": partial(runs.read, thread_id, run_id), "POST": partial(runs.update, thread_id, run_id)}
+            update = AtOwner(run_id, partial(runs.update, thread_id, run_id))
+            return {"GET": partial(runs.read, thread_id, run_id), "POST": update}
         case ["cancel"]:
             return {"POST": AtOwner(run_id, partial(runs.cancel, thread_id, run_id))}
         case ["submit_tool_outputs"]:

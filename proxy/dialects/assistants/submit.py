@@ -16,6 +16,7 @@ from proxy.dialects.assistants.generation import (
     started,
     worked_out,
 )
+from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
@@ -59,7 +60,7 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
         said = _end(run, live, results, "max_prompt_tokens" if chat is None else "max_completion_tokens", desk)
         await desk.leave_run(run)
         return said.reply(live, streams=streams)
-    desk.resume_run(thread_id)
+    await desk.resume_run(thread_id, NAME)  # at once: it held its thread all the while
     desk.hold(run, live.size + history.characters(rounds))
     answer = answer_of(live, desk.wall())
     queued = {**live.run, "status": "queued", "required_action": None}

@@ -174,18 +174,17 @@ async def test_async_messages(tmp_path: Path, database: Database) -> None:
     async with joined(events_then_hang(SAID), tmp_path, database.url, route=route) as ((a, b), up):
         await async_messages.initiate(a)
         await up.conn()
-        there, here = await async_messages.status(b), await async_messages.status(a)
-        assert there["status"] == here["status"]
+        await eventually(lambda: are_alike(a, b, "processing"))
         assert (await async_messages.send(b, "POST", "?message_id=m-1", async_messages.BODY)).status == 409
         await known(b, "m-1")
         assert (await async_messages.send(b, "POST", "/m-1/cancel")).status == 200
-        await eventually(lambda: ended_alike(a, b))
+        await eventually(lambda: are_alike(a, b, "cancelled"))
 
 
-async def ended_alike(a: RunningProxy, b: RunningProxy) -> bool:
-    """Whether both say the same end."""
+async def are_alike(a: RunningProxy, b: RunningProxy, status: str) -> bool:
+    """Whether both say the same."""
     there, here = await async_messages.status(b), await async_messages.status(a)
-    return there["status"] == here["status"] == "cancelled"
+    return bool(there["status"] == here["status"] == status)
 
 
 async def test_responses(tmp_path: Path, database: Database) -> None:

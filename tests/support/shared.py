@@ -9,7 +9,7 @@ from redis import Redis
 
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.stores.bus_names import Names
-from proxy.stores.conversations import Conversations
+from proxy.stores.conversations import Conversations, Owner
 from proxy.stores.conversations_postgres import PostgresConversations
 from proxy.stores.ledger_sqlite import SqliteLedger, open_ledger
 from proxy.stores.postgres import Postgres
@@ -80,6 +80,7 @@ async def joined(
                 patience=5.0,
             )
             await shared.open()
+            await shared.find_thread(Owner("", ""), "")  # Alembic makes the tables of one database at a time
             ledger.__class__ = _Joined
             ledger.conversations = shared  # type: ignore[misc,assignment]
             text = replica_text(up.base_url, redis.url, name, **dict(config))

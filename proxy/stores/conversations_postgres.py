@@ -8,7 +8,7 @@ PostgreSQL is away. The uids of what a replica puts in begin with its name: so w
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,7 +29,10 @@ from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
 from proxy.stores.postgres_writes import PostgresWrites, say_to
 
-CLOSE_SECONDS = 2.0
+LEASE: Final = 10.0
+"""Seconds of a lease, unless the settings say otherwise."""
+
+CLOSE_SECONDS: Final = 2.0
 """How long the last pieces, and the lease, may wait for PostgreSQL at the end."""
 
 

@@ -78,7 +78,7 @@ class PostgresItems:
         """
 
         async def delete(connection: AsyncConnection) -> Deleted:
-            await say_to(connection, deleting)
+            await say_to(connection, [act for act in deleting if act[0] is not deletions.NOTE_WIPED])
             gone = await deleted(connection, token)
             if wipes and gone.generations:
                 await connection.execute(LOCK_NUMBERS)

@@ -175,7 +175,7 @@ async def test_async_messages(tmp_path: Path, database: Database) -> None:
         await async_messages.initiate(a)
         await up.conn()
         await eventually(lambda: are_alike(a, b, "processing"))
-        assert (await async_messages.send(b, "POST", "?message_id=m-1", async_messages.BODY)).status == 409
+        assert (await async_messages.send(b, "POST", "?message_id=m-1", async_messages.BODY)).status == 422
         await known(b, "m-1")
         assert (await async_messages.send(b, "POST", "/m-1/cancel")).status == 200
         await eventually(lambda: are_alike(a, b, "cancelled"))
@@ -205,7 +205,7 @@ async def test_what_a_dead_replica_held(tmp_path: Path, database: Database, dial
     route = {"dialect": dialect, "model": "scripted"}
     script = in_turn(events_then_hang(SAID), sse_stream(chat_events(3)))
     async with (
-        joined(script, tmp_path, database.url, route=route, lease=1.0) as ((a, b), _),
+        joined(script, tmp_path, database.url, route=route, bus={"lease": "4s"}) as ((a, b), _),
         RawClient(a.port) as client,
     ):
         thread = await aitronos.begin(client)

@@ -116,7 +116,8 @@ class PostgresConversations(PostgresItems):
         if not acts.are_distinct(messages):
             return PutIn()
         begun = acts.adding_messages(messages, self._maker) if messages else None
-        adding = [each for each in (thread and acts.adding_thread(thread, self._maker), begun) if each is not None]
+        threads = [] if thread is None else [acts.adding_thread(thread, self._maker)]
+        adding = threads if begun is None else [*threads, begun]
         single = [(item, acts.adding_items([item], self._maker)) for item in items]
         undo = [act for each in (*adding, *(each for _, each in single)) for act in each.undo]
         for message, uid in zip(messages, begun.uids if begun else (), strict=True):

@@ -6,6 +6,7 @@ from typing import Final
 from proxy.stores import conversations_deletions as deletions
 from proxy.stores.conversations_acts import a_token
 from proxy.stores.conversations_reads import Deleted
+from proxy.stores.conversations_rows import Values
 from proxy.stores.conversations_sql import Act, Statement
 
 _MESSAGES_AT_ONCE: Final = 200
@@ -31,8 +32,8 @@ async def _purge(notes: Sequence[Statement], many: int, before: float, delete: D
     total = 0
     while True:
         token = a_token(maker)
-        which = {"token": token, "before": before, "many": many}
-        gone = await delete(token, [*((each, which) for each in notes), *deletions.delete_noted(token)])
+        which: Values = {"token": token, "before": before, "many": many}
+        gone = await delete(token, [*[(each, which) for each in notes], *deletions.delete_noted(token)])
         taken = gone.threads or gone.messages or gone.items  # the messages that went with threads don't count
         total += taken
         if taken < many:

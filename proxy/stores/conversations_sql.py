@@ -87,7 +87,7 @@ def compiled(clause: UpdateBase) -> Statement:
 
 def for_postgres(clause: UpdateBase) -> TextClause:
     """The statement as PostgreSQL is told: as it stands, because SQLAlchemy would take values for those of columns."""
-    said = clause.compile(dialect=_Plain(paramstyle="named"))
+    said = clause.compile(dialect=_Plain(paramstyle="named"))  # type: ignore[no-untyped-call]  # SQLAlchemy's
     values = [bindparam(name, value.value, value.type) for value, name in said.bind_names.items()]
     return sqlalchemy_text(str(said)).bindparams(*values)
 

@@ -58,7 +58,7 @@ def _piece() -> Statement:
     # The message stays as it is until the transaction ends: an end that comes meanwhile finds the piece.
     going_on = select(*map(valued, message_text.columns)).where(message.c.uid == text("message"), IN_PROGRESS)
     going_on = going_on.select_from(message).with_for_update(read=True)
-    fresh = insert(message_text).from_select(message_text.columns, going_on)
+    fresh = insert(message_text).from_select(list(message_text.columns), going_on)
     key = [message_text.c.message, message_text.c.offset]
     return compiled(fresh.on_conflict_do_update(index_elements=key, set_={"piece": fresh.excluded.piece}))
 

@@ -106,9 +106,7 @@ class PostgresHolds:
         await self._writes.transact(self._renew, self._lease / RENEWALS)
         if is_late:
             self._judges_from = loop.time() + self._lease
-            for held, label in list(self._held.values()):
-                values = self._values(held, label) | {"grace": FOREVER}
-                await self._writes.transact(lambda connection, values=values: connection.execute(sql.TAKE, values))
+            await self._writes.transact(self._take_again)
         self._renewed = loop.time()
 
     async def bury(self, owner: str) -> bool:
@@ -150,6 +148,10 @@ class PostgresHolds:
     async def _renew(self, connection: AsyncConnection) -> None:
         values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
         await connection.execute(sql.RENEW, values)
+
+    async def _take_again(self, connection: AsyncConnection) -> None:
+        for held, label in list(self._held.values()):
+            await connection.execute(sql.TAKE, self._values(held, label) | {"grace": FOREVER})
 
     def _let_go(self, held: Held) -> None:
         self._writes.soon(sql.LET_GO, {"token": held.token, "owner": self.owner})

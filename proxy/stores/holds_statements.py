@@ -16,7 +16,7 @@ _NOW: Final[ColumnElement[float]] = cast(func.extract("epoch", func.clock_timest
 _SECONDS: Final = valued(lease.c.until, "seconds")
 
 _fresh: Final = insert(lease).from_select(
-    lease.columns, select(text("owner"), text("place"), (_NOW + _SECONDS).label("until"))
+    list(lease.columns), select(text("owner"), text("place"), (_NOW + _SECONDS).label("until"))
 )
 
 RENEW: Final = for_postgres(
@@ -28,7 +28,7 @@ _LIVES: Final = hold.c.owner.in_(select(lease.c.owner).where(lease.c.until > _NO
 
 
 def _take() -> TextClause:
-    taken = insert(hold).from_select(hold.columns, select(*map(valued, hold.columns)))
+    taken = insert(hold).from_select(list(hold.columns), select(*map(valued, hold.columns)))
     free = or_(hold.c.owner == taken.excluded.owner, ~_LIVES)
     changed = {name: taken.excluded[name] for name in ("token", "owner", "label")}
     key = [hold.c.identity, hold.c.dialect, hold.c.key]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from proxy.stores.ports import LedgerUnavailableError
 from support.conversations import OWNER, a_message, a_thread, an_item, begun, in_thread, text_of
 from support.postgres import Database, pgbouncer, postgres_server
 from support.shared import shared_conversations
-from support.tcp_link import tcp_link
+from support.tcp_link import TcpLink, tcp_link
 from support.wait import eventually
 
 QUICK = 0.7
@@ -105,7 +106,7 @@ async def test_an_answer_that_was_lost(database: Database, tmp_path: Path) -> No
                 link.cut_behind(b"COMMIT")
                 adding = asyncio.create_task(store.add_messages(a_message(f"m{number}", generation="g")))  # noqa: TID251 to cut it
                 cuts = link.cuts
-                await eventually(lambda cuts=cuts: link.cuts > cuts, what="an answer is cut")
+                await eventually(partial(is_cut, link, cuts), what="an answer is cut")
                 link.cut_behind(b"")
                 assert await adding
             assert await in_thread(store) == ["m0", "m1", "m2"]
@@ -114,6 +115,11 @@ async def test_an_answer_that_was_lost(database: Database, tmp_path: Path) -> No
             await eventually(lambda: link.cuts > 3, what="an answer is cut")
             link.cut_behind(b"")
             assert await deleting == ["g", "g"]
+
+
+def is_cut(link: TcpLink, cuts: int) -> bool:
+    """Whether more answers were cut than that."""
+    return link.cuts > cuts
 
 
 async def test_what_failed_is_not_there(database: Database, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ async def run_is_taken(proxy: RunningProxy, thread: str, assistant: str) -> bool
 
 
 async def test_a_run_that_waits_for_tools_holds_its_thread(tmp_path: Path, database: Database) -> None:
-    """Also elsewhere, where it says what it waits for; cancelled, it lets go."""
+    """Also elsewhere, where it says what it waits for, and nobody else can go on with it; cancelled, it lets go."""
     script = sse_stream(assistants.tool_events(CALL))
     async with joined(script, tmp_path, database.url, route={"dialect": "assistants"}) as ((a, b), _):
         assistant, thread = await assistants.an_assistant(a), await assistants.a_thread(a, "Hello")
@@ -141,6 +141,8 @@ async def test_a_run_that_waits_for_tools_holds_its_thread(tmp_path: Path, datab
             await assistants.told(b, "POST", f"/threads/{thread}/runs", {"assistant_id": assistant}), 400
         )
         assert run["id"] in words["message"]
+        outputs = {"tool_outputs": [{"tool_call_id": CALL[0], "output": "1"}]}
+        assert (await assistants.told(b, "POST", f"{at}/submit_tool_outputs", outputs)).status == 503
         await known(b, run["id"])
         await assistants.ask(b, "POST", f"{at}/cancel")
         await eventually(lambda: is_status(b, at, "cancelled"))

@@ -9,7 +9,7 @@ from support import aitronos, assistants, async_messages, dify, responses
 from support.chat import chat_events, text
 from support.client import RawClient
 from support.edge import send
-from support.postgres import Database
+from support.postgres import Database, postgres_server
 from support.proxy import RunningProxy
 from support.replicas import known
 from support.scripts import events_then_hang, in_turn, sse_stream
@@ -216,3 +216,32 @@ async def test_what_a_dead_replica_held(tmp_path: Path, database: Database, dial
         store._tasks[1].cancel()  # it renews no more
         await eventually(lambda: is_let_in(b, thread), what="the thread is free")
         await eventually(lambda: database.sql("SELECT 1 FROM message WHERE status = 'interrupted'") == [["1"]])
+
+
+async def test_an_outage(tmp_path: Path) -> None:
+    """Meanwhile new turns get 503 in the dialect's shape, what runs ends for its client, and is in the thread later."""
+    route = {"dialect": "aitronos", "model": "scripted"}
+    async with postgres_server() as server:
+        config: dict[str, Any] = {"route": route, "cancellation": {"quick_edit_window": "0s"}}
+        url = server.create().url
+        async with (
+            joined(events_then_hang(SAID), tmp_path, url, "a", **config) as ((a,), up),
+            RawClient(a.port) as client,
+        ):
+            thread = await aitronos.begin(client)
+            await client.until(b"content_delta", 8)
+            server.kill()
+            refused = await call(a, "POST", aitronos.RESPOND, aitronos.asks(thread_id=thread))
+            assert aitronos.error_of(refused, 503)
+            assert refused.header("Retry-After")
+            assert (await aitronos.cancel(a, thread)).status == 200
+            assert aitronos.events_of((await client.answer()).body)[-1]["event"] == "response.cancelled"
+            await up.no_connections()
+            await server.start()
+            await eventually(lambda: is_kept(a, thread), what="the end is in the thread")
+
+
+async def is_kept(proxy: RunningProxy, thread: str) -> bool:
+    """Whether a thread's last answer is there, as far as it came."""
+    answer = await call(proxy, "GET", f"{THREADS}/{thread}/messages")
+    return answer.status == 200 and [each["content"] for each in answer.json()["data"]][-1] == text(8)

@@ -134,7 +134,9 @@ class App:
         left = Left([], unsettled=False)
         shared: SharedLedger | None = None
         if ledger is None:
-            opened = await open_chosen(settings.ledger, settings.conversations, replica, time.time())
+            opened = await open_chosen(
+                settings.ledger, settings.conversations, replica, time.time(), settings.bus.lease
+            )
             shared = None if isinstance(opened, SqliteLedger) else opened
             ledger, left = opened, opened.left
         self._stack.push_async_callback(self._last_of_all)

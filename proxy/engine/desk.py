@@ -150,22 +150,56 @@ class Desk:
         """Whoever's runs with this key: for APIs that tell somebody else's from an unknown one."""
         return self._engine.runs.find_anybodys(key)
 
-    def begin_run(self, key: str, user: str | None = None) -> Run | None:
-        """A new run; None: one is working under this key. It is forgotten when no generation comes of the request."""
+    async def begin_run(
+        self, key: str, dialect: str, user: str | None = None, *, label: str = "", holds_waiting: bool = False
+    ) -> Run | None:
+        """A new run; None: one is working under this key, here or at another replica.
+
+        It is forgotten when no generation comes of the request.
+
+        Args:
+            key: what it is called by, and works on.
+            dialect: whose key it is.
+            user: the end user.
+            label: what other replicas are told of it, see `run_elsewhere`.
+            holds_waiting: also while it waits for the results of tools no other replica may work on that.
+
+        Raises:
+            LedgerUnavailableError: what other replicas do is not known now.
+        """
         run = self._engine.runs.begin(self.identity, key, user, self.now())
-        if run is not None:
-            self._begun.append(run)
-        return run
+        if run is None:
+            return None
+        run.holds_waiting = holds_waiting
+        self._begun.append(run)
+        return run if await self._engine.holding.take(run, dialect, label) else None
 
-    def resume_run(self, key: str) -> Run | None:
-        """The run that waits for the results of tools, working again; None: there is none.
+    async def resume_run(self, key: str, dialect: str, *, label: str = "") -> Run | None:
+        """The run that waits for the results of tools, working again; None: there is none, or another replica works.
 
-        It waits again when no generation comes of the request.
+        It waits again when no generation comes of the request. One that held its key all the while is given at once.
+
+        Raises:
+            LedgerUnavailableError: what other replicas do is not known now.
         """
         run = self._engine.runs.resume(self.identity, key, self.now())
-        if run is not None:
-            self._resumed.append((run, len(run.past), run.held))
-        return run
+        if run is None:
+            return None
+        self._resumed.append((run, len(run.past), run.held))
+        return run if await self._engine.holding.take(run, dialect, label) else None
+
+    async def run_elsewhere(self, key: str, dialect: str) -> str | None:
+        """The label of the run that works on this at another replica; None: none does.
+
+        Raises:
+            LedgerUnavailableError: nobody can know now.
+        """
+        return await self._engine.holding.elsewhere(self.identity.name, dialect, key)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else writes into the conversation store: then what is not in memory here does not run."""
+        return self.conversations.holds is None
 
     def hold(self, run: Run, characters: int) -> None:
         """Let a run that works hold so many characters in memory, all in all; without a generation it is as before.
@@ -199,6 +233,7 @@ class Desk:
         for run in self._begun:
             if run.relay is None and not run.past:
                 self._engine.runs.forget(run)
+                self._engine.holding.let_go(run)
         for run, rounds, held in self._resumed:
             if run.relay is None and len(run.past) == rounds:
                 self._engine.runs.hold(run, held)

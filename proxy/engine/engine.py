@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.core.budget import NO_LIMITS, Limits
+from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -27,6 +28,7 @@ from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
+from proxy.engine.holding import Holding
 from proxy.engine.keeping import Keeping
 from proxy.engine.kept_stops import KeptStops
 from proxy.engine.metrics import Metrics
@@ -35,6 +37,7 @@ from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
+from proxy.engine.run import Run
 from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
 from proxy.engine.sharing import Place, Sharing
@@ -53,6 +56,10 @@ T = TypeVar("T")
 
 LEARNED_FROM = 5000
 """So many of the ledger's newest records are looked at for what is typical."""
+
+
+NEWEST = 100
+"""Among so many messages at the end of a thread is what is being made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class Engine:
         self.metrics = metrics
         self.registry = Registry()
         self.runs = Runs()
+        self.holding = Holding(ledger.conversations)
+        self.runs.on_change = self.holding.changed
         self.draining = False
         self.returns = True
         self._replica = replica
@@ -120,7 +129,12 @@ class Engine:
     def join(self, announcing: Announcing, elsewhere: Elsewhere, observing: Observing) -> None:
         """Be one replica of several from now on."""
         self.announcing, self.canceller.elsewhere, self.observing = announcing, elsewhere, observing
-        self.runs.on_change = announcing.run_changed
+
+        def changed(run: Run) -> None:
+            self.holding.changed(run)
+            announcing.run_changed(run)
+
+        self.runs.on_change = changed
 
     def share(self, sharing: Sharing) -> None:
         """Keep limits together with other replicas from now on."""
@@ -175,8 +189,9 @@ class Engine:
         except LedgerUnavailableError as error:
             log_failure("conversation.write_failed", error, task_id=relay.generation.facts.task_id)
             return
-        if relay.plan.run is not None:
-            relay.plan.run.is_written = True
+        if (run := relay.plan.run) is not None:
+            run.is_written = True
+            await self.holding.free(run, waits=bool(relay.generation.partial.tool_calls()))
 
     async def _drop(self, relay: Relay, kept: Kept, message_ids: Sequence[str]) -> None:
         made_by = {relay.generation.facts.uid}
@@ -243,6 +258,8 @@ class Engine:
         return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
 
     async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
+        dialect = owner.dialect.partition(" ")[0]
+        await self._stop_elsewhere(owner, thread_id, stop, confirm, dialect)
         uids = await self.conversations.delete_thread(owner, thread_id)
         if uids is None:
             return False
@@ -251,8 +268,18 @@ class Engine:
         live = [relay for uid in uids if isinstance(relay := self.registry.find_uid(uid), Relay)]
         for relay in live:
             await self.ledger.wipe_text(relay.generation.facts.uid)  # its pieces may be on their way
-        await self.canceller.cancel_all(live, stop, dialect=owner.dialect.partition(" ")[0], confirm=confirm)
+        await self.canceller.cancel_all(live, stop, dialect=dialect, confirm=confirm)
         return True
+
+    async def _stop_elsewhere(self, owner: Owner, thread_id: str, stop: Stop, confirm: float, dialect: str) -> None:
+        """Stop what other replicas make for a thread: only they can."""
+        if self.conversations.holds is None:
+            return
+        newest, _ = await self.conversations.outline(owner, thread_id, NEWEST)
+        for each in newest:
+            if each.status is MessageStatus.IN_PROGRESS and self.registry.find(owner.identity, each.id) is None:
+                identity = Identity(owner.identity, stop.by or owner.identity)
+                await self.canceller.cancel(identity, each.id, stop, dialect=dialect, confirm=confirm)
 
     async def delete_messages(self, owner: Owner, *message_ids: str) -> None:
         """Delete messages that are over, and let their texts be nowhere.

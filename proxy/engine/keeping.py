@@ -15,6 +15,7 @@ from proxy.engine.relay import Relay
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.stores.conversations import Conversations, Owner
+from proxy.stores.conversations_put import change_item
 from proxy.stores.ports import LedgerUnavailableError
 
 
@@ -30,7 +31,7 @@ class _Put:
     held: list[str] = field(default_factory=list)
     has_thread: bool = False
     has_messages: bool = False
-    added: list[Item] = field(default_factory=list)
+    added: Sequence[Item] = ()
 
 
 class Keeping:
@@ -62,38 +63,17 @@ class Keeping:
             put.held.clear()
 
     async def _put(self, kept: Kept, uid: str, put: _Put) -> None:
-        """All of it; what is queued at one time is written in this order, and waits for the disk once."""
-        store = self._conversations
-        thread = () if kept.thread is None else (store.add_thread(kept.thread),)
-        messages = store.add_messages(*kept.before, replace(kept.answer, generation=uid))
-        items = (self._put_item(item, put) for item in kept.items)
-        done = await asyncio.gather(*thread, messages, *items, return_exceptions=True)
-        put.has_thread = bool(thread) and done[0] is True
-        put.has_messages = done[len(thread)] is True
-        for each in done:
-            if isinstance(each, BaseException):
-                raise each
-        if not all(done):
+        """All of it, which waits for the disk once."""
+        messages = (*kept.before, replace(kept.answer, generation=uid))
+        done = await self._conversations.put_in(kept.thread, messages, kept.items)
+        put.has_thread, put.has_messages, put.added = done.has_thread, done.has_messages, done.added
+        if done.error is not None:
+            raise done.error
+        if not done.is_whole:
             raise Refusal.bad_request("id_in_use", "There is something else with one of these ids already.")
 
-    async def _put_item(self, item: Item, put: _Put) -> bool:
-        if not await self._conversations.add_items(item):
-            return await self._change_item(item)
-        put.added.append(item)
-        return True
-
-    async def _change_item(self, item: Item) -> bool:
-        return await self._conversations.update_item(
-            Owner(item.identity, item.dialect),
-            item.kind,
-            item.id,
-            item.body,
-            is_open=item.is_open,
-            expires_at=item.expires_at,
-        )
-
     async def _end_item(self, item: Item) -> None:
-        if not await self._change_item(item):
+        if not await change_item(self._conversations, item):
             await self._conversations.add_items(item)
 
     async def _take_back(self, kept: Kept, put: _Put) -> None:
@@ -171,7 +151,7 @@ class Keeping:
     async def _end_changed(self, kept: Kept, stored: Stored) -> None:
         """Write what became of items that were there before the call; those that it brought are taken back."""
         items = {(item.kind, item.id): item for item in (*kept.items, *stored.items)}
-        await asyncio.gather(*map(self._change_item, items.values()))
+        await asyncio.gather(*(change_item(self._conversations, item) for item in items.values()))
 
     def let_go(self, uid: str) -> None:
         """The generation is settled: no more text comes."""

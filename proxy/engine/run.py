@@ -48,12 +48,13 @@ class Run:
     stopped while it waited for the results of tools (`STOPPED`), or because nobody brought them, or the dialect ended
     it then (`ENDED`). It is awaited again when somebody asks for an end that could not be written, see `LeftRuns`.
 
-    `on_change` is told of each new state.
+    `on_change` is told of each new state. `holds_waiting`: while it waits nobody else may work on what it works on.
     """
 
     __slots__ = (
         "changed",
         "held",
+        "holds_waiting",
         "identity",
         "is_written",
         "key",
@@ -96,6 +97,7 @@ class Run:
         self.on_change = on_change
         self.is_written = True
         """Whether the stores have what its last end, if any, made of it."""
+        self.holds_waiting = False
         self.waits_until: float | None = None
         self.replaces: Run | None = None
         """What its key named before; that comes back when no generation comes of this one."""

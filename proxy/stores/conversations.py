@@ -1,10 +1,11 @@
 """The port of the conversation store: threads, messages and items of the translated dialects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
+from proxy.stores.holds import Holds
 
 CONVERSATIONS_KEEP: Final = 30 * 86400.0
 """Seconds after its last change that a thread stays, unless the settings say otherwise."""
@@ -56,6 +57,20 @@ class Outline:
     mark: Any
 
 
+@dataclass(frozen=True, slots=True)
+class PutIn:
+    """What of a call went in. `added` are the items that were not there before.
+
+    `error`: why the rest is not in; without one, something else has one of the ids, or a thread is not there.
+    """
+
+    is_whole: bool = False
+    has_thread: bool = False
+    has_messages: bool = False
+    added: Sequence[Item] = ()
+    error: BaseException | None = None
+
+
 class Conversations(Protocol):
     """Threads, messages and items. Somebody else's look like unknown ones. A write that returned is on disk.
 
@@ -64,6 +79,18 @@ class Conversations(Protocol):
 
     Every method that waits may raise `LedgerUnavailableError`: the store can't be read or written now.
     """
+
+    @property
+    def holds(self) -> Holds | None:
+        """Who works on what, where replicas share the store; None: it is this process's alone."""
+        ...
+
+    async def put_in(self, thread: Thread | None, messages: Sequence[Message], items: Sequence[Item]) -> PutIn:
+        """Put in what one call brings along, in this order; items that are there are changed. All of it, if it can be.
+
+        What is in although not all of it is, is the caller's to delete.
+        """
+        ...
 
     async def add_thread(self, thread: Thread) -> bool:
         """Put a thread in; False when its owner has one with this id in this dialect."""

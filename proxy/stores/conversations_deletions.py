@@ -22,32 +22,34 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
-from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, TOKEN, compiled, owned
+from proxy.stores.column_types import WHOLE
+from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, TOKEN, Act, Statement, compiled, owned, text, valued
 from proxy.stores.items_statements import NAMED
-from proxy.stores.ledger_gather import Step
 from proxy.stores.tables import deletion, generation, generation_text, item, message, message_text, thread, wiped
 
 _UIDS = select(deletion.c.uid).where(deletion.c.token == TOKEN)
-_UID: BindParameter[str] = bindparam("uid")
-_BEFORE: BindParameter[float] = bindparam("before")
+_UID = text("uid")
+_BEFORE: BindParameter[float] = valued(message.c.ended_at, "before")
 
 
 def _note(table: Table, *where: ColumnElement[bool], first: ColumnElement[Any], what: str = "") -> Select[Any]:
-    """What is noted of the rows of a table that are to go."""
+    """What is noted of the rows of a table that are to go. Nobody else changes them until the transaction ends."""
     made_by = message.c.generation if table is message else null()
     kind: ColumnElement[str] = literal_column(f"'{what or table.name}'")
-    return select(TOKEN, table.c.uid, kind, made_by).where(*where).order_by(first)
+    return select(TOKEN, table.c.uid, kind, made_by).where(*where).order_by(first).with_for_update(of=table)
 
 
-def _noted(what: Select[Any]) -> str:
-    names = [column.name for column in deletion.columns]
+def _noted(what: Select[Any]) -> Statement:
+    names = [column.name for column in deletion.columns if column.name != "number"]
     return compiled(insert(deletion).from_select(names, what).on_conflict_do_nothing())
 
 
-def _at_most(what: Select[Any]) -> Select[Any]:
-    return what.limit(bindparam("many")).offset(literal_column("0"))
+def _at_most(what: Select[Any], table: Table) -> Select[Any]:
+    """The first of them, without those that another replica is at."""
+    first = what.limit(bindparam("many", type_=WHOLE)).offset(literal_column("0"))
+    return first.with_for_update(of=table, skip_locked=True)
 
 
 def _is_in_it(table: Table) -> ColumnElement[bool]:
@@ -83,7 +85,8 @@ NOTE_OLD_THREADS: Final = _noted(
             ~exists().where(_is_in_it(message), IN_PROGRESS),
             ~exists().where(_is_in_it(item), OPEN),
             first=thread.c.updated_at,
-        )
+        ),
+        thread,
     )
 )
 """Values: a token, the time before which a thread changed for the last time, how many at most. Notes threads in which
@@ -92,7 +95,7 @@ nothing is in progress or open."""
 _ALONE = and_(message.c.thread_id.is_(null()), message.c.status != literal_column("'in_progress'"))
 
 NOTE_OLD_MESSAGES: Final = tuple(
-    _noted(_at_most(_note(message, _ALONE, *old, first=message.c.ended_at)))
+    _noted(_at_most(_note(message, _ALONE, *old, first=message.c.ended_at), message))
     for old in (
         [message.c.ended_at < _BEFORE],
         [message.c.ended_at.is_(null()), message.c.created_at < _BEFORE],
@@ -102,16 +105,19 @@ NOTE_OLD_MESSAGES: Final = tuple(
 Two statements, because SQLite would look at all messages for an OR of both."""
 
 NOTE_EXPIRED_ITEMS: Final = _noted(
-    _at_most(_note(item, item.c.is_open == literal_column("0"), item.c.expires_at < _BEFORE, first=item.c.expires_at))
+    _at_most(
+        _note(item, item.c.is_open == literal_column("0"), item.c.expires_at < _BEFORE, first=item.c.expires_at), item
+    )
 )
 """Values: a token, the time before which an item expired, how many at most. Notes items that are not open."""
 
 
-def _note_children() -> str:
+def _note_children() -> Statement:
     parents = select(item.c.identity, item.c.dialect, item.c.id).where(item.c.uid.in_(_UIDS))
     child = item.alias("child")
     of_them = tuple_(child.c.identity, child.c.dialect, child.c.parent).in_(parents)
-    return _noted(select(TOKEN, child.c.uid, literal_column("'below'"), null()).where(of_them).order_by(child.c.number))
+    below = select(TOKEN, child.c.uid, literal_column("'below'"), null()).where(of_them).order_by(child.c.number)
+    return _noted(below.with_for_update(of=child))
 
 
 _WITH_IT: Final = (
@@ -132,16 +138,19 @@ _DELETE: Final = (
 _MADE_BY = select(deletion.c.generation).where(deletion.c.token == TOKEN, deletion.c.generation.is_not(None))
 
 
-def _note_wiped() -> str:
+def _note_wiped() -> Statement:
     rows = select(literal_column("0.0"), deletion.c.generation).distinct()
     rows = rows.where(deletion.c.token == TOKEN, deletion.c.generation.is_not(None))
     return compiled(insert(wiped).from_select(["at", "uid"], rows).on_conflict_do_nothing())
 
 
+NOTE_WIPED: Final = _note_wiped()
+"""Values: a token. In a replica's own file: who shares the ledger is to be told whose texts went."""
+
 _WIPE: Final = (
     compiled(update(generation).where(generation.c.uid.in_(_MADE_BY)).values(text=null())),
     compiled(delete(generation_text).where(generation_text.c.uid.in_(_MADE_BY))),
-    _note_wiped(),
+    NOTE_WIPED,
 )
 """Values: a token. Deletes the text of the records of what was noted under it; their numbers stay. Who shares the
 ledger is told so."""
@@ -150,12 +159,12 @@ FORGET: Final = compiled(delete(deletion).where(deletion.c.token == TOKEN))
 """Values: a token. Deletes the notes themselves."""
 
 
-def delete_noted(token: str, *, wipes: bool = False) -> list[Step]:
+def delete_noted(token: str, *, wipes: bool = False) -> list[Act]:
     """What follows the notes of a deletion; `wipes`: somebody wants it gone, so the texts of the records go too."""
     wiping = _WIPE if wipes else ()
     return [(statement, {"token": token}) for statement in (*_WITH_IT, *wiping, *_DELETE)]
 
 
-def forget(token: str) -> Step:
+def forget(token: str) -> Act:
     """Delete the notes of a deletion, once they were read."""
     return FORGET, {"token": token}

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar
 
-from proxy.core.conversation import Message, MessageStatus, Thread
-from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP, Outline, Owner, Window
+from proxy.core.conversation import Item, Message, MessageStatus, Thread
+from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP, Outline, Owner, PutIn, Window
 from proxy.stores.conversations_memory_sizes import fitting, outline_of
+from proxy.stores.conversations_put import put_one_by_one
 from proxy.stores.conversations_rows import (
     from_json,
     message_of,
@@ -65,6 +66,15 @@ class MemoryConversations(MemoryItems):
         self._async_keep = async_keep
         self._messages: dict[_Key, _Kept] = {}
         self._of: dict[_Key, dict[_Key, None]] = {}  # the messages of each thread, in their order
+
+    @property
+    def holds(self) -> None:
+        """Nobody else works on anything."""
+        return
+
+    async def put_in(self, thread: Thread | None, messages: Sequence[Message], items: Sequence[Item]) -> PutIn:
+        """See `Conversations.put_in`."""
+        return await put_one_by_one(self, thread, messages, items)
 
     async def add_thread(self, thread: Thread) -> bool:
         """See `Conversations.add_thread`."""

@@ -1,18 +1,18 @@
 """What is asked of the conversation store, on the reading connections of the ledger."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores.conversations import Outline, Owner, Window
 from proxy.stores.conversations_rows import item_of, message_of, optional, thread_of
 from proxy.stores.conversations_sizes import fitting, outline_of, outlines
-from proxy.stores.ledger_reads import LedgerReads
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import deletion, item, message, message_text, thread
 
@@ -41,28 +41,32 @@ class Deleted:
         return bool(self.threads or self.messages or self.items)
 
 
-class ConversationsReads:
-    """The reading half of `SqliteConversations`; see `proxy.stores.conversations` for what the methods mean."""
+Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+"""Gives a connection on one snapshot; raises `LedgerUnavailableError` if there can be none now."""
 
-    def __init__(self, reads: LedgerReads) -> None:
-        self._reads = reads
+
+class ConversationsReads:
+    """The reading half of a store; see `proxy.stores.conversations` for what the methods mean."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
         """The thread with this id."""
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             row = await _thread(connection, owner, thread_id)
         return None if row is None else thread_of(row)
 
     async def threads(self, owner: Owner, window: Window) -> tuple[list[Thread], bool]:
         """A part of the owner's threads; of two that changed at one time, that made later is the newer."""
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             rows, more = await _part(connection, select(thread).where(*_of(thread, owner)), _BY_CHANGE, window)
         return [thread_of(row) for row in rows], more
 
     async def find_message(self, owner: Owner, message_id: str) -> Message | None:
         """The message with this id, with its text as far as it is on disk."""
         asked = select(message).where(*_of(message, owner), message.c.id == clean(message_id))
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             found = await _with_pieces(connection, (await connection.execute(asked)).mappings().all())
         return found[0] if found else None
 
@@ -70,7 +74,7 @@ class ConversationsReads:
         """A part of a thread's messages; none of a thread that is not there."""
         anybodys = Owner(owner.identity, owner.dialect)  # who may see the thread may see what is in it
         asked = select(message).where(*_of(message, anybodys), message.c.thread_id == clean(thread_id))
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             if await _thread(connection, owner, thread_id) is None:
                 asked = asked.where(message.c.number < 0)
             rows, more = await _part(connection, asked, _BY_INSERTION, window)
@@ -79,14 +83,14 @@ class ConversationsReads:
     async def find_item(self, owner: Owner, kind: str, item_id: str) -> Item | None:
         """The item with this id."""
         asked = select(item).where(*_of_kind(owner, kind), item.c.id == clean(item_id))
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             row = (await connection.execute(asked)).mappings().first()
         return None if row is None else item_of(row)
 
     async def items(self, owner: Owner, kind: str, parent: str | None, window: Window) -> tuple[list[Item], bool]:
         """A part of the items of one kind and parent."""
         asked = select(item).where(*_of_kind(owner, kind), item.c.parent == optional(parent))
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             rows, more = await _part(connection, asked, _ITEMS_BY_INSERTION, window)
         return [item_of(row) for row in rows], more
 
@@ -94,21 +98,26 @@ class ConversationsReads:
         """The newest messages of a thread, without what may be long."""
         anybodys = Owner(owner.identity, owner.dialect)
         asked = select(message).where(*_of(message, anybodys), message.c.thread_id == clean(thread_id))
-        async with self._reads.reading() as connection:
+        async with self._reading() as connection:
             if await _thread(connection, owner, thread_id) is None:
                 return [], False
             newest = outlines(asked, mark).order_by(message.c.number.desc()).limit(most + 1)
             rows = (await connection.execute(newest)).mappings().all()
-        return [outline_of(row) for row in reversed(rows[:most])], len(rows) > most
+        return [outline_of(row, mark) for row in reversed(rows[:most])], len(rows) > most
 
     async def deleted(self, token: str) -> Deleted:
         """What a deletion took."""
-        asked = select(deletion.c.what, deletion.c.generation).where(deletion.c.token == token)
-        async with self._reads.reading() as connection:
-            rows = (await connection.execute(asked.order_by(literal_column("rowid")))).all()
-        counts = Counter(row.what for row in rows)
-        generations = [row.generation for row in rows if row.generation is not None]
-        return Deleted(counts["thread"], counts["message"], counts["item"], generations)
+        async with self._reading() as connection:
+            return await deleted(connection, token)
+
+
+async def deleted(connection: AsyncConnection, token: str) -> Deleted:
+    """What a deletion took."""
+    asked = select(deletion.c.what, deletion.c.generation).where(deletion.c.token == token)
+    rows = (await connection.execute(asked.order_by(deletion.c.number))).all()
+    counts = Counter(row.what for row in rows)
+    generations = [row.generation for row in rows if row.generation is not None]
+    return Deleted(counts["thread"], counts["message"], counts["item"], generations)
 
 
 def _of_kind(owner: Owner, kind: str) -> Iterable[ColumnElement[bool]]:

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from proxy.core.conversation import Message, MessageStatus
 from proxy.stores.conversations import Owner
 from proxy.stores.conversations_rows import optional
+from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_statements import PIECE
-from proxy.stores.ledger_gather import Step
 from proxy.stores.ledger_rows import clean
 from proxy.stores.ports import LedgerUnavailableError
 
@@ -36,7 +36,7 @@ class _Text:
 class Texts:
     """What is known of the messages in progress. `queue` hands a statement to the writer, or refuses it."""
 
-    def __init__(self, queue: Callable[[Step], "asyncio.Future[int]"]) -> None:
+    def __init__(self, queue: Callable[[Act], "asyncio.Future[int]"]) -> None:
         self._queue = queue
         self._texts: dict[_Key, _Text] = {}
 

@@ -1,9 +1,9 @@
 """How the conversation store waits for the ledger's writer, and what it does when the disk takes too long."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 
+from proxy.stores.conversations_sql import Act
 from proxy.stores.ledger_gather import Chore, Step
 from proxy.stores.ledger_writer import STALL, LedgerWriter
 from proxy.stores.ports import LedgerUnavailableError
@@ -16,9 +16,9 @@ class Writes:
         self._writer = writer
         self._patience = patience
 
-    def queue(self, *steps: Step, always: bool = False) -> list[Chore]:
+    def queue(self, *acts: Act, always: bool = False) -> list[Chore]:
         """See `LedgerWriter.chores`."""
-        return self._writer.chores(*steps, always=always)
+        return self._writer.chores(*map(_step, acts), always=always)
 
     async def done(self, chores: Sequence[Chore]) -> list[int]:
         """Wait for them, with patience; gives how many rows each changed.
@@ -30,7 +30,7 @@ class Writes:
             raise self._late()
         return changed(chores)
 
-    async def done_or_undone(self, chores: Sequence[Chore], *undo: Step) -> list[int]:
+    async def done_or_undone(self, chores: Sequence[Chore], *undo: Act) -> list[int]:
         """Wait for them, with patience; late ones are given up, and undone if they come to the disk all the same.
 
         Raises:
@@ -39,7 +39,7 @@ class Writes:
         if await self._are_late(chores):
             for chore in chores:
                 chore.late = True
-            self._writer.chores(*undo, always=True)
+            self._writer.chores(*map(_step, undo), always=True)
             raise self._late()
         return changed(chores)
 
@@ -65,6 +65,11 @@ class Writes:
         return LedgerUnavailableError(f"the write was not on disk within {self._patience:g} s")
 
 
+def _step(act: Act) -> Step:
+    statement, values = act
+    return statement.sqlite, values
+
+
 def changed(chores: Sequence[Chore]) -> list[int]:
     """How many rows each changed, once they are done.
 
@@ -72,13 +77,3 @@ def changed(chores: Sequence[Chore]) -> list[int]:
         LedgerUnavailableError: the ledger was closed before the disk took them.
     """
     return [chore.changed.result() for chore in chores]
-
-
-def all_in(rows: Sequence[int]) -> bool:
-    """Whether all that one call adds went in: each adding statement gave its row. The last is `ALL_OR_NONE`."""
-    return all(count == 1 for count in rows[:-1])
-
-
-def a_token() -> str:
-    """What tells one call from every other."""
-    return uuid.uuid4().hex

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from proxy.core.conversation import Item
+from proxy.stores import conversations_acts as acts
 from proxy.stores import conversations_deletions as deletions
-from proxy.stores import items_statements as sql
 from proxy.stores.conversations import Owner, Window
 from proxy.stores.conversations_reads import ConversationsReads, Deleted
-from proxy.stores.conversations_rows import item_state, item_values, named
-from proxy.stores.conversations_writes import Writes, a_token, all_in
+from proxy.stores.conversations_writes import Writes
 from proxy.stores.ledger_rows import clean
 
 _Key: TypeAlias = tuple[str, str, str, str]
@@ -32,14 +31,8 @@ class SqliteItems:
         """See `Conversations.add_items`. Their number is their order."""
         if not items:
             return True
-        token = a_token()
-        uids = [f"{token}-{number:06}" for number in range(len(items))]
-        span = {"first": uids[0], "last": uids[-1]}
-        rows = [item_values(item, uid) for item, uid in zip(items, uids, strict=True)]
-        adding = self._writes.queue(
-            *((sql.ADD_ITEM, row) for row in rows), (sql.ALL_OR_NONE, {**span, "many": len(uids)})
-        )
-        if not all_in(await self._writes.done_or_undone(adding, (sql.TAKE_BACK, span))):
+        adding = acts.adding_items(items)
+        if not adding.is_in(await self._writes.done_or_undone(self._writes.queue(*adding.acts), *adding.undo)):
             return False
         self._open.update(
             _key(Owner(each.identity, each.dialect), each.kind, each.id) for each in items if each.is_open
@@ -65,10 +58,10 @@ class SqliteItems:
         expires_at: float | None = None,
     ) -> bool:
         """See `Conversations.update_item`."""
-        values = {**named(owner, kind, item_id), **item_state(body, is_open=is_open, expires_at=expires_at)}
+        updating = acts.updating_item(owner, kind, item_id, body, is_open=is_open, expires_at=expires_at)
         key = _key(owner, kind, item_id)
         ends = not is_open and key in self._open
-        changing = self._writes.queue((sql.UPDATE_ITEM, values), always=ends)
+        changing = self._writes.queue(updating, always=ends)
         if is_open:
             self._open.add(key)
         else:
@@ -80,9 +73,8 @@ class SqliteItems:
 
     async def delete_items(self, owner: Owner, kind: str, *item_ids: str) -> int:
         """See `Conversations.delete_items`."""
-        token = a_token()
-        noted = [(deletions.NOTE_ITEM, {**named(owner, kind, each), "token": token}) for each in item_ids]
-        await self._writes.done(self._writes.queue(*noted, *deletions.delete_noted(token)))
+        token = acts.a_token()
+        await self._writes.done(self._writes.queue(*acts.deleting_items(owner, kind, item_ids, token)))
         self._open.difference_update(_key(owner, kind, each) for each in item_ids)
         return (await self._gone(token)).items
 

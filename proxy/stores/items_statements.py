@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, update
+from sqlalchemy import ColumnElement, and_, delete, literal_column, update
 
-from proxy.stores.conversations_sql import added, all_or_none, compiled, has_its_thread, of_one_call
+from proxy.stores.conversations_sql import added, all_or_none, compiled, has_its_thread, of_one_call, text, valued
 from proxy.stores.tables import item
 
 NAMED: Final[ColumnElement[bool]] = and_(
-    item.c.identity == bindparam("identity"),
-    item.c.dialect == bindparam("dialect"),
-    item.c.kind == bindparam("kind"),
-    item.c.id == bindparam("id"),
+    item.c.identity == text("identity"),
+    item.c.dialect == text("dialect"),
+    item.c.kind == text("kind"),
+    item.c.id == text("id"),
 )
 """It is the item that is meant. Values: see `conversations_rows.named`."""
 
@@ -28,10 +28,10 @@ UPDATE_ITEM: Final = compiled(
     update(item)
     .where(NAMED)
     .values(
-        body=bindparam("body"),
-        is_open=bindparam("is_open"),
+        body=valued(item.c.body),
+        is_open=valued(item.c.is_open),
         is_interrupted=literal_column("0"),
-        expires_at=bindparam("expires_at"),
+        expires_at=valued(item.c.expires_at),
     )
 )
 """Values: the item's name, body, is_open, expires_at (may be None)."""

@@ -13,9 +13,11 @@ NOT_INSTALLED: Final = "ledger.url: postgresql needs the package asyncpg: instal
 
 
 async def open_chosen(
-    kept: LedgerSettings, talk: ConversationSettings, replica: str, now: float
+    kept: LedgerSettings, talk: ConversationSettings, replica: str, now: float, lease: float
 ) -> "SqliteLedger | SharedLedger":
     """Open the ledger, with what a dead process left in its file ended at `now`, in seconds since the epoch.
+
+    A replica that was not heard of for `lease` seconds is dead.
 
     Raises:
         LedgerOpenError: with what is wrong, where, and what to do.
@@ -38,4 +40,14 @@ async def open_chosen(
     )
     if not kept.is_shared:
         return local
-    return await open_shared(local, kept.url, replica, keep=kept.keep, text_keep=kept.text_keep, backlog=kept.backlog)
+    return await open_shared(
+        local,
+        kept.url,
+        replica,
+        keep=kept.keep,
+        text_keep=kept.text_keep,
+        backlog=kept.backlog,
+        conversations_keep=talk.keep,
+        async_keep=talk.async_keep,
+        lease=lease,
+    )

@@ -19,7 +19,8 @@ from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record
 from proxy.stores import ledger_questions as questions
-from proxy.stores.conversations import Conversations
+from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
+from proxy.stores.conversations_postgres import LEASE, PostgresConversations
 from proxy.stores.exports_shared import SharedTruths, SharedVersions
 from proxy.stores.forward import interrupt_left
 from proxy.stores.forwarder import Forwarder
@@ -28,6 +29,7 @@ from proxy.stores.ledger_questions import Found
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ledger_statements import count_records, count_text, purge_records, purge_text
 from proxy.stores.ledger_used import used
+from proxy.stores.ledger_writer import START_DEADLINE
 from proxy.stores.outbox import Outbox
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.postgres import Postgres
@@ -41,6 +43,9 @@ CATCH_UP_SECONDS: Final = 3.0
 
 FIND_SECONDS: Final = 2.0
 """How long a single record is looked for; then what is here has to do."""
+
+TALKERS: Final = 8
+"""Connections of the conversations."""
 
 REPORT_SECONDS: Final = 60.0
 """How long a sum over the records may take."""
@@ -58,9 +63,10 @@ class SharedLedger:
     """The port `Ledger` on a local file and PostgreSQL.
 
     Args:
-        local: takes the writes, and has the conversations.
+        local: takes the writes.
         postgres: for reading.
         forwarder: brings what is in `local` to the same database; somebody must call its `round`.
+        conversations: in the same database; opened, and closed with this.
         backlog: with so many records not shared yet, no new work is taken.
         keep: seconds after its end that a record stays.
         text_keep: seconds after its end that a record's text stays.
@@ -71,6 +77,7 @@ class SharedLedger:
         local: SqliteLedger,
         postgres: Postgres,
         forwarder: Forwarder,
+        conversations: PostgresConversations,
         *,
         backlog: int,
         keep: float,
@@ -78,6 +85,7 @@ class SharedLedger:
     ) -> None:
         self.local: Final = local
         self.forwarder: Final = forwarder
+        self.conversations: Final = conversations
         self._postgres = postgres
         self._backlog = backlog
         self._keep = keep
@@ -95,11 +103,6 @@ class SharedLedger:
     def outbox(self) -> Outbox:
         """Of the local file: each replica's sink tells what that replica has settled."""
         return self.local.outbox
-
-    @property
-    def conversations(self) -> Conversations:
-        """Those of this replica."""
-        return self.local.conversations
 
     @property
     def pending(self) -> int:
@@ -230,6 +233,7 @@ class SharedLedger:
     async def close(self) -> None:
         """See `Ledger.close`. What is not shared yet stays in the local file, and is after the next start."""
         try:
+            await self.conversations.close()
             await self.local.close()
         finally:
             await self._postgres.close()
@@ -285,7 +289,16 @@ def _truer(here: Found | None, there: Found | None) -> Record | None:
 
 
 async def open_shared(
-    local: SqliteLedger, url: str, replica: str, *, keep: float, text_keep: float, backlog: int
+    local: SqliteLedger,
+    url: str,
+    replica: str,
+    *,
+    keep: float,
+    text_keep: float,
+    backlog: int,
+    conversations_keep: float = CONVERSATIONS_KEEP,
+    async_keep: float = ASYNC_KEEP,
+    lease: float = LEASE,
 ) -> SharedLedger:
     """Share an opened local ledger; PostgreSQL may be away.
 
@@ -296,6 +309,9 @@ async def open_shared(
         keep: seconds after its end that a record stays.
         text_keep: seconds after its end that a record's text stays.
         backlog: how many records may wait for PostgreSQL.
+        conversations_keep: seconds after its last change that a thread stays.
+        async_keep: seconds after its end that a message without a thread stays.
+        lease: seconds after which a replica that was not heard of is dead.
 
     Raises:
         LedgerOpenError: the database is not one for this program.
@@ -304,12 +320,23 @@ async def open_shared(
     reading = Postgres(address, size=READERS, name=f"quell {replica}")
     forwarding = Postgres(address, size=1, name=f"quell {replica} forwarder")
     forwarder = Forwarder(local.spool, forwarding, replica, uuid4().hex)
-    shared = SharedLedger(local, reading, forwarder, backlog=backlog, keep=keep, text_keep=text_keep)
+    conversations = PostgresConversations(
+        Postgres(address, size=TALKERS, answer=START_DEADLINE, name=f"quell {replica} conversations"),
+        local.late,
+        (await local.spool.begin(replica)).id,
+        lease=lease,
+        keep=conversations_keep,
+        async_keep=async_keep,
+        patience=START_DEADLINE,
+    )
+    shared = SharedLedger(local, reading, forwarder, conversations, backlog=backlog, keep=keep, text_keep=text_keep)
     try:
         await forwarder.open()
-        await reading.prepare()
-    except LedgerUnavailableError as error:
-        _log.warning("ledger.postgresql_away_at_start", why=str(error))
+        try:
+            await reading.prepare()
+        except LedgerUnavailableError as error:
+            _log.warning("ledger.postgresql_away_at_start", why=str(error))
+        await conversations.open()
     except BaseException:
         await shared.close()
         raise

@@ -19,6 +19,7 @@ from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_sqlite import SqliteConversations
 from proxy.stores.disk_room import DiskRoom
+from proxy.stores.late_spool import LateSpool
 from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger_open import Left, open_file
 from proxy.stores.ledger_place import path_of
@@ -108,6 +109,7 @@ class SqliteLedger:
             close_patience=close_patience,
         )
         self._reports = Reports(path)
+        self.late: Final = LateSpool(self._writer, self._reads)
         self.outbox: Final = SqliteOutbox(self._writer, self._reports)
         self.spool: Final = Spool(self._writer, self._reports)
         self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Float, ForeignKey, Index, MetaData, Table
 
 from proxy.stores.column_types import TEXT, WHOLE, where
 
-SCHEMA: Final = "0006"
+SCHEMA: Final = "0007"
 """The revision that this program reads and writes: the newest one of `migrations/versions`."""
 
 APPLICATION_ID: Final = 0x51754C6C
@@ -274,8 +274,47 @@ Index("item_open", item.c.identity, item.c.dialect, item.c.thread_id, **where("i
 deletion = Table(
     "deletion",
     metadata,
-    Column("token", TEXT, primary_key=True),
-    Column("uid", TEXT, primary_key=True),
+    Column("number", WHOLE, primary_key=True),
+    Column("token", TEXT, nullable=False),
+    Column("uid", TEXT, nullable=False),
     Column("what", TEXT, nullable=False),
     Column("generation", TEXT),
 )
+
+Index("deletion_once", deletion.c.token, deletion.c.uid, unique=True)
+
+# Of conversations that replicas share: until when each life of a process lives, by the database's clock. `place` is
+# that of its own file, which one process has at a time.
+lease = Table(
+    "lease",
+    metadata,
+    Column("owner", TEXT, primary_key=True),
+    Column("place", TEXT, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# What one of them works on alone, be it a thread. `token` is of this one hold, `label` for others to see.
+hold = Table(
+    "hold",
+    metadata,
+    Column("identity", TEXT, primary_key=True),
+    Column("dialect", TEXT, primary_key=True),
+    Column("key", TEXT, primary_key=True),
+    Column("token", TEXT, nullable=False),
+    Column("owner", TEXT, nullable=False),
+    Column("label", TEXT, nullable=False),
+)
+
+Index("hold_by_owner", hold.c.owner)
+
+# In a replica's own file: what the shared conversations have yet to be told, in this order; `acts` is JSON.
+late = Table(
+    "late",
+    metadata,
+    Column("number", WHOLE, primary_key=True),
+    Column("token", TEXT, nullable=False),
+    Column("acts", TEXT, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+Index("late_once", late.c.token, unique=True)

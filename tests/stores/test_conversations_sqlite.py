@@ -330,7 +330,7 @@ async def test_a_deletion_leaves_no_notes(tmp_path: Path) -> None:
         assert await ledger.conversations.delete_thread(OWNER, "t1") == ["g"]
     assert rows(path) == {}
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO deletion VALUES ('token', 'uid', 'message', 'g')")
+        connection.execute("INSERT INTO deletion VALUES (1, 'token', 'uid', 'message', 'g')")
         connection.commit()
     async with a_ledger(path):
         assert rows(path) == {}

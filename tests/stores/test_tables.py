@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 
 from proxy.core.record import Record
 from proxy.stores import conversations_deletions, conversations_statements, items_statements, migrations
+from proxy.stores.conversations_sql import Statement
 from proxy.stores.ledger_rows import row_of
 from proxy.stores.tables import SCHEMA, generation, metadata
 from support.ledgers import a_ledger
@@ -80,7 +81,8 @@ def test_conversations_are_looked_up_by_index(path: Path) -> None:
     statements: list[str] = []
     for module in (conversations_statements, conversations_deletions, items_statements):
         for value in vars(module).values():
-            statements += [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+            several = value if isinstance(value, tuple) else (value,)
+            statements += [each.sqlite for each in several if isinstance(each, Statement)]
     said = [each for each in statements if each.split(" ", 1)[0] in {"INSERT", "UPDATE", "DELETE"}]
     assert len(said) > 25
     lists = [

@@ -94,9 +94,9 @@ async def _run(place: Place, asked: Asked, desk: Desk, user: str | None) -> Run 
         run = desk.run(place.key)
         if run is not None and run.stop is not None:
             raise _cancelled(asked)
-        if (run := desk.resume_run(place.key)) is not None:
+        if (run := await desk.resume_run(place.key, NAME)) is not None:
             return run
-    run = desk.begin_run(place.key, user)
+    run = await desk.begin_run(place.key, NAME, user)
     if run is not None:
         run.on_left = left
         run.notes["turn"] = Turn(

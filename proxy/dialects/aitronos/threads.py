@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from proxy.core.conversation import Message, Thread
+from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.core.lifecycle import RunState
 from proxy.dialects.aitronos import errors, history
 from proxy.dialects.aitronos.catalog import reply
@@ -103,7 +103,8 @@ async def delete(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
     """`DELETE /threads/{id}`: what runs on it is stopped, its texts are deleted from records and tapes too."""
     thread = await _find(thread_id, desk)
     run = desk.run(thread.id)
-    if run is not None and not run.is_over:
+    is_here = run is not None and not run.is_over
+    if is_here or await desk.run_elsewhere(thread.id, NAME) is not None:
         await desk.stop(thread.id, dialect=NAME, reason="thread deleted")
     if not await desk.delete_thread(desk.owner(NAME), thread.id):
         raise errors.not_found("thread with this id")
@@ -147,7 +148,10 @@ async def _find(thread_id: str, desk: Desk) -> Thread:
 
 async def _counted(thread: Thread, desk: Desk) -> dict[str, Any]:
     found = (await history.read(desk.conversations, desk.owner(NAME), thread.id)).counting
-    return _shown(thread, desk, sum(not each.is_nothing for each in found), found[-1].created_at if found else None)
+    last = found[-1] if found else None
+    shown = _shown(thread, desk, sum(not each.is_nothing for each in found), last.created_at if last else None)
+    is_elsewhere = last is not None and last.status is MessageStatus.IN_PROGRESS and not desk.is_alone
+    return {**shown, "status": "streaming"} if is_elsewhere else shown
 
 
 def _shown(thread: Thread, desk: Desk, count: int, last: float | None = None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve | A
     match path:
         case []:
             read = AtOwner(run_id, partial(runs.read, thread_id, run_id), looks=True)
-            return {"GET": read, "POST": partial(runs.update, thread_id, run_id)}
+            return {"GET": read, "POST": AtOwner(run_id, partial(runs.update, thread_id, run_id))}
         case ["cancel"]:
             return {"POST": AtOwner(run_id, partial(runs.cancel, thread_id, run_id))}
         case ["submit_tool_outputs"]:

@@ -57,7 +57,7 @@ async def with_thread(request: PlainRequest, desk: Desk) -> Plan | Launch | Plai
 async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk) -> Plan | Launch | PlainReply:
     assistant = await assistants.find(asked.assistant_id, desk)
     if (active := await active_run(place.thread_id, desk)) is not None:
-        raise busy_for_run(place.thread_id, active.id)
+        raise busy_for_run(place.thread_id, active)
     now = desk.wall()
     live = LiveRun(
         identity=desk.identity.name,
@@ -66,7 +66,7 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
         created_at=now,
         model_options=said_of(asked, assistant),
     )
-    run = _begin(live, request, desk)
+    run = await _begin(live, request, desk)
     live.size = await worked_out(len(request.body), lambda: len(json.dumps(live.run)))
     desk.hold(run, live.size)
     earlier = [] if place.thread is not None else await history.load(place.thread_id, live.run, desk)
@@ -84,9 +84,10 @@ async def _create(asked: Asked, place: Place, request: PlainRequest, desk: Desk)
     return started(plan, live.run, streams=asked.streams)
 
 
-def _begin(live: LiveRun, request: PlainRequest, desk: Desk) -> Run:
-    run = desk.begin_run(live.run["thread_id"], request.user_header)
-    if run is None:  # the one before it is over for its client, but not on a slow disk
+async def _begin(live: LiveRun, request: PlainRequest, desk: Desk) -> Run:
+    thread_id = live.run["thread_id"]
+    run = await desk.begin_run(thread_id, NAME, request.user_header, label=live.id, holds_waiting=True)
+    if run is None:  # the one before it is over for its client, but not on a slow disk; or another replica was faster
         raise Refusal.overloaded(1, "busy", "The thread's last run is still being written; try again.")
     run.notes[NAME] = live
     run.on_left = left

@@ -1,6 +1,7 @@
 """Looking at runs: one that lives, or ended a short time ago, is in memory; every other one is as it is kept.
 
-What is kept as active and is not in memory has lost its process.
+What is kept as active and is not in memory has lost its process; or another replica has it, where several share the
+store: that marks what is left open by one that died.
 """
 
 from typing import Any
@@ -14,12 +15,17 @@ from proxy.engine.desk import Desk
 from proxy.engine.run import Run
 
 
-async def active_run(thread_id: str, desk: Desk) -> LiveRun | None:
-    """The run that holds a thread. One that is over a moment before its record is on disk holds it no longer."""
+async def active_run(thread_id: str, desk: Desk) -> str | None:
+    """The id of the run that holds a thread, here or at another replica.
+
+    One that is over a moment before its record is on disk holds it no longer.
+    """
     await desk.settle_run(thread_id)
     run = desk.run(thread_id)
     live = live_of(run)
-    return None if run is None or live is None or run.is_over or live.is_over else live
+    if run is None or live is None or run.is_over or live.is_over:
+        return await desk.run_elsewhere(thread_id, NAME)
+    return live.id
 
 
 def live_run(thread_id: str, run_id: str, desk: Desk) -> tuple[Run, LiveRun] | None:
@@ -76,8 +82,13 @@ async def look_at(item: Item, live: Run | None, desk: Desk) -> dict[str, Any]:
 async def _as_it_is(found: tuple[Run, LiveRun] | None, item: Item, desk: Desk) -> dict[str, Any]:
     """What is in memory goes before what was kept a moment ago; if it has ended meanwhile, that is written first."""
     if found is None:
-        return died(item.body)
+        return as_kept(item, desk)
     if found[1].is_over:
         await desk.settle_run(item.thread_id or "")
         await have_written(found[0], desk)
     return shown(*found)
+
+
+def as_kept(item: Item, desk: Desk) -> dict[str, Any]:
+    """A kept run or step that is not in memory: what is open without another replica that works on it has ended."""
+    return dict(item.body) if item.is_open and not desk.is_alone else died(item.body)

@@ -17,8 +17,8 @@ async def create(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
     fields = await read_fields(request.body, desk)
     message = read_message(fields, desk.identity.name, thread_id, desk.wall())
     await threads.find(thread_id, desk)
-    if (live := await active_run(thread_id, desk)) is not None:
-        raise busy_for_message(thread_id, live.id)
+    if (run_id := await active_run(thread_id, desk)) is not None:
+        raise busy_for_message(thread_id, run_id)
     if not await desk.conversations.add_messages(message):
         raise not_found("thread", thread_id)
     return reply(shown(message))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from proxy.core.errors import Refusal
 from proxy.dialects.assistants import threads
 from proxy.dialects.assistants.errors import not_found, uncancellable
 from proxy.dialects.assistants.fields import read_fields
@@ -32,7 +33,11 @@ async def read(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk) 
 
 
 async def update(thread_id: str, run_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
-    """`POST /threads/{id}/runs/{id}`: only the metadata can change, whatever the status is."""
+    """`POST /threads/{id}/runs/{id}`: only the metadata can change, whatever the status is.
+
+    Raises:
+        Refusal: 503, another replica has the run and can't be asked now; 404.
+    """
     metadata = (await read_fields(request.body, desk)).metadata()
     run = await look(thread_id, run_id, desk)
     if metadata is None:
@@ -42,6 +47,8 @@ async def update(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
     else:
         body = {**run, "metadata": metadata}
     is_open = body["status"] not in TERMINAL
+    if is_open and found is None and not desk.is_alone:  # what its owner writes next knows nothing of this
+        raise Refusal.bus_unavailable()
     if not await desk.conversations.update_item(desk.owner(NAME), RUN_KIND, run_id, body, is_open=is_open):
         raise not_found("run", run_id)
     return _told({**run, "metadata": metadata})

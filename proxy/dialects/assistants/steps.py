@@ -5,8 +5,8 @@ from typing import Any, Final
 from proxy.dialects.assistants.errors import not_found
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import listed, part_of, read_page, reply
-from proxy.dialects.assistants.live import STEP_KIND, died
-from proxy.dialects.assistants.look import live_run, look
+from proxy.dialects.assistants.live import STEP_KIND
+from proxy.dialects.assistants.look import as_kept, live_run, look
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.stores.conversations import Window
@@ -39,6 +39,6 @@ async def _steps(thread_id: str, run_id: str, desk: Desk) -> list[dict[str, Any]
     while more:
         items, more = await desk.conversations.items(owner, STEP_KIND, run_id, Window(PAGE, "oldest", after))
         after = items[-1].id if items else None
-        steps += [died(item.body) for item in items]
+        steps += [as_kept(item, desk) for item in items]
         more = more and bool(items)
     return steps

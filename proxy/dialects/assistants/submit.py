@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from proxy.core.errors import Refusal
 from proxy.core.lifecycle import RunState
 from proxy.dialects.assistants import frames, history
 from proxy.dialects.assistants.errors import takes_no_outputs
@@ -16,6 +17,7 @@ from proxy.dialects.assistants.generation import (
     started,
     worked_out,
 )
+from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
@@ -34,13 +36,17 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
     """Take the results of all tool calls that the run waits for, and let it go on.
 
     Raises:
-        Refusal: 400, it waits for none, or not for these; 404.
+        Refusal: 400, it waits for none, or not for these; 503, it waits at another replica; 404.
     """
     fields = await read_fields(request.body, desk)
     streams = bool(fields.flag("stream"))
     await desk.settle_run(thread_id)
     status = (await look(thread_id, run_id, desk))["status"]
     found = live_run(thread_id, run_id, desk)
+    if found is None and status == "requires_action":  # what it has in memory is not in the store
+        raise Refusal.overloaded(
+            1, "run_elsewhere", "Another replica holds this run, and only that one can go on with it."
+        )
     step = None if found is None else found[1].waiting_calls()
     if found is None or step is None or status != "requires_action":
         raise takes_no_outputs(status)
@@ -59,7 +65,7 @@ async def submit(thread_id: str, run_id: str, request: PlainRequest, desk: Desk)
         said = _end(run, live, results, "max_prompt_tokens" if chat is None else "max_completion_tokens", desk)
         await desk.leave_run(run)
         return said.reply(live, streams=streams)
-    desk.resume_run(thread_id)
+    await desk.resume_run(thread_id, NAME)  # at once: it held its thread all the while
     desk.hold(run, live.size + history.characters(rounds))
     answer = answer_of(live, desk.wall())
     queued = {**live.run, "status": "queued", "required_action": None}

@@ -47,7 +47,8 @@ async def delete(thread_id: str, _request: PlainRequest, desk: Desk) -> PlainRep
     """`DELETE /threads/{id}`: what runs on it is stopped, its texts are deleted from records and tapes too."""
     await find(thread_id, desk)
     run = desk.run(thread_id)
-    if run is not None and not run.is_over:
+    is_here = run is not None and not run.is_over
+    if is_here or await desk.run_elsewhere(thread_id, NAME) is not None:
         await desk.stop(thread_id, dialect=NAME, reason="thread deleted")
     if not await desk.delete_thread(desk.owner(NAME), thread_id):
         raise not_found("thread", thread_id)

@@ -34,10 +34,12 @@ def said_again(message: Message) -> bytes:
 
 
 def status_of(message: Message, live: MessageTranslation | None) -> dict[str, Any]:
-    """The status object; `live` while somebody works on the message."""
+    """The status object; `live` while this replica works on the message."""
     ended = message.ended_at
     if message.status is MessageStatus.IN_PROGRESS and live is not None:
         status, updated, error = "processing" if live.is_processing else "pending", live.changed, None
+    elif message.status is MessageStatus.IN_PROGRESS:  # another replica works on it; its text comes once a flush
+        status, updated, error = "processing" if message.text else "pending", ended, None
     else:
         status = STATUS.get(message.status, "error")
         updated, error = ended, _error(message)["message"] if status == "error" else None

@@ -65,7 +65,8 @@ def shown(message: Message, source: Source) -> dict[str, Any]:
     if "end" in message.metadata:
         return {**draft.object(), **_end_of(message)}
     _interrupted(draft, message)
-    _failed(draft)
+    if message.status is not MessageStatus.IN_PROGRESS:  # else another replica makes it
+        _failed(draft)
     return draft.object()
 
 

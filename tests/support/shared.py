@@ -1,0 +1,47 @@
+"""Conversations that replicas share in a PostgreSQL database of a test's own, each with a file of its own beside it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from proxy.core.ledger_address import parse_ledger_address
+from proxy.stores.conversations_postgres import PostgresConversations
+from proxy.stores.postgres import Postgres
+from support.ledgers import a_ledger
+from support.proxy import RunningProxy
+from support.redis_server import redis_server
+from support.replicas import replicas
+from support.upstream import Script, ScriptedUpstream, scripted_upstream
+
+
+@asynccontextmanager
+async def shared_conversations(url: str, file: Path, **settings: Any) -> AsyncIterator[PostgresConversations]:
+    """One replica's conversations; settings as for `PostgresConversations`."""
+    known: dict[str, Any] = {"lease": 10.0, "keep": 1000.0, "async_keep": 100.0, "patience": 5.0}
+    async with a_ledger(file) as ledger:
+        store = PostgresConversations(
+            Postgres(parse_ledger_address(url), size=8),
+            ledger.late,
+            settings.pop("place", str(file)),
+            **(known | settings),
+        )
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def joined(
+    script: Script, folder: Path, url: str, names: str = "ab", **config: Any
+) -> AsyncIterator[tuple[list[RunningProxy], ScriptedUpstream]]:
+    """Replicas with a bus of their own and these conversations, in front of an upstream."""
+    shared: dict[str, Any] = {"ledger": {"url": url, "text": "all"}, **config}
+    async with (
+        redis_server(folder) as redis,
+        scripted_upstream(script) as up,
+        replicas(folder, up.base_url, redis.url, names, **shared) as started,
+    ):
+        yield started, up

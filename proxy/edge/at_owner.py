@@ -4,9 +4,12 @@ from typing import Final
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
 from proxy.edge.runtime import Runtime
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import AtOwner, Launch, PassThrough, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
 from proxy.engine.plan import Plan
 from proxy.stores.bus import BusUnavailableError
@@ -28,20 +31,32 @@ def at_owner(endpoint: AtOwner, engine: Engine, route: str) -> Serve:
         try:
             reply = await elsewhere.serve(desk.identity, endpoint.any_id, route, request, confirm)
         except BusUnavailableError:
-            return await _uncertain(endpoint, request, desk)
-        return await endpoint.serve(request, desk) if reply is None else reply
+            return await _known(endpoint, request, desk, None)
+        match reply:
+            case None:
+                return await endpoint.serve(request, desk)
+            case Unserved(record) if record.outcome is Outcome.RUNNING and endpoint.unserved is not None:
+                return await endpoint.unserved(record, desk)
+            case Unserved(record):
+                return await _known(endpoint, request, desk, record)
+        return reply
 
     return serve
 
 
-async def _uncertain(endpoint: AtOwner, request: PlainRequest, desk: Desk) -> Reply:
-    """Others can't be asked: what our stores know is the answer, but that there is nothing can't be known."""
+async def _known(endpoint: AtOwner, request: PlainRequest, desk: Desk, record: Record | None) -> Reply:
+    """The owner can't serve it: what our stores know is the answer, but that there is nothing they can't know.
+
+    Then it is what the directory's record, if there is one, says in the dialect's words.
+    """
     try:
         return await endpoint.serve(request, desk)
     except Refusal as refusal:
-        if refusal.status == NOT_FOUND:
-            raise Refusal.bus_unavailable() from refusal
-        raise
+        if refusal.status != NOT_FOUND:
+            raise
+        if record is not None and endpoint.unserved is not None:
+            return await endpoint.unserved(record, desk)
+        raise Refusal.bus_unavailable() from refusal
 
 
 async def serve_for_another(

@@ -1,12 +1,12 @@
 """The native control API below every route: list, get, cancel, bulk cancel, events (`contract.md`, section 4)."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
@@ -28,9 +28,11 @@ from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
 from proxy.engine.dialect import StopCall
 from proxy.engine.engine import Engine
+from proxy.engine.many import StoppedMany
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
 from proxy.engine.whole_record import whole_record
+from proxy.engine.wishes import is_text
 
 ROOT = "/generations"
 
@@ -90,23 +92,18 @@ class Control:
 
     async def _cancel_many(self, request: Request, runtime: Runtime) -> web.Response:
         fields = json_object(await small_body(request.http, runtime.settings.limits))
-        chosen, identity = _chosen(fields), request.caller.identity
-        relays = [
-            relay
-            for relay in self._engine.registry
-            if relay.generation.facts.identity.name == identity.name and chosen(relay)
-        ]
+        identity = request.caller.identity
+        chosen = _chosen(fields).of(identity.name)
         stop = Stop(Cause.CLIENT, identity.shown, reason_of(fields))
-        confirm = runtime.settings.cancellation.confirm_timeout
-        records = await self._engine.canceller.cancel_all(relays, stop, dialect="native", confirm=confirm)
-        ids = [record.task_id for record in records]
-        return _json(request, {"object": "generation.cancel_many", "stopped": ids, "count": len(ids)})
+        confirm, engine = runtime.settings.cancellation.confirm_timeout, self._engine
+        done = await engine.many.stop(chosen, stop, dialect="native", confirm=confirm, now=engine.now())
+        return _json(request, {"object": "generation.cancel_many", **stopped_many(done)})
 
     async def _list(self, request: Request) -> web.Response:
         query, identity = request.http.query, request.caller.identity
         page = await own_list(self._engine, identity.name, page_size(query.get("limit")), query.get("cursor"))
         data = [shown(record, most=LIST_TEXT) for record in page.records]
-        return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
+        return _json(request, page.told(data))
 
     async def _get(self, request: Request, any_id: str) -> web.Response:
         found = await self._find(request, any_id)
@@ -152,14 +149,29 @@ def _json(request: Request, value: dict[str, Any]) -> web.Response:
     return web.Response(body=json.dumps(value).encode(), headers=headers)
 
 
-def _chosen(fields: dict[str, Any]) -> Callable[[Relay], bool]:
+def stopped_many(done: StoppedMany) -> dict[str, Any]:
+    """What a bulk stop did, as it is answered."""
+    return {
+        "stopped": done.stopped,
+        "count": len(done.stopped),
+        "unconfirmed": done.unconfirmed,
+        "complete": done.complete,
+        "unreachable": done.unreachable,
+    }
+
+
+def _chosen(fields: dict[str, Any]) -> Chosen:
     """Which generations a bulk cancel means: exactly one of user, tag, all."""
     match {name: value for name, value in fields.items() if name != "reason"}:
         case {"all": True, **rest} if not rest:
-            return lambda _relay: True
-        case {"user": str(user), **rest} if not rest:
-            return lambda relay: relay.generation.facts.user == user
-        case {"tag": dict(tag), **rest} if not rest and tag:
-            return lambda relay: tag.items() <= relay.generation.facts.tags.items()
+            return Chosen()
+        case {"user": str(user), **rest} if not rest and is_text(user):
+            return Chosen(user=user)
+        case {"tag": dict(tag), **rest} if not rest and tag and _are_texts(tag):
+            return Chosen(tags=tag)
     message = 'Say which generations: exactly one of {"user": "…"}, {"tag": {"name": "value"}}, {"all": true}.'
     raise Refusal.bad_request("invalid_selection", message)
+
+
+def _are_texts(tag: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) and is_text(name) and is_text(value) for name, value in tag.items())

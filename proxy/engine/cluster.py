@@ -2,24 +2,33 @@
 
 from proxy.core.letters import Seal
 from proxy.engine.announcing import Announcing
+from proxy.engine.claiming import Claiming
+from proxy.engine.correspondence import Correspondence
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.engine import Engine
+from proxy.engine.group import Group
 from proxy.engine.letterbox import Letterbox, ServeHere
+from proxy.engine.undertaker import Undertaker
 from proxy.stores.bus import Bus
+
+BURIAL_WAIT = 1.0
+"""How long a list or a bulk stop waits until what a dead replica left is ended; that goes on by itself."""
 
 
 class Cluster:
-    """Joins an engine to the others over a bus."""
+    """Joins an engine to the others over a bus. `undertaker.end_left` may be set before it opens."""
 
     def __init__(self, engine: Engine, bus: Bus, secret: bytes) -> None:
         """Ready to open; `secret` is what the replicas share."""
         self._engine = engine
         self._bus = bus
         seal = Seal(secret, bus.replica)
-        self.elsewhere = Elsewhere(bus, seal, engine.metrics)
-        self._letterbox = Letterbox(
-            bus, seal, self.elsewhere, engine.canceller, engine.registry, engine.runs, engine.metrics, engine.now
-        )
+        letters = Correspondence(bus, seal)
+        self.undertaker = Undertaker(bus, engine.metrics)
+        self._elsewhere = Elsewhere(letters, self.undertaker, engine.metrics)
+        self._group = Group(letters, self._bury)
+        self._claiming = Claiming(bus, seal, self._group, engine.registry)
+        self._letterbox = Letterbox(letters, seal, engine, self.undertaker)
 
     async def open(self, serve_here: ServeHere) -> None:
         """Begin. A bus that is not there is no reason not to: what runs here is served all the same."""
@@ -27,9 +36,14 @@ class Cluster:
         self._letterbox.serve_here = serve_here
         engine.metrics.bus_up.set(0)
         await self._bus.open(self._letterbox)
-        engine.join(Announcing(self._bus, engine.now), self.elsewhere)
+        engine.join(Announcing(self._bus, engine.now), self._elsewhere, self._group, self._claiming)
 
     async def close(self) -> None:
         """Leave: the lease is given back, and what was ended is known as such."""
+        await self._claiming.close()
+        await self.undertaker.close()
         await self._letterbox.close()
         await self._bus.close()
+
+    async def _bury(self, replica: str) -> None:
+        await self.undertaker.see_to(replica, BURIAL_WAIT)

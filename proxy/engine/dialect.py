@@ -115,12 +115,24 @@ It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavaila
 """
 
 
+SayUnserved = Callable[[Record, "Desk"], Awaitable[PlainReply]]
+"""What a dialect says of a stop that its owner did not serve.
+
+Of a record that runs: the owner has not confirmed, and the stop is kept for it. Of one that is `interrupted`: the owner
+is dead. It raises `Refusal` where the API has no truer word.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AtOwner:
-    """The endpoint stops what this id names, in words that only its owner knows: it is served where that runs."""
+    """The endpoint stops what this id names, in words that only its owner knows: it is served where that runs.
+
+    `unserved`: its words where the owner can't; None: there are none, so nobody can know.
+    """
 
     any_id: str
     serve: Serve = field(compare=False)
+    unserved: SayUnserved | None = field(default=None, compare=False)
 
 
 Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve | AtOwner

@@ -2,36 +2,46 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
-from proxy.core.letters import LetterError, Said, Seal, Served, ServeIt, StopIt, StopWhenItComes, Wish
+from proxy.core.letters import Said, Served, ServeIt, StopIt, StopWhenItComes
 from proxy.core.lifecycle import CancelResult, Cause, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
+from proxy.engine.correspondence import Correspondence, Expected
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.metrics import Metrics
-from proxy.stores.bus import Bus, BusUnavailableError, Place
+from proxy.engine.undertaker import Undertaker
+from proxy.engine.wishes import is_text, wish_of
+from proxy.stores.bus import BusUnavailableError, Place
 
 TRIES: Final = 3
 """How often an id is looked up whose owner changes meanwhile."""
-GRACE_SECONDS: Final = 0.2
-"""An owner waits as long as we were told to; its answer needs some time to come here too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """A stop that its owner did not serve: it says nothing, and the stop is kept for it; or it is dead.
+
+    The record is as the directory has it: running, or how it ended; `interrupted` where a death ended it.
+    """
+
+    record: Record
 
 
 class Elsewhere:
     """What this replica asks of the others."""
 
-    def __init__(self, bus: Bus, seal: Seal, metrics: Metrics) -> None:
-        self._bus = bus
+    def __init__(self, letters: Correspondence, undertaker: Undertaker, metrics: Metrics) -> None:
+        self._letters = letters
+        self._bus = letters.bus
+        self._undertaker = undertaker
         self._metrics = metrics
-        self._seal = seal
-        self._asked: dict[str, asyncio.Future[Said | Served]] = {}
 
     async def stop(self, identity: str, any_id: str, stop: Stop, *, confirm: float, user: str | None) -> Record | None:
         """Stop what an id means that means nothing here.
@@ -43,7 +53,7 @@ class Elsewhere:
         Raises:
             BusUnavailableError: nobody can know whether it was stopped.
         """
-        if not _is_text(any_id):
+        if not is_text(any_id):
             return None
         for _ in range(TRIES):
             place = await self._bus.find(identity, any_id)
@@ -55,8 +65,8 @@ class Elsewhere:
                 return None
             else:
                 letter = self._stop_it(place, any_id, stop, confirm, user)
-                with self._expected(letter.number) as said:
-                    sealed = self._seal.close(letter)
+                with self._letters.expected(letter.number) as said:
+                    sealed = self._letters.close(letter)
                     heard = await self._bus.stop(place, sealed, sealed)
                     if heard is not None:
                         return await self._outcome(place, letter, said, heard)
@@ -64,22 +74,20 @@ class Elsewhere:
 
     async def serve(
         self, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
-    ) -> PlainReply | None:
+    ) -> PlainReply | Unserved | None:
         """Have the owner of an id serve a request to stop it, in its dialect's words. None: nobody else owns it.
 
         Raises:
-            BusUnavailableError: the owner did not answer, so nobody can know what became of it.
+            BusUnavailableError: nobody can know whether somebody does.
         """
-        place = await self._bus.find(identity.name, any_id) if _is_text(any_id) else None
+        place = await self._bus.find(identity.name, any_id) if is_text(any_id) else None
         if place is None:
             await self._be_sure_of_nothing()
             return None
         if place.replica == self._bus.replica:
             return None
         letter = ServeIt(
-            to=place.replica,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(place.replica),
             identity=identity.name,
             shown=identity.shown,
             route=route,
@@ -91,35 +99,66 @@ class Elsewhere:
             user_header=request.user_header,
         )
         kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
-        with self._expected(letter.number) as said:
-            heard = await self._bus.stop(place, self._seal.close(kept), self._seal.close(letter))
-            if not heard and not await self._bus.is_alive(place.replica):
-                return None  # what it left is for the stores to say
-            served = await self._said(letter.number, said, confirm)
-        if not isinstance(served, Served):
-            raise BusUnavailableError("the owner did not answer")
+        with self._letters.expected(letter.number) as said:
+            heard = await self._bus.stop(place, self._letters.close(kept), self._letters.close(letter))
+            if heard or not await self._is_dead(place.replica, confirm):
+                served = await self._letters.said(letter.number, said, confirm)
+                if not isinstance(served, Served):
+                    return self._unserved(place, is_dead=not heard and await self._is_dead(place.replica, confirm))
+            else:
+                return self._unserved(place, is_dead=True)
         if not served.status:
             return None
         return PlainReply(served.status, served.body, served.headers, served.content_type)
 
-    def came(self, letter: Said | Served) -> None:
-        """An answer came."""
-        asked = self._asked.get(letter.answers)
-        if asked is not None and not asked.done():
-            asked.set_result(letter)
+    @staticmethod
+    def _unserved(place: Place, *, is_dead: bool) -> Unserved:
+        about = record_of(place.about)
+        if about is None:
+            raise BusUnavailableError("another version wrote what is known of it")
+        return Unserved(_left(about) if is_dead or place.is_over else about)
 
-    def _stop_it(self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None) -> StopIt:
+    async def stop_these(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
+        """Stop generations of an identity's that others run, and let their texts be nowhere: they were deleted.
+
+        What is not confirmed in time is kept for its owner.
+
+        Raises:
+            BusUnavailableError: it may not have been sent.
+        """
+        places = [place for place in await self._bus.places(identity, uids) if place.replica != self._bus.replica]
+        await asyncio.gather(*(self._stop_and_wipe(place, stop, confirm) for place in places))
+
+    async def _stop_and_wipe(self, place: Place, stop: Stop, confirm: float) -> None:
+        about = record_of(place.about)
+        if about is None:
+            return
+        letter = self._stop_it(place, about.task_id, stop, confirm, None, wipes=True)
+        sealed = self._letters.close(letter)
+        with self._letters.expected(letter.number) as said:
+            if await self._bus.stop(place, sealed, sealed):
+                await self._letters.said(letter.number, said, confirm)
+
+    def _stop_it(
+        self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None, *, wipes: bool = False
+    ) -> StopIt:
         return StopIt(
-            to=place.replica,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(place.replica),
             identity=place.identity,
             any_id=any_id,
             uid=place.uid,
             user=user,
             confirm=confirm,
-            wish=_wish(stop),
+            wish=wish_of(stop),
+            wipes=wipes,
         )
+
+    async def _is_dead(self, replica: str, seconds: float) -> bool:
+        """Whether an owner is gone; then what it left is seen to first."""
+        if not await self._bus.is_dead(replica):
+            return False
+        await self._undertaker.see_to(replica, seconds)
+        return True
 
     async def _be_sure_of_nothing(self) -> None:
         """Nobody makes the id known.
@@ -132,54 +171,26 @@ class Elsewhere:
 
     async def _wait_for(self, identity: str, any_id: str, stop: Stop, user: str | None) -> bool:
         letter = StopWhenItComes(
-            to="",
-            by=self._bus.replica,
-            at=self._bus.now(),
-            identity=identity,
-            any_id=any_id,
-            user=user,
-            wish=_wish(stop),
+            **self._letters.head(""), identity=identity, any_id=any_id, user=user, wish=wish_of(stop)
         )
-        return await self._bus.leave_stop(identity, any_id, user, self._seal.close(letter))
+        return await self._bus.leave_stop(identity, any_id, user, self._letters.close(letter))
 
-    async def _outcome(
-        self, place: Place, letter: StopIt, said: "asyncio.Future[Said | Served]", heard: int
-    ) -> Record | None:
+    async def _outcome(self, place: Place, letter: StopIt, said: Expected, heard: int) -> Record | None:
         about = record_of(place.about)
         if about is None:
             raise BusUnavailableError("another version wrote what is known of it")
-        if not heard and not await self._bus.is_alive(place.replica):
+        if not heard and await self._is_dead(place.replica, letter.confirm):
             return _left(about)
         began = time.monotonic()
-        answer = await self._said(letter.number, said, letter.confirm)
+        answer = await self._letters.said(letter.number, said, letter.confirm)
         if isinstance(answer, Said):
             record = None if answer.record is None else record_of(answer.record)
             if record is not None and not place.is_over and cancel_result(record) is CancelResult.STOPPED:
                 self._metrics.cancel_latency.labels("remote").observe(time.monotonic() - began)
             return record
-        if not heard and not await self._bus.is_alive(place.replica):
+        if not heard and await self._is_dead(place.replica, letter.confirm):
             return _left(about)
-        return about if place.is_over else _stopping(about, letter.wish.stop())
-
-    async def _said(self, number: str, said: "asyncio.Future[Said | Served]", confirm: float) -> Said | Served | None:
-        """The answer to a letter, if it comes in time: by the channel, or as it is kept for those who missed it."""
-        await asyncio.wait([said], timeout=confirm + GRACE_SECONDS)
-        if said.done():
-            return said.result()
-        kept = await self._bus.find_reply(number)
-        try:
-            answer = None if kept is None else self._seal.open_kept(kept)
-        except LetterError:
-            return None
-        return answer if isinstance(answer, Said | Served) and answer.answers == number else None
-
-    @contextmanager
-    def _expected(self, number: str) -> "Iterator[asyncio.Future[Said | Served]]":
-        said = self._asked[number] = asyncio.get_running_loop().create_future()
-        try:
-            yield said
-        finally:
-            del self._asked[number]
+        return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
 
 
 def _left(about: Record) -> Record:
@@ -190,18 +201,3 @@ def _left(about: Record) -> Record:
 def _stopping(about: Record, stop: Stop) -> Record:
     """The record of what may not have heard of its stop yet."""
     return replace(about, outcome=Outcome.RUNNING, cause=stop.cause, cancelled_by=stop.by, reason=stop.reason)
-
-
-def _wish(stop: Stop) -> Wish:
-    """A stop for a letter, whatever characters its reason has."""
-    reason = stop.reason
-    return Wish.of(stop if reason is None or _is_text(reason) else replace(stop, reason=_readable(reason)))
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be sent: half a character can't."""
-    return text == _readable(text)
-
-
-def _readable(text: str) -> str:
-    return text.encode(errors="replace").decode()

@@ -99,6 +99,11 @@ class Metrics:
             ("why",),
             registry=self.registry,
         )
+        self.dead_replicas = Counter(
+            "quell_dead_replicas_total",
+            "Replicas that this one found dead, and whose generations it ended.",
+            registry=self.registry,
+        )
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )

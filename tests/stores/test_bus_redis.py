@@ -237,7 +237,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))
     kept = redis.names()
-    assert len(kept) == 10
+    assert len(kept) == 13
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)

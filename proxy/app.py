@@ -84,6 +84,8 @@ class App:
         self.admin_port = 0
         self.interrupted = 0
         """How many generations ran when the last process died."""
+        self.cluster: Cluster | None = None
+        """This replica among the others, where the settings name a bus."""
         self._counter: Counter
         self.engine: Engine
         self.gateway: Gateway
@@ -173,7 +175,8 @@ class App:
         except ImportError as error:
             raise StartError(BUS_NOT_INSTALLED) from error
         key = secret.get_secret_value().encode()
-        cluster = Cluster(self.engine, RedisBus(parse_bus_url(url), key, replica, settings.bus.lease), key)
+        bus = RedisBus(parse_bus_url(url), key, replica, settings.bus.lease)
+        self.cluster = cluster = Cluster(self.engine, bus, key)
         self._stack.push_async_callback(cluster.close)
         await cluster.open(self.gateway.serve_for_another)
 

@@ -19,10 +19,15 @@ from proxy.engine.tasks import Tasks
 from proxy.stores.bus import WAITING_SECONDS, Bus, BusUnavailableError
 from proxy.stores.bus_group import Holder
 
-CLAIM_WAIT: Final = 0.25
+CLAIM_WAIT: Final = 0.5
 """So long a start waits for the bus; then it goes on as if that were away."""
-TRIES: Final = 5
-"""How many holders are asked whether they still run."""
+OWNER_WAIT: Final = 0.1
+"""So long an owner may take to say whether what has the id still runs."""
+TRIES: Final = 8
+"""How often an id is tried whose holders are over by now, or undecided."""
+UNDECIDED_SECONDS: Final = 0.02
+UNDECIDED_TRIES: Final = 3
+"""How often who has claimed the id, and has not begun, is looked at again: it may come to nothing in a moment."""
 
 
 class Claim:
@@ -108,14 +113,19 @@ class Claiming:
 
     async def _claim(self, claim: Claim) -> list[StopWhenItComes] | None:
         but: list[str] = []
+        undecided = 0
         try:
             for _ in range(TRIES):
                 said = await self._bus.claim(claim.identity, claim.task_id, claim.uid, but)
                 if not isinstance(said, Holder):
                     return self._meant(claim, said)
-                if await self._is_in_use(claim, said):
+                if not await self._is_in_use(claim, said):
+                    but.append(said.uid)
+                elif said.is_begun or undecided == UNDECIDED_TRIES:
                     return None
-                but.append(said.uid)
+                else:
+                    undecided += 1
+                    await asyncio.sleep(UNDECIDED_SECONDS)
         except BusUnavailableError:
             pass
         return []
@@ -127,7 +137,7 @@ class Claiming:
             runs = isinstance(found, Relay) and found.generation.outcome is Outcome.RUNNING
             return runs or holder.uid in self._pending
         if holder.is_begun:
-            said = await self._group.find_at(holder.replica, claim.identity, claim.task_id, CLAIM_WAIT)
+            said = await self._group.find_at(holder.replica, claim.identity, claim.task_id, OWNER_WAIT)
             if said is not None:
                 return any(each.uid == holder.uid and each.outcome is Outcome.RUNNING for each in said)
         return not await self._bus.is_dead(holder.replica)

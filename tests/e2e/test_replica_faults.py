@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,14 @@ from support.client import Answer, RawClient
 from support.edge import refused, send
 from support.program import Program, running_program
 from support.proxy import RunningProxy
-from support.redis_server import RedisServer, redis_server
-from support.replicas import SECRET, bus_of, identity_of, joined, known, replica_text
+from support.redis_server import RedisServer
+from support.replicas import QUICK, SECRET, bus_of, identity_of, joined, known, programs, replica_text
 from support.scripts import events_then_hang, hang
 from support.stops import CHAT, STREAM, Ask, record, start, stop
-from support.upstream import ScriptedUpstream, scripted_upstream
 from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""
-QUICK: dict[str, Any] = {"bus": {"lease": "4s"}, "cancellation": {"confirm_timeout": "300ms"}}
-
-
-@asynccontextmanager
-async def programs(
-    folder: Path, names: str = "ab", **config: Any
-) -> AsyncIterator[tuple[list[Program], ScriptedUpstream, RedisServer]]:
-    """Replicas as processes of their own."""
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(folder))
-        up = await stack.enter_async_context(scripted_upstream(events_then_hang(SAID)))
-        started = []
-        for name in names:
-            own = folder / name
-            own.mkdir()
-            text = replica_text(up.base_url, redis.url, name, **QUICK | config)
-            started.append(await stack.enter_async_context(running_program(text, own)))
-        yield started, up, redis
 
 
 async def ask_to_stop(program: Program, any_id: str) -> Answer:

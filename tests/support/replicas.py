@@ -14,13 +14,17 @@ from redis import Redis
 from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
 from proxy.stores.bus_names import Names
-from support.program import config_text
+from support.chat import chat_events
+from support.program import Program, config_text, running_program
 from support.proxy import RunningProxy, running_proxy
 from support.redis_server import RedisServer, redis_server
+from support.scripts import events_then_hang
 from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
 SECRET = "a secret of the tests"
+QUICK: dict[str, Any] = {"bus": {"lease": "4s"}, "cancellation": {"confirm_timeout": "300ms"}}
+"""Replicas of which others soon know that they are dead, or say nothing."""
 
 
 def bus_of(proxy: RunningProxy) -> Bus:
@@ -72,3 +76,20 @@ async def joined(
     async with redis_server(folder) as redis, scripted_upstream(script) as up:
         async with replicas(folder, up.base_url, redis.url, names, **config) as started:
             yield started, up, redis
+
+
+@asynccontextmanager
+async def programs(
+    folder: Path, names: str = "ab", **config: Any
+) -> AsyncIterator[tuple[list[Program], ScriptedUpstream, RedisServer]]:
+    """Replicas as processes of their own."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(folder))
+        up = await stack.enter_async_context(scripted_upstream(events_then_hang(chat_events(8)[:-2])))
+        started = []
+        for name in names:
+            own = folder / name
+            own.mkdir()
+            text = replica_text(up.base_url, redis.url, name, **QUICK | config)
+            started.append(await stack.enter_async_context(running_program(text, own)))
+        yield started, up, redis

@@ -11,10 +11,10 @@ import pytest
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
 from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
-from proxy.stores.bus_connect import let_go
 from proxy.stores.bus_group import Holder
 from proxy.stores.bus_memory import MemoryBus, MemoryHub
 from proxy.stores.bus_redis import RedisBus
+from support import replicas
 from support.inbox import Box
 from support.records import a_record
 from support.redis_server import redis_cluster, redis_server
@@ -408,9 +408,5 @@ async def die(bus: Bus) -> None:
     """End a replica as a kill does: its lease runs out, and nobody listens."""
     if isinstance(bus, MemoryBus):
         bus.die()
-        return
-    assert isinstance(bus, RedisBus)
-    for task in bus._tasks:
-        task.cancel()
-    await asyncio.wait(bus._tasks)
-    await let_go(bus._client)
+    else:
+        await replicas.die(bus)

@@ -4,6 +4,7 @@ async with replicas(tmp_path, up.base_url, redis.url) as (a, b, c):
     ... each is a `RunningProxy`; `a.app.engine.replica` is "a"
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from redis import Redis
 
 from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
+from proxy.stores.bus_connect import let_go
 from proxy.stores.bus_names import Names
+from proxy.stores.bus_redis import RedisBus
 from support.chat import chat_events
 from support.program import Program, config_text, running_program
 from support.proxy import RunningProxy, running_proxy
@@ -56,6 +59,21 @@ async def replicas(
         with Redis.from_url(url) as redis:
             redis.set(Names(SECRET.encode()).since, 1)  # a new directory is not complete for some seconds
         yield started
+
+
+def deafen(proxy: RunningProxy) -> None:
+    """Let a replica miss every letter that is sent to it from now on; what is kept for it, it finds."""
+    inbox = bus_of(proxy)._inbox  # type: ignore[attr-defined] # the port has none, the bus of tests is a RedisBus
+    inbox.got_letter = lambda _letter: None
+
+
+async def die(bus: Bus) -> None:
+    """End a replica's bus as a kill does: its lease runs out, and nobody listens."""
+    assert isinstance(bus, RedisBus)
+    for task in bus._tasks:
+        task.cancel()
+    await asyncio.wait(bus._tasks)
+    await let_go(bus._client)
 
 
 def identity_of(key: str) -> str:

@@ -24,12 +24,13 @@ def at_owner(endpoint: AtOwner, engine: Engine, route: str) -> Serve:
     """The endpoint as it is served here: by the owner, if that is another replica."""
 
     async def serve(request: PlainRequest, desk: Desk) -> Reply:
-        elsewhere = engine.canceller.elsewhere
-        if elsewhere is None or engine.knows(desk.identity.name, endpoint.any_id):
+        elsewhere, name, any_id = engine.canceller.elsewhere, desk.identity.name, endpoint.any_id
+        if elsewhere is None or engine.runs_here(name, any_id):
             return await endpoint.serve(request, desk)
+        is_over_here = engine.is_over_here(name, any_id)
         confirm = desk.cancellation.confirm_timeout
         try:
-            reply = await elsewhere.serve(desk.identity, endpoint.any_id, route, request, confirm)
+            reply = await elsewhere.serve(desk.identity, any_id, route, request, confirm, is_over_here=is_over_here)
         except BusUnavailableError:
             return await _known(endpoint, request, desk, None)
         match reply:

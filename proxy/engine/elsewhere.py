@@ -43,8 +43,17 @@ class Elsewhere:
         self._undertaker = undertaker
         self._metrics = metrics
 
-    async def stop(self, identity: str, any_id: str, stop: Stop, *, confirm: float, user: str | None) -> Record | None:
-        """Stop what an id means that means nothing here.
+    async def stop(
+        self,
+        identity: str,
+        any_id: str,
+        stop: Stop,
+        *,
+        confirm: float,
+        user: str | None,
+        over_here: Record | None = None,
+    ) -> Record | None:
+        """Stop what an id means that means nothing here, or (`over_here`) only what is over.
 
         Gives the record as its owner has it. An owner that does not confirm in time leaves it running; one that is dead
         leaves it interrupted, or as it ended before. None: no other replica knows it; then the stop waits a short time
@@ -57,7 +66,9 @@ class Elsewhere:
             return None
         for _ in range(TRIES):
             place = await self._bus.find(identity, any_id)
-            if place is None:
+            if place is None or (place.is_over and over_here is not None and not _is_newer(place, over_here)):
+                if over_here is not None:
+                    return None
                 if not valid_task_id(any_id) or await self._wait_for(identity, any_id, stop, user):
                     await self._be_sure_of_nothing()
                     return None
@@ -73,19 +84,32 @@ class Elsewhere:
         return None
 
     async def serve(
-        self, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
+        self,
+        identity: Identity,
+        any_id: str,
+        route: str,
+        request: PlainRequest,
+        confirm: float,
+        *,
+        is_over_here: bool = False,
     ) -> PlainReply | Unserved | None:
         """Have the owner of an id serve a request to stop it, in its dialect's words. None: nobody else owns it.
+
+        `is_over_here`: the id means something here that is over; then only what lives elsewhere is meant.
 
         Raises:
             BusUnavailableError: nobody can know whether somebody does.
         """
         place = await self._bus.find(identity.name, any_id) if is_text(any_id) else None
-        if place is None:
-            await self._be_sure_of_nothing()
+        if place is None or place.replica == self._bus.replica or (is_over_here and place.is_over):
+            if place is None and not is_over_here:
+                await self._be_sure_of_nothing()
             return None
-        if place.replica == self._bus.replica:
-            return None
+        return await self._serve_at(place, identity, any_id, route, request, confirm)
+
+    async def _serve_at(
+        self, place: Place, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
+    ) -> PlainReply | Unserved | None:
         letter = ServeIt(
             **self._letters.head(place.replica),
             identity=identity.name,
@@ -191,6 +215,11 @@ class Elsewhere:
         if not heard and await self._is_dead(place.replica, letter.confirm):
             return _left(about)
         return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
+
+
+def _is_newer(place: Place, record: Record) -> bool:
+    about = record_of(place.about)
+    return about is not None and about.started_at > record.started_at
 
 
 def _left(about: Record) -> Record:

@@ -131,12 +131,16 @@ class Engine:
         """Monotonic seconds."""
         return time.monotonic()
 
-    def knows(self, identity: str, any_id: str) -> bool:
-        """Whether an id means something here: what lives, waits, or ended a short time ago."""
-        registry, runs = self.registry, self.runs
-        if registry.is_live(identity, any_id) or registry.find_finished(identity, any_id) is not None:
+    def runs_here(self, identity: str, any_id: str) -> bool:
+        """Whether an id means something here that lives, or waits."""
+        runs = self.runs
+        if self.registry.is_live(identity, any_id) or runs.behind(identity, any_id):
             return True
-        return bool(runs.keyed(identity, any_id) or runs.behind(identity, any_id))
+        return any(not run.is_over for run in runs.keyed(identity, any_id))
+
+    def is_over_here(self, identity: str, any_id: str) -> bool:
+        """Whether an id means something here that ended a short time ago."""
+        return self.registry.find_finished(identity, any_id) is not None or bool(self.runs.keyed(identity, any_id))
 
     # Services of the relays.
 

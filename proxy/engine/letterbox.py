@@ -119,16 +119,16 @@ class Letterbox:
 
     def found_waiting(self, uid: str, letter: bytes) -> None:
         """A stop waited for one of ours that was made known just now."""
-        opened, relay = self._opened(letter), self._registry.find_uid(uid)
-        if not isinstance(opened, StopWhenItComes) or not isinstance(relay, Relay):
+        opened, found = self._opened(letter), self._registry.find_uid(uid)
+        if not isinstance(opened, StopWhenItComes) or found is None:
             return
-        facts = relay.generation.facts
-        is_meant = facts.identity.name == opened.identity and opened.any_id in (facts.task_id, facts.message_id)
+        facts = found.generation.facts if isinstance(found, Relay) else found.record
+        is_meant = _owner(found) == opened.identity and opened.any_id in (facts.task_id, facts.message_id)
         is_users = opened.user is None or opened.user == facts.user
         if is_meant and is_users and self._bus.now() - opened.at <= 2 * WAITING_SECONDS:
-            self._canceller.stop_relay(relay, opened.wish.stop())
-            if opened.by != self._bus.replica:
-                self._tasks.start(self._tell_it_came(opened), "tell that it came")
+            if isinstance(found, Relay):  # else its claim told of this stop, which has ended it by now
+                self._canceller.stop_relay(found, opened.wish.stop())
+            self._tasks.start(self._tell_it_came(opened), "tell that it came")
 
     def found_mail(self, letter: bytes) -> None:
         """A letter is kept for this replica: it was not heard, or is being followed already."""
@@ -232,9 +232,17 @@ class Letterbox:
         self._answer(served)
 
     async def _tell_it_came(self, letter: StopWhenItComes) -> None:
-        told = ItCame(**self._letters.head(letter.by), identity=letter.identity, any_id=letter.any_id, user=letter.user)
+        """Let nobody remember a stop that was used up: several may have been asked for it."""
         with contextlib.suppress(BusUnavailableError):  # then it is remembered there for some seconds more
-            await self._bus.send(letter.by, self._letters.close(told))
+            for replica in await self._bus.replicas():
+                if replica != self._bus.replica:
+                    told = ItCame(
+                        **self._letters.head(replica),
+                        identity=letter.identity,
+                        any_id=letter.any_id,
+                        user=letter.user,
+                    )
+                    await self._bus.send(replica, self._letters.close(told))
 
 
 def _owner(found: Relay | Finished) -> str:

@@ -1,0 +1,294 @@
+"""Tenants on replicas: a model of who owns what, random steps of three of them, and what every answer must be.
+
+One world (a bus, an upstream, three replicas) serves many examples; each has callers of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from proxy.engine.relay import Relay
+from support.chat import chat_events
+from support.client import Answer, RawClient
+from support.proxy import RunningProxy
+from support.replicas import bus_of, identity_of, joined
+from support.scripts import events_then_hang
+from support.stops import CHAT, Ask
+from support.wait import eventually
+
+TENANTS = range(3)
+REPLICAS = range(3)
+IDS = ("t-0", "t-1", "t-2", "t-3")
+USERS = ("u", "v")
+SAID = chat_events(2)[:-2]
+NUMBERS = count()
+
+
+@dataclass(eq=False)
+class Started:
+    """A generation of a tenant's."""
+
+    tenant: int
+    replica: int
+    task_id: str
+    user: str
+    client: RawClient
+    message_id: str = ""
+    is_live: bool = True
+    ended: str = ""
+
+
+@dataclass
+class World:
+    """What all examples share."""
+
+    runner: asyncio.Runner
+    proxies: list[RunningProxy]
+    controls: dict[int, RawClient] = field(default_factory=dict)
+    steps: int = 0
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do a step."""
+        self.steps += 1
+        return self.runner.run(asyncio.wait_for(work, 30))
+
+    async def send(self, replica: int, method: str, path: str, body: Any, ask: Ask) -> Answer:
+        """A request on the connection that is kept to a replica."""
+        client = self.controls.pop(replica, None)
+        if client is None:
+            client = await RawClient(self.proxies[replica].port).connect()
+        if method == "GET":
+            await client.get(path, ask.headers())
+        else:
+            await client.post(path, body, ask.headers())
+        answer = await client.answer()
+        if answer.complete and not client.ended and (answer.header("Connection") or "") != "close":
+            self.controls[replica] = client
+        else:
+            client.fin()
+        return answer
+
+
+@asynccontextmanager
+async def _opened(folder: Path) -> AsyncIterator[list[RunningProxy]]:
+    async with joined(events_then_hang(SAID), folder, "abc", limits={"streams": 5000}) as (proxies, _, _):
+        yield proxies
+
+
+class OpenWorld:
+    """`with OpenWorld(folder) as world`: three replicas on a loop of their own, which runs while a step does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._stack = AsyncExitStack()
+        self._world: World
+
+    def __enter__(self) -> World:
+        self._runner.__enter__()
+        proxies = self._runner.run(self._stack.enter_async_context(_opened(self._folder)))
+        self._world = World(self._runner, proxies)
+        return self._world
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._world.controls.values():
+            client.fin()
+        self._runner.run(self._stack.aclose())
+        self._runner.__exit__(None, None, None)
+
+
+class Tenants(RuleBasedStateMachine):
+    """Starts, stops, reads, lists, bulk stops and departures, each through any replica, by any of three tenants."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        number = next(NUMBERS)
+        self.asks = [Ask(f"tenant-{tenant}-{number}") for tenant in TENANTS]
+        self.started: list[Started] = []
+        self.waiting: set[tuple[int, str]] = set()
+        """Ids of tenants for which a stop waits."""
+
+    def teardown(self) -> None:
+        """Every list is as the model has it, and nothing is left running."""
+        for tenant in TENANTS:
+            self.world.run(self._list(tenant, 0))
+            self.world.run(self._stop_many(tenant, tenant % len(REPLICAS), None))
+        for each in self.started:
+            if each.is_live:
+                each.client.fin()
+        self.world.run(self._settle())
+
+    async def _settle(self) -> None:
+        for proxy in self.world.proxies:
+            await proxy.app.engine.settle_all()
+
+    def _live(self, tenant: int) -> list[Started]:
+        return [each for each in self.started if each.tenant == tenant and each.is_live]
+
+    def _named(self, tenant: int, any_id: str) -> list[Started]:
+        return [each for each in self.started if each.tenant == tenant and any_id in (each.task_id, each.message_id)]
+
+    def _some_id(self, pick: int) -> str:
+        """A chosen id, or the message id of anybody's generation."""
+        made = [each.message_id for each in self.started]
+        known = [*IDS, *made]
+        return known[pick % len(known)]
+
+    # The steps.
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        replica=st.sampled_from(REPLICAS),
+        task_id=st.sampled_from(IDS),
+        user=st.sampled_from(USERS),
+    )
+    def start(self, tenant: int, replica: int, task_id: str, user: str) -> None:
+        """Start with a chosen id: refused where the same tenant's lives, stopped at once where a stop waits."""
+        self.world.run(self._start(tenant, replica, task_id, user))
+
+    async def _start(self, tenant: int, replica: int, task_id: str, user: str) -> None:
+        ask, proxy = self.asks[tenant], self.world.proxies[replica]
+        client = await RawClient(proxy.port).connect()
+        body = {"model": "scripted", "stream": True, "messages": [], "user": user}
+        await client.post(CHAT, body, ask.headers(X_Task_Id=task_id))
+        head = await client.until(b"\r\n\r\n")
+        status = int(head.split(b" ")[1])
+        lives = any(each.task_id == task_id for each in self._live(tenant))
+        if lives:
+            assert status == 400, head
+        elif (tenant, task_id) in self.waiting:
+            assert status == 499, head
+            made = Started(tenant, replica, task_id, user, client, _header(head, "X-Message-Id"), False, "cancelled")
+            self.started.append(made)
+            await self._taken(tenant, task_id)
+        else:
+            assert status == 200, head
+            await client.until(b"data:", len(SAID))
+            made = Started(tenant, replica, task_id, user, client, _header(head, "X-Message-Id"))
+            self.started.append(made)
+            await eventually(lambda: self._is_known(made), what="the directory knows it")
+            return
+        client.fin()
+
+    async def _taken(self, tenant: int, task_id: str) -> None:
+        """A stop that waited was used up; wait until all replicas know that."""
+        self.waiting.discard((tenant, task_id))
+        key = (identity_of(self.asks[tenant].key or ""), task_id, None)
+        for proxy in self.world.proxies:
+            await eventually(
+                lambda stops=proxy.app.engine.registry._tombstones._stops: key not in stops, what="it is used up"
+            )
+
+    async def _is_known(self, made: Started) -> bool:
+        identity = identity_of(self.asks[made.tenant].key or "")
+        proxy = self.world.proxies[made.replica]
+        relay = proxy.app.engine.registry.find(identity, made.message_id)
+        place = await bus_of(proxy).find(identity, made.message_id)
+        return isinstance(relay, Relay) and place is not None and place.uid == relay.generation.facts.uid
+
+    @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), pick=st.integers(0, 1 << 16))
+    def stop(self, tenant: int, replica: int, pick: int) -> None:
+        """Stop by any id: one's own stops wherever it runs, everything else looks unknown."""
+        self.world.run(self._stop(tenant, replica, self._some_id(pick)))
+
+    async def _stop(self, tenant: int, replica: int, any_id: str) -> None:
+        path = f"/v1/generations/{any_id}/cancel"
+        answer = await self.world.send(replica, "POST", path, b"", self.asks[tenant])
+        own = self._named(tenant, any_id)
+        live = [each for each in own if each.is_live]
+        if not own:
+            self._is_unknown(answer)
+            self.waiting.add((tenant, any_id))
+            return
+        assert answer.status == 200, (answer.body, any_id)
+        receipt = answer.json()
+        if live:
+            assert (receipt["message_id"], receipt["result"]) == (live[0].message_id, "stopped"), receipt
+            self._end(live[0], "cancelled")
+        else:
+            (meant,) = [each for each in own if each.message_id == receipt["message_id"]]
+            assert receipt["status"] == meant.ended, receipt
+
+    @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), pick=st.integers(0, 1 << 16))
+    def read(self, tenant: int, replica: int, pick: int) -> None:
+        """Read by any id: nobody else's record is ever shown, and a foreign id looks unknown."""
+        self.world.run(self._read(tenant, replica, self._some_id(pick)))
+
+    async def _read(self, tenant: int, replica: int, any_id: str) -> None:
+        answer = await self.world.send(replica, "GET", f"/v1/generations/{any_id}", b"", self.asks[tenant])
+        own = self._named(tenant, any_id)
+        if not own:
+            self._is_unknown(answer)
+        elif any(each.replica == replica for each in own):
+            assert answer.status == 200, answer.body
+        if answer.status == 200:
+            assert answer.json()["message_id"] in {each.message_id for each in own}
+
+    @staticmethod
+    def _is_unknown(answer: Answer) -> None:
+        assert answer.status == 404, answer.body
+        assert answer.json()["error"]["code"] == "not_found"
+
+    @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS))
+    def list(self, tenant: int, replica: int) -> None:
+        """List: all that is one's own and lives on any replica, and nobody else's."""
+        self.world.run(self._list(tenant, replica))
+
+    async def _list(self, tenant: int, replica: int) -> None:
+        answer = await self.world.send(replica, "GET", "/v1/generations?limit=100", b"", self.asks[tenant])
+        page = answer.json()
+        assert page["complete"], page["unreachable"]
+        living = {each["message_id"] for each in page["data"] if each["outcome"] == "running"}
+        assert living == {each.message_id for each in self._live(tenant)}
+        own = {each.message_id for each in self.started if each.tenant == tenant}
+        assert {each["message_id"] for each in page["data"]} <= own
+
+    @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), user=st.sampled_from([None, *USERS]))
+    def stop_many(self, tenant: int, replica: int, user: str | None) -> None:
+        """Stop all of one's own, or an end user's of one's own: exactly those."""
+        self.world.run(self._stop_many(tenant, replica, user))
+
+    async def _stop_many(self, tenant: int, replica: int, user: str | None) -> None:
+        body = {"all": True} if user is None else {"user": user}
+        answer = await self.world.send(replica, "POST", "/v1/generations/cancel", body, self.asks[tenant])
+        meant = [each for each in self._live(tenant) if user in (None, each.user)]
+        told = answer.json()
+        assert sorted(told["stopped"]) == sorted(each.task_id for each in meant), told
+        assert (told["complete"], told["unconfirmed"]) == (True, []), told
+        for each in meant:
+            self._end(each, "cancelled")
+
+    @rule(tenant=st.sampled_from(TENANTS), pick=st.integers(0, 1 << 16))
+    def leave(self, tenant: int, pick: int) -> None:
+        """A client leaves."""
+        if live := self._live(tenant):
+            self.world.run(self._leave(live[pick % len(live)]))
+
+    async def _leave(self, each: Started) -> None:
+        registry = self.world.proxies[each.replica].app.engine.registry
+        identity = identity_of(self.asks[each.tenant].key or "")
+        relay = registry.find(identity, each.message_id)
+        assert relay is not None
+        self._end(each, "client_gone")
+        await asyncio.shield(relay.settled)
+
+    def _end(self, each: Started, how: str) -> None:
+        each.is_live, each.ended = False, how
+        each.client.fin()
+
+
+def _header(head: bytes, name: str) -> str:
+    for line in head.decode("latin-1").split("\r\n"):
+        if line.lower().startswith(f"{name.lower()}: "):
+            return line.partition(": ")[2]
+    raise AssertionError(f"no {name} in {head!r}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from support.tenants import OpenWorld, Tenants
+from support.tenants import Tenants, open_world
 
 SHORT = settings(
     max_examples=25,
@@ -19,7 +19,7 @@ SHORT = settings(
 
 def test_tenants_never_meet(tmp_path: Path) -> None:
     """Starts, stops, reads, lists and bulk stops at random do what a model of ownership says, and nothing else."""
-    with OpenWorld(tmp_path) as world:
+    with open_world(tmp_path) as world:
         machine = type("TheseTenants", (Tenants,), {"world": world})
         run_state_machine_as_test(machine, settings=SHORT)  # type: ignore[no-untyped-call] # it has no types
         assert world.steps > 500

@@ -4,14 +4,16 @@ One world (a bus, an upstream, three replicas) serves many examples; each has ca
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import uvloop
+from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -48,17 +50,42 @@ class Started:
 
 @dataclass
 class World:
-    """What all examples share."""
+    """What all examples share. Its loop runs in a thread of its own: between two steps leases must be held too."""
 
-    runner: asyncio.Runner
+    loop: asyncio.AbstractEventLoop
     proxies: list[RunningProxy]
     controls: dict[int, RawClient] = field(default_factory=dict)
     steps: int = 0
+    stalls: int = 0
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do a step."""
+        """Do a step; one during which a busy machine made a replica lose its bus is no step, and ends its example."""
+        stalls = self.stalls
+        try:
+            done = self.wait(work)
+        except Exception:
+            if self.stalls != stalls:
+                self.wait(self._up())
+                reject()
+            raise
         self.steps += 1
-        return self.runner.run(asyncio.wait_for(work, 30))
+        return done
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something on the loop."""
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, 30), self.loop).result(60)
+
+    def watch(self) -> None:
+        """Count how often a replica loses its bus."""
+        for proxy in self.proxies:
+            inbox = bus_of(proxy)._inbox  # type: ignore[attr-defined] # the port has none, the bus of tests is a RedisBus
+            inbox.changed = self._changed
+
+    def _changed(self, *, is_up: bool) -> None:
+        self.stalls += not is_up
+
+    async def _up(self) -> None:
+        await eventually(lambda: all(bus_of(proxy).is_up for proxy in self.proxies), what="the bus is back")
 
     async def send(self, replica: int, method: str, path: str, body: Any, ask: Ask) -> Answer:
         """A request on the connection that is kept to a replica."""
@@ -83,26 +110,27 @@ async def _opened(folder: Path) -> AsyncIterator[list[RunningProxy]]:
         yield proxies
 
 
-class OpenWorld:
-    """`with OpenWorld(folder) as world`: three replicas on a loop of their own, which runs while a step does."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self._stack = AsyncExitStack()
-        self._world: World
-
-    def __enter__(self) -> World:
-        self._runner.__enter__()
-        proxies = self._runner.run(self._stack.enter_async_context(_opened(self._folder)))
-        self._world = World(self._runner, proxies)
-        return self._world
-
-    def __exit__(self, *_: object) -> None:
-        for client in self._world.controls.values():
-            client.fin()
-        self._runner.run(self._stack.aclose())
-        self._runner.__exit__(None, None, None)
+@contextmanager
+def open_world(folder: Path) -> Iterator[World]:
+    """Three replicas on a bus, in front of an upstream."""
+    loop = uvloop.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="the world's loop")
+    thread.start()
+    opening = _opened(folder)
+    world = World(loop, [])
+    try:
+        world.proxies = world.wait(opening.__aenter__())
+        world.watch()
+        try:
+            yield world
+        finally:
+            for client in world.controls.values():
+                client.fin()
+            world.wait(opening.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 class Tenants(RuleBasedStateMachine):

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from support.tenants import OpenWorld, Tenants
+from support.tenants import Tenants, open_world
 
 EXAMPLES = 50
 """So many are run in one world: what an upstream and three ledgers keep of them stays small."""
@@ -34,7 +34,7 @@ def wander(steps: int, start: int) -> Figures:
     """Do so many steps, or stop at the first that is wrong."""
     figures, began = Figures(), time.monotonic()
     while figures.steps < steps and not figures.faults:
-        with tempfile.TemporaryDirectory(prefix="quell-tenants-") as folder, OpenWorld(Path(folder)) as world:
+        with tempfile.TemporaryDirectory(prefix="quell-tenants-") as folder, open_world(Path(folder)) as world:
             machine = seed(start + figures.worlds)(type("TheseTenants", (Tenants,), {"world": world}))
             try:
                 run_state_machine_as_test(machine, settings=_settings())  # type: ignore[no-untyped-call] # it has no types

@@ -220,7 +220,7 @@ class RedisBus(RedisGroup):
     async def _end_own_past(self) -> None:
         """What a process of this name left, which died a moment ago: the ledger has ended that by now."""
         for prefix in await self._line.call("SMEMBERS", self._names.identities(self.replica)):
-            keys = self._names.at(prefix.decode())
+            keys = self._names.at(prefix.decode(errors="replace"))
             await self._line.eval(group_scripts.BURY, [keys.live, keys.stops], self.replica, keys.generations)
 
     def _look_at_name(self, holder: str) -> None:

@@ -32,12 +32,12 @@ class RedisGroup:
         """Those that there are, see `GroupBus`."""
         self._check()
         found: list[bytes] = await self._line.call("ZRANGE", self._names.replicas, 0, -1)
-        return sorted(name.decode() for name in found)
+        return sorted(name.decode(errors="replace") for name in found)
 
     async def owners(self, identity: str) -> list[str]:
         """Who runs something of an identity's, see `GroupBus`."""
         found: list[bytes] = await self._ask(scripts.OWNERS, [self._names.of(identity).live])
-        return sorted(name.decode() for name in found)
+        return sorted(name.decode(errors="replace") for name in found)
 
     async def left_with(self, replica: str, identity: str | None) -> list[Place]:
         """What a replica runs, see `GroupBus`."""
@@ -56,7 +56,7 @@ class RedisGroup:
             some = uids[start : start + ASKED_AT_ONCE]
             rows = await self._ask(scripts.PLACES, [f"{keys.generations}{uid}" for uid in some], *some)
             found += [
-                Place(uid.decode(), identity, replica.decode(), state == b"over", about)
+                Place(uid.decode(), identity, replica.decode(errors="replace"), state == b"over", about)
                 for uid, replica, state, about in rows
             ]
         return found
@@ -82,7 +82,7 @@ class RedisGroup:
             stops: list[bytes] = said[0]
             return stops
         other, replica, state = said
-        return Holder(other.decode(), replica.decode(), state == b"live")
+        return Holder(other.decode(errors="replace"), replica.decode(errors="replace"), state == b"live")
 
     def give_up(self, identity: str, task_id: str, uid: str) -> None:
         """Let a claimed id go, see `GroupBus`."""
@@ -131,7 +131,7 @@ class RedisGroup:
     async def _identities(self, replica: str) -> list[Keys]:
         self._check()
         found: list[bytes] = await self._line.call("SMEMBERS", self._names.identities(replica))
-        return [self._names.at(prefix.decode()) for prefix in sorted(found)]
+        return [self._names.at(prefix.decode(errors="replace")) for prefix in sorted(found)]
 
     async def _ask(self, script: str, keys: list[str], *words: str | bytes | int) -> Any:
         self._check()

@@ -22,6 +22,7 @@ if order == '0' then
 end
 redis.call('HSET', KEYS[1], 'r', ARGV[2], 's', 'live', 'a', ARGV[3], 'n', order)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+if redis.call('TYPE', KEYS[2]).ok == 'string' then redis.call('DEL', KEYS[2]) end  -- somebody's garbage
 redis.call('HSET', KEYS[2], uid, ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 local said = {order}
@@ -127,6 +128,10 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], time[1], 'NX')
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for k, kind in pairs({[3] = 'zset', [4] = 'hash'}) do  -- somebody's garbage there must not cost us the beat
+  local found = redis.call('TYPE', KEYS[k]).ok
+  if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[k]) end
+end
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])

@@ -61,7 +61,7 @@ async def begun(
 
 async def share_conversations(a: RunningProxy, b: RunningProxy) -> None:
     """Let two replicas have one conversation store, as those with one database do."""
-    b.app.engine.conversations = a.app.engine.conversations
+    b.app.engine.conversations = b.app.engine._keeping._conversations = a.app.engine.conversations
 
 
 async def test_a_run_that_is_not_confirmed(tmp_path: Path) -> None:
@@ -171,3 +171,24 @@ async def test_a_deletion_that_its_owner_does_not_hear(tmp_path: Path, dialect: 
         assert answer.status in {200, 204}, answer.body
         await up.no_connections()
         await eventually(partial(is_wiped, a, task_id))
+
+
+async def test_a_thread_whose_older_turn_ended_here(tmp_path: Path) -> None:
+    """A thread's stop means the turn that lives, be it on another replica than an older one that it reaches."""
+    async with begun(tmp_path, "aitronos") as (a, b, up, _, stop):
+        await share_conversations(a, b)
+        assert (await send(a, "POST", stop)).status == 200
+        await up.no_connections()
+        async with RawClient(b.port) as client:
+            thread = await aitronos.begin(client, thread_id=stop.split("/")[4])
+            await client.until(b"content_delta", 8)
+            assert stop == f"/v1/model/response/{thread}/cancel"
+            await eventually(partial(lives_at, a, thread, "b"))
+            assert (await send(a, "POST", stop)).json()["success"]
+            await up.no_connections()
+
+
+async def lives_at(proxy: RunningProxy, any_id: str, replica: str) -> bool:
+    """Whether the directory knows that what an id names lives on a replica."""
+    place = await bus_of(proxy).find("anonymous", any_id)
+    return place is not None and (place.is_over, place.replica) == (False, replica)

@@ -4,7 +4,7 @@ One world (a bus, an upstream, three replicas) serves many examples; each has ca
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -13,7 +13,6 @@ from threading import Thread
 from typing import Any
 
 import uvloop
-from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -48,6 +47,10 @@ class Started:
     ended: str = ""
 
 
+class StalledError(Exception):
+    """A step that proves nothing."""
+
+
 @dataclass
 class World:
     """What all examples share. Its loop runs in a thread of its own: between two steps leases must be held too."""
@@ -59,14 +62,18 @@ class World:
     stalls: int = 0
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do a step; one during which a busy machine made a replica lose its bus is no step, and ends its example."""
+        """Do a step.
+
+        Raises:
+            StalledError: a busy machine made a replica lose its bus meanwhile, so nothing follows from what was said.
+        """
         stalls = self.stalls
         try:
             done = self.wait(work)
-        except Exception:
+        except Exception as error:
             if self.stalls != stalls:
                 self.wait(self._up())
-                reject()
+                raise StalledError from error
             raise
         self.steps += 1
         return done
@@ -145,23 +152,39 @@ class Tenants(RuleBasedStateMachine):
         self.started: list[Started] = []
         self.waiting: set[tuple[int, str]] = set()
         """Ids of tenants for which a stop waits."""
+        self.is_void = False
+
+    def _do(self, work: Callable[..., Coroutine[Any, Any, None]], *how: Any) -> None:
+        """Do a step; behind one that proves nothing this example has no more."""
+        if self.is_void:
+            return
+        try:
+            self.world.run(work(*how))
+        except StalledError:
+            self.is_void = True
 
     def teardown(self) -> None:
         """Every list is as the model has it, and nothing is left running."""
         for tenant in TENANTS:
-            self.world.run(self._list(tenant, 0))
-            self.world.run(self._stop_many(tenant, tenant % len(REPLICAS), None))
+            self._do(self._list, tenant, 0)
+            self._do(self._stop_many, tenant, tenant % len(REPLICAS), None)
         for each in self.started:
             if each.is_live:
                 each.client.fin()
-        self.world.run(self._settle())
+        self.world.wait(self._settle())
 
     async def _settle(self) -> None:
+        """Nothing is left running, also of an example that was given up."""
+        for each in self._live_of_all() if self.is_void else ():
+            await self.world.send(each.replica, "POST", "/v1/generations/cancel", {"all": True}, self.asks[each.tenant])
         for proxy in self.world.proxies:
             await proxy.app.engine.settle_all()
 
     def _live(self, tenant: int) -> list[Started]:
         return [each for each in self.started if each.tenant == tenant and each.is_live]
+
+    def _live_of_all(self) -> list[Started]:
+        return [each for tenant in TENANTS for each in self._live(tenant)]
 
     def _named(self, tenant: int, any_id: str) -> list[Started]:
         return [each for each in self.started if each.tenant == tenant and any_id in (each.task_id, each.message_id)]
@@ -182,7 +205,7 @@ class Tenants(RuleBasedStateMachine):
     )
     def start(self, tenant: int, replica: int, task_id: str, user: str) -> None:
         """Start with a chosen id: refused where the same tenant's lives, stopped at once where a stop waits."""
-        self.world.run(self._start(tenant, replica, task_id, user))
+        self._do(self._start, tenant, replica, task_id, user)
 
     async def _start(self, tenant: int, replica: int, task_id: str, user: str) -> None:
         ask, proxy = self.asks[tenant], self.world.proxies[replica]
@@ -227,7 +250,7 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), pick=st.integers(0, 1 << 16))
     def stop(self, tenant: int, replica: int, pick: int) -> None:
         """Stop by any id: one's own stops wherever it runs, everything else looks unknown."""
-        self.world.run(self._stop(tenant, replica, self._some_id(pick)))
+        self._do(self._stop, tenant, replica, self._some_id(pick))
 
     async def _stop(self, tenant: int, replica: int, any_id: str) -> None:
         path = f"/v1/generations/{any_id}/cancel"
@@ -250,7 +273,7 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), pick=st.integers(0, 1 << 16))
     def read(self, tenant: int, replica: int, pick: int) -> None:
         """Read by any id: nobody else's record is ever shown, and a foreign id looks unknown."""
-        self.world.run(self._read(tenant, replica, self._some_id(pick)))
+        self._do(self._read, tenant, replica, self._some_id(pick))
 
     async def _read(self, tenant: int, replica: int, any_id: str) -> None:
         answer = await self.world.send(replica, "GET", f"/v1/generations/{any_id}", b"", self.asks[tenant])
@@ -270,7 +293,7 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS))
     def list(self, tenant: int, replica: int) -> None:
         """List: all that is one's own and lives on any replica, and nobody else's."""
-        self.world.run(self._list(tenant, replica))
+        self._do(self._list, tenant, replica)
 
     async def _list(self, tenant: int, replica: int) -> None:
         answer = await self.world.send(replica, "GET", "/v1/generations?limit=100", b"", self.asks[tenant])
@@ -284,7 +307,7 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), replica=st.sampled_from(REPLICAS), user=st.sampled_from([None, *USERS]))
     def stop_many(self, tenant: int, replica: int, user: str | None) -> None:
         """Stop all of one's own, or an end user's of one's own: exactly those."""
-        self.world.run(self._stop_many(tenant, replica, user))
+        self._do(self._stop_many, tenant, replica, user)
 
     async def _stop_many(self, tenant: int, replica: int, user: str | None) -> None:
         body = {"all": True} if user is None else {"user": user}
@@ -300,7 +323,7 @@ class Tenants(RuleBasedStateMachine):
     def leave(self, tenant: int, pick: int) -> None:
         """A client leaves."""
         if live := self._live(tenant):
-            self.world.run(self._leave(live[pick % len(live)]))
+            self._do(self._leave, live[pick % len(live)])
 
     async def _leave(self, each: Started) -> None:
         registry = self.world.proxies[each.replica].app.engine.registry

@@ -270,6 +270,7 @@ async def test_a_kept_stop_stops_no_later_namesake(tmp_path: Path) -> None:
             await start(client, "t-1")
             await up.conn(1)
             newer = await eventually(lambda: lives(b, "t-1"), what="the directory knows the newer one")
+            assert newer is not None
             assert newer.uid != place.uid
             await bus_of(b).stop(newer, seal.close(letter), b"nothing")
             await asyncio.sleep(2.5)

@@ -21,5 +21,5 @@ def test_tenants_never_meet(tmp_path: Path) -> None:
     """Starts, stops, reads, lists and bulk stops at random do what a model of ownership says, and nothing else."""
     with open_world(tmp_path) as world:
         machine = type("TheseTenants", (Tenants,), {"world": world})
-        run_state_machine_as_test(machine, settings=SHORT)  # type: ignore[no-untyped-call] # it has no types
+        run_state_machine_as_test(machine, settings=SHORT)
         assert world.steps > 500

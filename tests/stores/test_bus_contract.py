@@ -12,7 +12,8 @@ from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
 from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
 from proxy.stores.bus_group import Holder
-from proxy.stores.bus_memory import MemoryBus, MemoryHub
+from proxy.stores.bus_memory import MemoryBus
+from proxy.stores.bus_memory_group import MemoryHub
 from proxy.stores.bus_redis import RedisBus
 from support import replicas
 from support.inbox import Box

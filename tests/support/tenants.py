@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -236,9 +237,7 @@ class Tenants(RuleBasedStateMachine):
         self.waiting.discard((tenant, task_id))
         key = (identity_of(self.asks[tenant].key or ""), task_id, None)
         for proxy in self.world.proxies:
-            await eventually(
-                lambda stops=proxy.app.engine.registry._tombstones._stops: key not in stops, what="it is used up"
-            )
+            await eventually(partial(_is_forgotten, proxy, key), what="it is used up")
 
     async def _is_known(self, made: Started) -> bool:
         identity = identity_of(self.asks[made.tenant].key or "")
@@ -336,6 +335,10 @@ class Tenants(RuleBasedStateMachine):
     def _end(self, each: Started, how: str) -> None:
         each.is_live, each.ended = False, how
         each.client.fin()
+
+
+def _is_forgotten(proxy: RunningProxy, key: tuple[str, str, None]) -> bool:
+    return key not in proxy.app.engine.registry._tombstones._stops
 
 
 def _header(head: bytes, name: str) -> str:

@@ -37,7 +37,7 @@ def wander(steps: int, start: int) -> Figures:
         with tempfile.TemporaryDirectory(prefix="quell-tenants-") as folder, open_world(Path(folder)) as world:
             machine = seed(start + figures.worlds)(type("TheseTenants", (Tenants,), {"world": world}))
             try:
-                run_state_machine_as_test(machine, settings=_settings())  # type: ignore[no-untyped-call] # it has no types
+                run_state_machine_as_test(machine, settings=_settings())
             except Exception as error:  # noqa: BLE001 whatever is wrong is told as it is
                 figures.faults.append(repr(error)[:2000])
             figures.steps += world.steps

@@ -66,7 +66,7 @@ async def test_a_reload_while_left_records_settle(tmp_path: Path, monkeypatch: p
     path, counter = tmp_path / "q.db", Counter()
     await killed(path, "u1")
     async with a_ledger(path) as ledger, asyncio.TaskGroup() as tasks:
-        budgets = Budgets(ledger, counter, Metrics(), time.monotonic)
+        budgets = Budgets(ledger, counter, Metrics(), time.monotonic, "a")
         settle, reloads = ledger.settle, []
 
         async def settled_before_a_reload(record: Record) -> int:
@@ -87,7 +87,7 @@ async def test_left_records_wait_for_a_reload(tmp_path: Path, monkeypatch: pytes
     path, counter = tmp_path / "q.db", Counter()
     await killed(path, "u1")
     async with a_ledger(path) as ledger, asyncio.TaskGroup() as tasks:
-        budgets = Budgets(ledger, counter, Metrics(), time.monotonic)
+        budgets = Budgets(ledger, counter, Metrics(), time.monotonic, "a")
         read, go_on = at_the_read(ledger, monkeypatch)
         reload = tasks.create_task(budgets.prepare([DAY], list))
         await read.wait()
@@ -106,7 +106,7 @@ async def test_what_settles_beside_a_failure_counts(tmp_path: Path, monkeypatch:
     path, counter = tmp_path / "q.db", Counter()
     await killed(path, "u1", "u2", "u3")
     async with a_ledger(path) as ledger:
-        budgets = Budgets(ledger, counter, Metrics(), time.monotonic)
+        budgets = Budgets(ledger, counter, Metrics(), time.monotonic, "a")
         prepared = await budgets.prepare([DAY], list)
         real, refusals, seen = ledger.settle, ["u2"], []
 

@@ -48,7 +48,7 @@ bench: $(DEV_READY) system-packages ## the benchmarks: Quell beside nginx and a 
 bench-readme: bench ## the benchmarks, and their table into README.md
 	sed -i -e '/^<!-- bench -->$$/,/^<!-- \/bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .quell/bench.md' README.md
 
-torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams and 400 power cuts (half an hour); ARGS="--minutes 10"
+torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams, 400 power cuts, 100,000 steps of tenants (an hour); ARGS="--minutes 10"
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
 lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions

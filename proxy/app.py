@@ -105,6 +105,8 @@ class App:
         self.admin_port = 0
         self.interrupted = 0
         """How many generations ran when the last process died."""
+        self.cluster: Cluster | None = None
+        """This replica among the others, where the settings name a bus."""
         self._counter: Counter
         self.engine: Engine
         self.gateway: Gateway
@@ -200,7 +202,7 @@ class App:
         key = secret.get_secret_value().encode()
         address, lease = parse_bus_url(url), settings.bus.lease
         bus = RedisBus(address, key, replica, lease)
-        cluster = Cluster(self.engine, bus, key)
+        self.cluster = cluster = Cluster(self.engine, bus, key)
         self._stack.push_async_callback(cluster.close)
         await cluster.open(self.gateway.serve_for_another, self.gateway.look_for_another)
         engine = self.engine

@@ -106,13 +106,16 @@ class AdminClient:
         """The answer of a POST below `/api`; otherwise as `get`."""
         return self._answer("POST", path, None, body)
 
-    def pages(self, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """The generations of a list, page by page."""
+    def pages(
+        self, query: Mapping[str, str], missing: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> Iterator[dict[str, Any]]:
+        """The generations of a list, page by page; `missing` is given the last page, which may say what is missing."""
         asked = {**query, "limit": str(PAGE)}
         while True:
             page = self.get("/generations", asked)
             yield from page["data"]
             if page["next_cursor"] is None:
+                missing(page)
                 return
             asked["cursor"] = page["next_cursor"]
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -94,3 +94,12 @@ def _line(cells: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) 
         space = " " * (width - _width(cell))
         padded.append(space + cell if is_number else cell + space)
     return _GAP.join(padded).rstrip()
+
+
+def say_what_is_missing(answer: Mapping[str, Any]) -> None:
+    """Tell of replicas that could not be asked; an older proxy knows of no others."""
+    if answer.get("complete", True):
+        return
+    silent = ", ".join(map(printable, answer.get("unreachable", ())))
+    who = f"these replicas do not answer: {silent}" if silent else "the other replicas can't be asked now"
+    say(f"not everything is known: {who}")

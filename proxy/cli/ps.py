@@ -7,7 +7,7 @@ import click
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.durations import DURATION
-from proxy.cli.output import age, show_json, show_table
+from proxy.cli.output import age, say_what_is_missing, show_json, show_table
 
 HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
 
@@ -32,10 +32,10 @@ def ps(
     output: str,
     quiet: bool,
 ) -> None:
-    """List the generations that run now, newest first."""
+    """List the generations that run now, on all replicas, newest first."""
     filters = {"user": user, "key": key, "route": route, "model": model, "older_than": older}
     query = {name: value for name, value in filters.items() if value is not None}
-    found = list(client.pages({"state": "live", **query}))
+    found = list(client.pages({"state": "live", **query}, say_what_is_missing))
     if quiet:
         for each in found:
             click.echo(each["task_id"])

@@ -7,7 +7,7 @@ import click
 
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.output import say, show_json
+from proxy.cli.output import say, say_what_is_missing, show_json
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
@@ -85,9 +85,10 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
         for task_id in answer["stopped"]:
             click.echo(task_id)
         say(f"stopped {answer['count']}{_unconfirmed(answer)}" if answer["matched"] else NOTHING)
-    if not answer["matched"]:
-        return Exit.NOT_FOUND
-    return Exit.NOT_CONFIRMED if answer["unconfirmed"] else Exit.DONE
+        say_what_is_missing(answer)
+    if answer["unconfirmed"] or not answer.get("complete", True):
+        return Exit.NOT_CONFIRMED
+    return Exit.DONE if answer["matched"] else Exit.NOT_FOUND
 
 
 def _ask(client: AdminClient, filters: dict[str, Any]) -> None:

@@ -131,6 +131,12 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls.overloaded(5, "ledger_unavailable", message)
 
     @classmethod
+    def id_in_use(cls) -> Self:
+        """400: a running generation of the same caller has the chosen id."""
+        message = "A generation with this task id is still running. Choose another id, or stop that one first."
+        return cls.bad_request("task_id_in_use", message, "X-Task-Id")
+
+    @classmethod
     def bus_unavailable(cls) -> Self:
         """503: other replicas can't be asked now, so nobody knows whether one of them runs what is meant."""
         message = "The other replicas can't be reached now, and this one does not run it. Try again."

@@ -9,10 +9,11 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from os import urandom
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from proxy.core.chosen import Chosen
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 
@@ -72,6 +73,8 @@ class StopIt(Letter, frozen=True, kw_only=True, tag="stop"):
     user: str | None
     confirm: float
     wish: Wish
+    wipes: bool = False
+    """Its text is to be nowhere, too: what it belongs to was deleted."""
 
 
 class StopWhenItComes(Letter, frozen=True, kw_only=True, tag="waiting"):
@@ -128,6 +131,35 @@ class Reads(Letter, frozen=True, kw_only=True, tag="reads"):
     left: tuple[str, ...] = ()
 
 
+class StopThese(Letter, frozen=True, kw_only=True, tag="stop_these"):
+    """Stop all that is chosen of what the addressee ran when this was written, and name them."""
+
+    chosen: Chosen
+    confirm: float
+    dialect: Literal["native", "admin"]
+    wish: Wish
+    dry: bool = False
+    """Only name them."""
+
+
+class ListThese(Letter, frozen=True, kw_only=True, tag="list_these"):
+    """Give the newest `most` of what is chosen and lives, behind a place in a list; texts to `text` characters."""
+
+    chosen: Chosen
+    before: tuple[float, str] | None
+    most: int
+    text: int
+
+
+class FindIt(Letter, frozen=True, kw_only=True, tag="find"):
+    """Say what an id means at the addressee: of an identity, or (None) of anybody, whose operator asks."""
+
+    identity: str | None
+    any_id: str
+    whole: bool = False
+    """With the text, and what only the addressee's ledger has of what is over."""
+
+
 class Said(Letter, frozen=True, kw_only=True, tag="said"):
     """The answer to the letter with this number: the record, if there is one, as `record_bytes` has it."""
 
@@ -146,7 +178,31 @@ class Served(Letter, frozen=True, kw_only=True, tag="served"):
     streams: bool = False
 
 
-AnyLetter = StopIt | StopWhenItComes | ItCame | ServeIt | LookAt | Reads | Said | Served
+class Stopped(Letter, frozen=True, kw_only=True, tag="stopped"):
+    """What came of `StopThese`: the task ids of those that are meant, that were stopped, that are not confirmed yet."""
+
+    answers: str
+    matched: tuple[str, ...]
+    stopped: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
+
+
+class Listed(Letter, frozen=True, kw_only=True, tag="listed"):
+    """Records, newest first, as `record_bytes` has them."""
+
+    answers: str
+    records: tuple[bytes, ...]
+
+
+class Found(Letter, frozen=True, kw_only=True, tag="found"):
+    """Records of what an id means: all that live, else the newest that is over."""
+
+    answers: str
+    records: tuple[bytes, ...]
+
+
+Answer = Said | Served | Stopped | Listed | Found
+AnyLetter = StopIt | StopWhenItComes | ItCame | ServeIt | LookAt | Reads | StopThese | ListThese | FindIt | Answer
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(AnyLetter)

@@ -8,23 +8,26 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal
-from proxy.core.generation import Stop
+from proxy.core.generation import Identity, Stop
 from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import receipt, shown
+from proxy.core.record import Record
 from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
-from proxy.edge.anybodys import Seen, find_elsewhere
+from proxy.edge.anybodys import find_anywhere
 from proxy.edge.asked import last_event, page_size, reason_of, small_body
+from proxy.edge.control import stopped_many
 from proxy.edge.downstream import Observer
-from proxy.edge.newest_first import newest_first, newest_live
-from proxy.edge.one_generation import about_one, events_gone, in_memory, record_shown, tell_events, unknown
+from proxy.edge.newest_first import Listing, newest_first, newest_live
+from proxy.edge.one_generation import about_one, events_gone, in_memory, tell_events
 from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
+from proxy.engine.dialect import PlainRequest
+from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.observing import OwnerLostError
 from proxy.engine.reading import Reading
-from proxy.stores.bus import BusUnavailableError
-from proxy.stores.ports import Page
+from proxy.engine.relay import Relay
+from proxy.stores.bus import BusUnavailableError, Place
 
 OPERATOR: Final = "admin"
 """Who stands behind a stop that comes with the admin token, and its label in the metrics."""
@@ -45,23 +48,18 @@ class AdminGenerations:
         limit = page_size(given.get("limit"))
         state = one_of("state", given["state"], STATES) if "state" in given else None
         page = await self._page(selection, state, limit, given.get("cursor"))
-        data = [shown(record, text=False) for record in page.records]
-        return {"object": "list", "data": data, "next_cursor": page.next_cursor}
+        return page.told([shown(record, text=False) for record in page.records])
 
-    async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Page:
-        now = self._engine.now()
-        live = [relay for relay in self._engine.registry if selection.takes(relay.generation.facts, now)]
+    async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Listing:
         if state == "live":  # it is truer in memory than in the ledger
-            return newest_live(self._engine, live, limit, cursor)
+            return await newest_live(self._engine, selection.chosen, limit, cursor)
         which = selection.record_filter("ended" if state else None, time.time())
-        return await newest_first(self._engine, which, [] if state else live, limit, cursor)
+        return await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
 
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
         """One record, with its text."""
         parameters(http, ())
-        if (found := in_memory(self._engine, any_id)) is not None:
-            return await record_shown(self._engine, found)
-        return (await self._elsewhere(any_id)).record
+        return shown((await find_anywhere(self._engine, any_id)).record)
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
@@ -69,41 +67,32 @@ class AdminGenerations:
         after = last_event(http)
         headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
         deadline = runtime.settings.limits.write_deadline
-        if (found := in_memory(self._engine, any_id)) is None:
-            return await self._events_elsewhere(http, any_id, after, headers, deadline)
+        seen = await find_anywhere(self._engine, any_id)
+        if (place := seen.place) is not None:
+            return await self._events_elsewhere(
+                http, place, about_one(seen.record.message_id, after), headers, deadline
+            )
         observer = Observer(http, headers)
-        await tell_events(found, after, observer, deadline, holds=False)
+        await tell_events(seen.here or seen.record, after, observer, deadline, holds=False)
         return observer.response
 
-    async def _elsewhere(self, any_id: str) -> Seen:
-        """What is not in memory here: as another replica has it, or the ledger.
-
-        Raises:
-            Refusal: see `find_elsewhere`; 404.
-        """
-        record = await self._engine.ledger.find(None, any_id)
-        here = None if record is None else shown(record)
-        seen = await find_elsewhere(self._engine.observing, any_id, here)
-        if seen is None:
-            raise unknown()
-        return seen
-
     async def _events_elsewhere(
-        self, http: web.BaseRequest, any_id: str, after: int, headers: Sequence[HeaderPair], deadline: float
+        self, http: web.BaseRequest, place: Place, asked: PlainRequest, headers: Sequence[HeaderPair], deadline: float
     ) -> web.StreamResponse:
-        observing, seen = self._engine.observing, await self._elsewhere(any_id)
-        if observing is None or seen.replica is None:
+        observing = self._engine.observing
+        if observing is None:
             raise events_gone()
         try:
-            found = await observing.look_at(seen.replica, about_one(seen.record["message_id"], after))
-        except OwnerLostError:
-            raise events_gone() from None
+            found = await observing.look_at(place, asked)
         except BusUnavailableError:
             raise Refusal.bus_unavailable() from None
-        if isinstance(found, Reading):
-            return await pass_on(http, found, observing, headers, deadline)
-        if found is None:
-            raise events_gone()
+        match found:
+            case Reading():
+                return await pass_on(http, found, observing, headers, deadline)
+            case Unserved(is_dead=False):
+                raise Refusal.bus_unavailable()
+            case Unserved() | None:
+                raise events_gone()
         return web.Response(
             status=found.status,
             body=found.body,
@@ -115,14 +104,24 @@ class AdminGenerations:
         parameters(http, ())
         fields = json_fields(await small_body(http, runtime.settings.limits), ("reason",))
         stop = Stop(Cause.OPERATOR, OPERATOR, reason_of(fields))
-        in_memory(
-            self._engine, any_id
-        )  # refuses an id that means several, which the canceller would take for an ended one
-        confirm = runtime.settings.cancellation.confirm_timeout
-        record = await self._engine.canceller.cancel(None, any_id, stop, dialect=OPERATOR, confirm=confirm)
-        if record is None:
-            raise unknown()
-        return receipt(record)
+        return receipt(await self._stop(any_id, stop, runtime.settings.cancellation.confirm_timeout))
+
+    async def _stop(self, any_id: str, stop: Stop, confirm: float) -> Record:
+        """Stop what runs under an id, here or on another replica.
+
+        Raises:
+            Refusal: see `find_anywhere`.
+        """
+        cancel = self._engine.canceller.cancel
+        if isinstance(in_memory(self._engine, any_id), Relay):
+            record = await cancel(None, any_id, stop, dialect=OPERATOR, confirm=confirm)
+            if record is not None:
+                return record
+        seen = await find_anywhere(self._engine, any_id)
+        whose, named = None, any_id
+        if seen.here is None and seen.is_live:
+            whose, named = Identity(seen.record.identity, seen.record.key_id), seen.record.message_id
+        return await cancel(whose, named, stop, dialect=OPERATOR, confirm=confirm) or seen.record
 
     async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """Stop all that the filters select; with `dry_run` only say which."""
@@ -130,19 +129,13 @@ class AdminGenerations:
         body = await small_body(http, runtime.settings.limits)
         fields = json_fields(body, (*FILTERS, "state", "all", "dry_run", "reason"))
         selection, dry_run, reason = _selected(fields), flag(fields, "dry_run"), reason_of(fields)
-        now = self._engine.now()
-        relays = [relay for relay in self._engine.registry if selection.takes(relay.generation.facts, now)]
-        matched = [relay.generation.facts.task_id for relay in relays]
-        answer = {"object": "generation.cancel_many", "dry_run": dry_run, "matched": matched}
-        if dry_run:
-            return {**answer, "stopped": [], "unconfirmed": [], "count": 0}
-        confirm = runtime.settings.cancellation.confirm_timeout
+        confirm, engine = runtime.settings.cancellation.confirm_timeout, self._engine
         stop = Stop(Cause.OPERATOR, OPERATOR, reason)
-        records = await self._engine.canceller.cancel_all(relays, stop, dialect=OPERATOR, confirm=confirm)
-        settled = {relay.generation.facts.uid for relay in relays if relay.settled.done()}
-        unconfirmed = [record.task_id for record in records if record.uid not in settled]
-        stopped = [record.task_id for record in records]
-        return {**answer, "stopped": stopped, "unconfirmed": unconfirmed, "count": len(stopped)}
+        done = await engine.many.stop(
+            selection.chosen, stop, dialect=OPERATOR, confirm=confirm, now=engine.now(), dry=dry_run
+        )
+        answer = {"object": "generation.cancel_many", "dry_run": dry_run, "matched": done.matched}
+        return {**answer, **stopped_many(done)}
 
 
 def _selected(fields: dict[str, Any]) -> Selection:

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, Self
 from aiohttp import web
 
 from proxy.config_file.problems import did_you_mean, nearest
+from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
-from proxy.core.generation import Facts
 from proxy.core.moments import parse_moment
 from proxy.core.settings_types import parse_duration
 from proxy.edge.asked import json_object
@@ -52,18 +52,12 @@ class Selection:
         """Whether there is no filter at all."""
         return self == type(self)()
 
-    def takes(self, facts: Facts, now: float) -> bool:
-        """Whether a generation with these facts is meant; `now` is monotonic seconds."""
-        pairs = (
-            (self.user, facts.user),
-            (self.key, facts.identity.shown),
-            (self.route, facts.route),
-            (self.model, facts.model),
-        )
-        return (
-            all(wanted in (None, found) for wanted, found in pairs)
-            and (self.tag is None or facts.tags.get(self.tag[0]) == self.tag[1])
-            and (self.older_than is None or now - facts.started > self.older_than)
+    @property
+    def chosen(self) -> Chosen:
+        """The same for what lives, here and on other replicas."""
+        tags = {} if self.tag is None else dict((self.tag,))
+        return Chosen(
+            user=self.user, key=self.key, route=self.route, model=self.model, tags=tags, older_than=self.older_than
         )
 
     def record_filter(self, state: Literal["live", "ended"] | None, wall: float) -> RecordFilter:

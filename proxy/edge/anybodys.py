@@ -1,78 +1,66 @@
-"""What an operator sees of one generation, wherever it runs: all other replicas are asked, as it may be anybody's."""
+"""What an operator's id means, wherever that runs: all other replicas are asked, as it may be anybody's."""
 
-import asyncio
-import json
 from dataclasses import dataclass
-from typing import Any, Final
 
 from proxy.core.errors import Refusal
-from proxy.edge.one_generation import about_one, ambiguous
-from proxy.engine.dialect import PlainReply
-from proxy.engine.observing import Observing, OwnerLostError
-from proxy.stores.bus import BusUnavailableError
-
-_RUNNING: Final = "running"
-_FOUND: Final = 200
-_AMBIGUOUS: Final = 400
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
+from proxy.core.record_bytes import record_bytes
+from proxy.edge.one_generation import ambiguous, in_memory, unknown
+from proxy.engine.engine import Engine
+from proxy.engine.group import Meant
+from proxy.engine.registry import Finished
+from proxy.engine.relay import Relay
+from proxy.engine.whole_record import whole_record
+from proxy.stores.bus import Place
+from proxy.stores.ports import LedgerUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record as it is shown; `replica` says who has it, None: this one's ledger."""
+    """One generation: its whole record, and who has more of it: this replica's memory, another one, or nobody."""
 
-    record: dict[str, Any]
-    replica: str | None
+    record: Record
+    here: Relay | Finished | None = None
+    replica: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs."""
+        return self.record.outcome is Outcome.RUNNING
+
+    @property
+    def place(self) -> Place | None:
+        """Where another replica has it."""
+        if self.replica is None:
+            return None
+        record = self.record
+        return Place(record.uid, record.identity, self.replica, not self.is_live, record_bytes(record))
 
 
-async def find_elsewhere(observing: Observing | None, any_id: str, here: dict[str, Any] | None) -> Seen | None:
-    """The generation that an id means, which is not in memory here; `here` is what the ledger has.
-
-    What lives goes before what is over, the newer before the older.
+async def find_anywhere(engine: Engine, any_id: str) -> Seen:
+    """The generation that an operator's id means. What lives goes before what is over, the newer before the older.
 
     Raises:
-        Refusal: 400, it means several that live; 503, nothing was found, and not everybody could be asked.
+        Refusal: 400, it means several that live; 404, none; 503, none, and not everybody could be asked.
+        LedgerUnavailableError: it can't be read, and nothing lives.
     """
-    seen = [] if here is None else [Seen(here, None)]
-    if observing is not None:
-        try:
-            seen += await _ask_all(observing, any_id)
-        except BusUnavailableError:
-            if here is None:
-                raise Refusal.bus_unavailable() from None
-    living = {one.record["message_id"]: one for one in seen if one.record["outcome"] == _RUNNING and one.replica}
-    if len(living) > 1:
-        raise ambiguous(list(living))
-    return max(living.values() or seen, key=lambda one: one.record["started_at"], default=None)
-
-
-async def _ask_all(observing: Observing, any_id: str) -> list[Seen]:
-    names = await observing.others()
-    answers = await asyncio.gather(*(_ask(observing, name, any_id) for name in names))
-    told = zip(names, answers, strict=True)
-    seen = [Seen(json.loads(each.body), name) for name, each in told if each is not None and _has_it(each)]
-    if not seen and any(each is None for each in answers):
-        raise BusUnavailableError
-    return seen
-
-
-async def _ask(observing: Observing, name: str, any_id: str) -> PlainReply | None:
-    """What a replica answers; None: it can't be known."""
+    here = in_memory(engine, any_id)
+    if isinstance(here, Relay):
+        return Seen(here.generation.record(engine.now()), here)
+    unreadable: LedgerUnavailableError | None = None
     try:
-        found = await observing.look_at(name, about_one(any_id))
-    except OwnerLostError:
-        return PlainReply(0, b"")
-    except BusUnavailableError:
-        return None
-    return found if isinstance(found, PlainReply) else None
-
-
-def _has_it(answer: PlainReply) -> bool:
-    """Whether a replica has a record.
-
-    Raises:
-        Refusal: 400, the id means several there.
-    """
-    if answer.status == _AMBIGUOUS:
-        error = json.loads(answer.body)["error"]
-        raise Refusal.bad_request(error["code"], error["message"])
-    return answer.status == _FOUND
+        over = await (engine.ledger.find(None, any_id) if here is None else whole_record(here, engine.ledger))
+    except LedgerUnavailableError as error:
+        over, unreadable = None, error
+    there = Meant() if engine.many.group is None else await engine.many.group.find_anybodys(any_id)
+    seen = [Seen(record, None, replica) for replica, record in there.found]
+    if len(living := [each for each in seen if each.is_live]) > 1:
+        raise ambiguous([each.record.message_id for each in living])
+    if over is not None:
+        seen.append(Seen(over, here))
+    elif unreadable is not None and not living:
+        raise unreadable
+    if not seen:
+        raise unknown() if there.complete else Refusal.bus_unavailable()
+    return max(living or seen, key=lambda each: each.record.started_at)

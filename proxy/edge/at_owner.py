@@ -4,11 +4,12 @@ from typing import Final
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
+from proxy.core.lifecycle import Outcome
 from proxy.edge.runtime import Runtime
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import AtOwner, Launch, PassThrough, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.observing import OwnerLostError
 from proxy.engine.plan import Plan
 from proxy.engine.reading import Reading
 from proxy.stores.bus import BusUnavailableError
@@ -23,34 +24,44 @@ def at_owner(endpoint: AtOwner, engine: Engine, route: str) -> Serve:
     """The endpoint as it is served here: by the owner, if that is another replica."""
 
     async def serve(request: PlainRequest, desk: Desk) -> Reply:
-        elsewhere = engine.canceller.elsewhere
-        if elsewhere is None or engine.knows(desk.identity.name, endpoint.any_id):
+        elsewhere, name, any_id = engine.canceller.elsewhere, desk.identity.name, endpoint.any_id
+        if elsewhere is None or engine.runs_here(name, any_id):
             return await endpoint.serve(request, desk)
-        identity, any_id = desk.identity, endpoint.any_id
-        reply: PlainReply | Reading | None
+        over_here, confirm = engine.over_here(name, any_id), desk.cancellation.confirm_timeout
+        reply: PlainReply | Reading | Unserved | None
         try:
             if endpoint.looks and engine.observing is not None:
-                reply = await engine.observing.look(identity, any_id, route, request)
+                reply = await engine.observing.look(desk.identity, any_id, route, request, over_here)
             else:
-                confirm = desk.cancellation.confirm_timeout
-                reply = await elsewhere.serve(identity, any_id, route, request, confirm)
+                reply = await elsewhere.serve(desk.identity, any_id, route, request, confirm, over_here=over_here)
         except BusUnavailableError:
-            return await _uncertain(endpoint, request, desk, Refusal.bus_unavailable())
-        except OwnerLostError:
-            return await _uncertain(endpoint, request, desk, _lost())
-        return await endpoint.serve(request, desk) if reply is None else reply
+            return await _known(endpoint, request, desk, None)
+        match reply:
+            case None:
+                return await endpoint.serve(request, desk)
+            case Unserved(record) if record.outcome is Outcome.RUNNING and endpoint.unserved is not None:
+                return await endpoint.unserved(record, desk)
+            case Unserved():
+                return await _known(endpoint, request, desk, reply)
+        return reply
 
     return serve
 
 
-async def _uncertain(endpoint: AtOwner, request: PlainRequest, desk: Desk, otherwise: Refusal) -> Reply:
-    """Its owner can't be asked: what our stores know is the answer, but that there is nothing is not true."""
+async def _known(endpoint: AtOwner, request: PlainRequest, desk: Desk, unserved: Unserved | None) -> Reply:
+    """The owner can't serve it: what our stores know is the answer, but that there is nothing they can't know.
+
+    Then it is what the directory's record, if there is one, says in the dialect's words.
+    """
     try:
         return await endpoint.serve(request, desk)
     except Refusal as refusal:
-        if refusal.status == NOT_FOUND:
-            raise otherwise from refusal
-        raise
+        if refusal.status != NOT_FOUND:
+            raise
+        if unserved is not None and endpoint.unserved is not None:
+            return await endpoint.unserved(unserved.record, desk)
+        is_lost = unserved is not None and unserved.is_dead
+        raise (_lost() if is_lost else Refusal.bus_unavailable()) from refusal
 
 
 def _lost() -> Refusal:

@@ -1,18 +1,17 @@
 """The native control API below every route: list, get, cancel, bulk cancel, events (`contract.md`, section 4)."""
 
 import json
-from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.core.receipt import LIST_TEXT, receipt, shown
 from proxy.core.record import Record
-from proxy.core.record_bytes import record_of
 from proxy.edge.asked import (
     READS,
     check_method,
@@ -31,11 +30,11 @@ from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
 from proxy.edge.translated import reply
 from proxy.engine.dialect import StopCall
-from proxy.engine.elsewhere import left
+from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.observing import OwnerLostError
+from proxy.engine.many import StoppedMany
 from proxy.engine.reading import Reading
-from proxy.engine.relay import Relay
+from proxy.engine.wishes import is_text
 from proxy.stores.bus import BusUnavailableError
 
 NOT_FOUND: Final = 404
@@ -96,37 +95,37 @@ class Control:
 
     async def _cancel_many(self, request: Request, runtime: Runtime) -> web.Response:
         fields = json_object(await small_body(request.http, runtime.settings.limits))
-        chosen, identity = _chosen(fields), request.caller.identity
-        relays = [
-            relay
-            for relay in self._engine.registry
-            if relay.generation.facts.identity.name == identity.name and chosen(relay)
-        ]
+        identity = request.caller.identity
+        chosen = _chosen(fields).of(identity.name)
         stop = Stop(Cause.CLIENT, identity.shown, reason_of(fields))
-        confirm = runtime.settings.cancellation.confirm_timeout
-        records = await self._engine.canceller.cancel_all(relays, stop, dialect="native", confirm=confirm)
-        ids = [record.task_id for record in records]
-        return _json(request, {"object": "generation.cancel_many", "stopped": ids, "count": len(ids)})
+        confirm, engine = runtime.settings.cancellation.confirm_timeout, self._engine
+        done = await engine.many.stop(chosen, stop, dialect="native", confirm=confirm, now=engine.now())
+        return _json(request, {"object": "generation.cancel_many", **stopped_many(done)})
 
     async def _list(self, request: Request) -> web.Response:
         query, identity = request.http.query, request.caller.identity
         page = await own_list(self._engine, identity.name, page_size(query.get("limit")), query.get("cursor"))
         data = [shown(record, most=LIST_TEXT) for record in page.records]
-        return _json(request, {"object": "list", "data": data, "next_cursor": page.next_cursor})
+        return _json(request, page.told(data))
 
     async def _look(self, request: Request, runtime: Runtime, any_id: str, after: int | None) -> web.StreamResponse:
         """The record of one generation, or its events behind number `after`: here, else where it runs."""
         engine, identity, deadline = self._engine, request.caller.identity, runtime.settings.limits.write_deadline
-        if engine.observing is None or engine.knows(identity.name, any_id):
+        if engine.observing is None or engine.runs_here(identity.name, any_id):
             return await self._here(request, any_id, after, deadline)
-        asked = about_one(any_id, after)
+        asked, over_here = about_one(any_id, after), engine.over_here(identity.name, any_id)
         try:
-            found = await engine.observing.look(identity, any_id, request.served.route.path, asked)
-        except (BusUnavailableError, OwnerLostError) as error:
-            return await self._without_owner(request, any_id, after, deadline, error)
-        if isinstance(found, Reading):
-            return await pass_on(request.http, found, engine.observing, _own(request), deadline)
-        return await self._here(request, any_id, after, deadline) if found is None else reply(request, found)
+            found = await engine.observing.look(identity, any_id, request.served.route.path, asked, over_here)
+        except BusUnavailableError:
+            return await self._without_owner(request, any_id, after, deadline, None)
+        match found:
+            case None:
+                return await self._here(request, any_id, after, deadline)
+            case Reading():
+                return await pass_on(request.http, found, engine.observing, _own(request), deadline)
+            case Unserved():
+                return await self._without_owner(request, any_id, after, deadline, found)
+        return reply(request, found)
 
     async def _here(self, request: Request, any_id: str, after: int | None, deadline: float) -> web.StreamResponse:
         found = await find_own(self._engine, request.caller.identity.name, any_id)
@@ -137,7 +136,7 @@ class Control:
         return observer.response
 
     async def _without_owner(
-        self, request: Request, any_id: str, after: int | None, deadline: float, error: Exception
+        self, request: Request, any_id: str, after: int | None, deadline: float, unserved: Unserved | None
     ) -> web.StreamResponse:
         """What the ledger says where the owner does not; else what is known without it.
 
@@ -149,12 +148,11 @@ class Control:
         except Refusal as refusal:
             if refusal.status != NOT_FOUND:
                 raise
-        record = record_of(error.about) if isinstance(error, OwnerLostError) else None
-        if record is None:
+        if unserved is None or not unserved.is_dead:
             raise Refusal.bus_unavailable()
         if after is not None:
             raise events_gone()
-        return _json(request, shown(left(record)))
+        return _json(request, shown(unserved.record))
 
 
 def _own(request: Request) -> list[tuple[str, str]]:
@@ -166,14 +164,29 @@ def _json(request: Request, value: dict[str, Any]) -> web.Response:
     return web.Response(body=json.dumps(value).encode(), headers=headers)
 
 
-def _chosen(fields: dict[str, Any]) -> Callable[[Relay], bool]:
+def stopped_many(done: StoppedMany) -> dict[str, Any]:
+    """What a bulk stop did, as it is answered."""
+    return {
+        "stopped": done.stopped,
+        "count": len(done.stopped),
+        "unconfirmed": done.unconfirmed,
+        "complete": done.complete,
+        "unreachable": done.unreachable,
+    }
+
+
+def _chosen(fields: dict[str, Any]) -> Chosen:
     """Which generations a bulk cancel means: exactly one of user, tag, all."""
     match {name: value for name, value in fields.items() if name != "reason"}:
         case {"all": True, **rest} if not rest:
-            return lambda _relay: True
-        case {"user": str(user), **rest} if not rest:
-            return lambda relay: relay.generation.facts.user == user
-        case {"tag": dict(tag), **rest} if not rest and tag:
-            return lambda relay: tag.items() <= relay.generation.facts.tags.items()
+            return Chosen()
+        case {"user": str(user), **rest} if not rest and is_text(user):
+            return Chosen(user=user)
+        case {"tag": dict(tag), **rest} if not rest and tag and _are_texts(tag):
+            return Chosen(tags=tag)
     message = 'Say which generations: exactly one of {"user": "…"}, {"tag": {"name": "value"}}, {"all": true}.'
     raise Refusal.bad_request("invalid_selection", message)
+
+
+def _are_texts(tag: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) and is_text(name) and is_text(value) for name, value in tag.items())

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from urllib.parse import unquote
@@ -135,12 +137,29 @@ class Gateway:
         """Have a model call admitted; what was read for it is not kept here for as long as it runs."""
         asker = _asker(request, runtime)
         self._engine.check_room(asker)
-        body = await _body(request, runtime)
-        began = time.perf_counter()
-        plan = await _plan(make, _plain(request, body), request.served)
-        relay = await self._engine.let_in(self._ask(request, runtime, asker, plan), reader)
+        with self._claiming(asker) as asker:
+            body = await _body(request, runtime)
+            began = time.perf_counter()
+            plan = await _plan(make, _plain(request, body), request.served)
+            relay = await self._start(self._ask(request, runtime, asker, plan), reader)
         self._engine.metrics.overhead.observe(time.perf_counter() - began)
         return relay
+
+    @contextmanager
+    def _claiming(self, asker: Asker) -> Iterator[Asker]:
+        """Claim the chosen id among the replicas, while what follows goes on; what is not used is let go."""
+        claim = self._engine.claim(asker.identity.name, asker.task_id)
+        try:
+            yield asker if claim is None else replace(asker, claim=claim)
+        finally:
+            if claim is not None:
+                claim.close()
+
+    async def _start(self, admission: Admission, reader: Reader | None) -> Relay:
+        """Have a model call admitted, once its id is its own."""
+        if (claim := admission.asker.claim) is not None:
+            await claim.held()
+        return await self._engine.let_in(admission, reader)
 
     async def _serve(self, request: Request, runtime: Runtime, serve: Serve, sent: str) -> web.StreamResponse:
         """Serve an endpoint of a dialect's own."""
@@ -179,17 +198,18 @@ class Gateway:
         desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.usage.level)
         began = time.perf_counter()
         try:
-            found = await serve(_plain(request, body), desk)
-            match found:
-                case Plan():
-                    relay = await self._engine.let_in(self._ask(request, runtime, asker, found), reader)
-                    self._engine.metrics.overhead.observe(time.perf_counter() - began)
-                    return relay
-                case Launch():
-                    relay = await self._engine.let_in(self._ask(request, runtime, asker, found.plan), None)
-                    await relay.start_on_disk()
-                    ours = (*found.reply.headers, *_ids(relay))
-                    return replace(found.reply, headers=ours)
+            with self._claiming(asker) as asker:
+                found = await serve(_plain(request, body), desk)
+                match found:
+                    case Plan():
+                        relay = await self._start(self._ask(request, runtime, asker, found), reader)
+                        self._engine.metrics.overhead.observe(time.perf_counter() - began)
+                        return relay
+                    case Launch():
+                        relay = await self._start(self._ask(request, runtime, asker, found.plan), None)
+                        await relay.start_on_disk()
+                        ours = (*found.reply.headers, *_ids(relay))
+                        return replace(found.reply, headers=ours)
             return found
         finally:
             desk.leave()

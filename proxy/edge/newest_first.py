@@ -4,68 +4,93 @@ Both are put together here, because a generation that was just admitted may not 
 ledger has of a live one is as old as its last flush.
 """
 
-import heapq
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
+from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
-from proxy.core.generation import Facts
 from proxy.core.record import Record
 from proxy.engine.engine import Engine
+from proxy.engine.many import Place, place_of
 from proxy.engine.relay import Relay
-from proxy.stores.ports import Page, RecordFilter
-
-Place = tuple[float, str]
-"""Where a generation stands in a list: its start (seconds since the epoch) and its uid."""
+from proxy.stores.ports import RecordFilter
 
 FIRST: Place = (math.inf, "")
 LAST: Place = (-math.inf, "")
 
 
-async def newest_first(engine: Engine, which: RecordFilter, live: list[Relay], limit: int, cursor: str | None) -> Page:
-    """One page of the generations that a filter takes.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page. `unreachable`: replicas that did not say what they run; `complete`: nothing that lives is missing."""
+
+    records: list[Record]
+    next_cursor: str | None
+    unreachable: list[str] = field(default_factory=list)
+    complete: bool = True
+
+    def told(self, data: list[dict[str, object]]) -> dict[str, object]:
+        """As it is answered, with the records as they are shown."""
+        missing = {"complete": self.complete, "unreachable": self.unreachable}
+        return {"object": "list", "data": data, "next_cursor": self.next_cursor, **missing}
+
+
+async def newest_first(
+    engine: Engine, which: RecordFilter, chosen: Chosen | None, limit: int, cursor: str | None, text: int
+) -> Listing:
+    """One page of generations: what lives, on all replicas, and what this one's ledger has.
 
     Args:
         engine: whose generations these are.
         which: the filter for the ledger.
-        live: the live ones that it takes.
+        chosen: the same for what lives; None: nothing that lives is meant.
         limit: how many a page has at most.
         cursor: where the page before ended; None: the first page.
+        text: characters of their texts that other replicas send along.
 
     Raises:
         Refusal: 400, the cursor is none that was given out here.
         LedgerUnavailableError: the ledger can't be read.
     """
-    before = _place_in(cursor)
+    before, now = _place_in(cursor), engine.now()
+    live: dict[Place, Relay | Record] = {}
+    unreachable: list[str] = []
+    complete = True
+    if chosen is not None:
+        there = await engine.many.living_elsewhere(chosen, before, limit + 1, text)
+        unreachable, complete = there.unreachable, there.complete
+        live |= {_place(record): record for record in there.records}
+        live |= {place_of(relay): relay for relay in engine.many.chosen_here(chosen, now)}
     found, more = await _behind(engine, which, before, limit, live)
     newest = sorted(found.items(), key=itemgetter(0), reverse=True)
-    now = engine.now()
     records = [one.generation.record(now) if isinstance(one, Relay) else one for _, one in newest[:limit]]
-    return _page(records, more=more or len(newest) > limit)
+    return _page(records, unreachable, more=more or len(newest) > limit, complete=complete)
 
 
-def newest_live(engine: Engine, live: list[Relay], limit: int, cursor: str | None) -> Page:
-    """One page of live generations, without the ledger.
+async def newest_live(engine: Engine, chosen: Chosen, limit: int, cursor: str | None) -> Listing:
+    """One page of what lives, on all replicas, without the ledger.
 
     Raises:
         Refusal: 400, the cursor is none that was given out here.
     """
     before, now = _place_in(cursor), engine.now()
-    behind = [relay for relay in live if _place_of(relay.generation.facts) < before]
-    newest = heapq.nlargest(limit + 1, behind, key=lambda relay: _place_of(relay.generation.facts))
-    return _page([relay.generation.record(now) for relay in newest[:limit]], more=len(newest) > limit)
+    there = await engine.many.living_elsewhere(chosen, before, limit + 1, 0)
+    here = engine.many.newest_here(chosen, before, limit + 1, 0, now)
+    found = {_place(record): record for record in (*there.records, *here)}
+    newest = [record for _, record in sorted(found.items(), key=itemgetter(0), reverse=True)]
+    return _page(newest[:limit], there.unreachable, more=len(newest) > limit, complete=there.complete)
 
 
-def _page(records: list[Record], *, more: bool) -> Page:
-    if not more:
-        return Page(records, None)
-    started, uid = _place(records[-1])
-    return Page(records, f"{started!r}_{uid}")
+def _page(records: list[Record], unreachable: list[str], *, more: bool, complete: bool) -> Listing:
+    cursor = None
+    if more:
+        started, uid = _place(records[-1])
+        cursor = f"{started!r}_{uid}"
+    return Listing(records, cursor, unreachable, complete)
 
 
 async def _behind(
-    engine: Engine, which: RecordFilter, before: Place, limit: int, live: list[Relay]
+    engine: Engine, which: RecordFilter, before: Place, limit: int, live: dict[Place, Relay | Record]
 ) -> tuple[dict[Place, Relay | Record], bool]:
     """What stands behind a place, `limit` and more where there is so much, and whether the ledger has still more."""
     if before != FIRST:
@@ -76,7 +101,7 @@ async def _behind(
         page = await engine.ledger.page(which, limit, at)
         down_to = LAST if page.next_cursor is None else _place(page.records[-1])
         found: dict[Place, Relay | Record] = {_place(record): record for record in page.records}
-        found |= {place: relay for relay in live if (place := _place_of(relay.generation.facts)) >= down_to}
+        found |= {place: one for place, one in live.items() if place >= down_to}
         found = {place: one for place, one in found.items() if place < before}
         if found or page.next_cursor is None:
             return found, page.next_cursor is not None
@@ -85,10 +110,6 @@ async def _behind(
 
 def _place(record: Record) -> Place:
     return record.started_at, record.uid
-
-
-def _place_of(facts: Facts) -> Place:
-    return facts.started_wall, facts.uid
 
 
 def _place_in(cursor: str | None) -> Place:

@@ -97,13 +97,14 @@ class Canceller:
     ) -> tuple[Record | None, str]:
         """The record, and what the metric calls the result."""
         told = self._stop_runs(name, any_id, stop, user)
+        lives_here = self._registry.is_live(name, any_id)
         record = await self._in_memory(name, any_id, stop, confirm, user)
         is_certain = True
+        if asks_others and not told and not lives_here:  # an id whose generation is over here may live elsewhere
+            found, is_certain = await self._elsewhere(name, any_id, stop, confirm, user, record)
+            record = found or record
         if record is None and not self._is_ambiguous(name, any_id):
-            if asks_others and not told:
-                record, is_certain = await self._elsewhere(name, any_id, stop, confirm, user)
-            if record is None:
-                record = await self._ledger.find(name, any_id)
+            record = await self._ledger.find(name, any_id)
             if record is None or record.outcome is Outcome.RUNNING:  # it may have come while others were asked
                 record = await self._in_memory(name, any_id, stop, confirm, user) or record
         if told:
@@ -116,15 +117,20 @@ class Canceller:
         return None, "unknown_id" if is_certain else UNCERTAIN
 
     async def _elsewhere(
-        self, name: str | None, any_id: str, stop: Stop, confirm: float, user: str | None
+        self, name: str | None, any_id: str, stop: Stop, confirm: float, user: str | None, over_here: Record | None
     ) -> tuple[Record | None, bool]:
-        """What other replicas say; False: they can't be asked now."""
+        """What other replicas say; False: they can't be asked now. `over_here` is what the id means here."""
         if self.elsewhere is None or name is None:
             return None, True
         try:
-            return await self.elsewhere.stop(name, any_id, stop, confirm=confirm, user=user), True
+            record = await self.elsewhere.stop(name, any_id, stop, confirm=confirm, user=user, over_here=over_here)
         except BusUnavailableError:
             return None, False
+        if record is not None and record.outcome is Outcome.INTERRUPTED:  # a ledger that is shared knows more
+            kept = await self._ledger.find(name, record.message_id)
+            is_it = kept is not None and kept.uid == record.uid and kept.outcome is not Outcome.RUNNING
+            record = kept if is_it else record
+        return record, True
 
     def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> list[asyncio.Task[None]]:
         """Stop the runs that an id means: also those that have no generation now.

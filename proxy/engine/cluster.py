@@ -3,37 +3,34 @@
 from proxy.core.letters import Seal
 from proxy.core.parcels import Parcels
 from proxy.engine.announcing import Announcing
+from proxy.engine.claiming import Claiming
+from proxy.engine.correspondence import Correspondence
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.engine import Engine
+from proxy.engine.group import Group
 from proxy.engine.lending import Lending, LookHere
 from proxy.engine.letterbox import Letterbox, ServeHere
 from proxy.engine.observing import Observing
+from proxy.engine.undertaker import Undertaker
 from proxy.stores.bus import Bus
 
 
 class Cluster:
-    """Joins an engine to the others over a bus."""
+    """Joins an engine to the others over a bus. `undertaker.end_left` may be set before it opens."""
 
     def __init__(self, engine: Engine, bus: Bus, secret: bytes) -> None:
         """Ready to open; `secret` is what the replicas share."""
         self._engine = engine
         self._bus = bus
-        seal = Seal(secret, bus.replica)
-        self.elsewhere = Elsewhere(bus, seal, engine.metrics)
-        parcels = Parcels(secret, bus.replica)
-        self._observing = Observing(bus, seal, parcels, self.elsewhere, engine.metrics, engine.now)
-        self._lending = Lending(bus, seal, parcels, engine.now)
-        self._letterbox = Letterbox(
-            bus,
-            seal,
-            self.elsewhere,
-            self._lending,
-            engine.canceller,
-            engine.registry,
-            engine.runs,
-            engine.metrics,
-            engine.now,
-        )
+        seal, parcels = Seal(secret, bus.replica), Parcels(secret, bus.replica)
+        letters = Correspondence(bus, seal)
+        self.undertaker = Undertaker(bus, engine.metrics)
+        self._elsewhere = Elsewhere(letters, self.undertaker, engine.metrics)
+        self._group = Group(letters, self.undertaker)
+        self._claiming = Claiming(bus, seal, self._group, self.undertaker, engine.registry)
+        self._observing = Observing(letters, parcels, self._elsewhere, self.undertaker, engine.metrics, engine.now)
+        self._lending = Lending(letters, parcels, engine.now)
+        self._letterbox = Letterbox(letters, seal, engine, self.undertaker, self._lending)
 
     async def open(self, serve_here: ServeHere, look_here: LookHere) -> None:
         """Begin. A bus that is not there is no reason not to: what runs here is served all the same."""
@@ -42,10 +39,13 @@ class Cluster:
         self._lending.look_here = look_here
         engine.metrics.bus_up.set(0)
         await self._bus.open(self._letterbox)
-        engine.join(Announcing(self._bus, engine.now), self.elsewhere, self._observing)
+        announcing = Announcing(self._bus, engine.now)
+        engine.join(announcing, self._elsewhere, self._group, self._claiming, self._observing)
 
     async def close(self) -> None:
         """Leave: the lease is given back, and what was ended is known as such."""
+        await self._claiming.close()
+        await self.undertaker.close()
         await self._letterbox.close()
         await self._lending.close()
         await self._observing.close()

@@ -116,15 +116,25 @@ It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavaila
 """
 
 
+SayUnserved = Callable[[Record, "Desk"], Awaitable[PlainReply]]
+"""What a dialect says of a stop that its owner did not serve.
+
+Of a record that runs: the owner has not confirmed, and the stop is kept for it. Of one that is `interrupted`: the owner
+is dead. It raises `Refusal` where the API has no truer word.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AtOwner:
     """The endpoint is about what this id names, and only its owner knows the words: it is served where that runs.
 
+    `unserved`: the words of a stop where the owner can't serve it; None: there are none, so nobody can know.
     `looks`: it only looks at it, else it stops it.
     """
 
     any_id: str
     serve: Serve = field(compare=False)
+    unserved: SayUnserved | None = field(default=None, compare=False)
     looks: bool = False
 
 

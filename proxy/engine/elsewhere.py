@@ -1,40 +1,72 @@
-"""Asking other replicas: a stop of what one of them runs, and what became of it."""
+"""Asking the owner of an id, where that is another replica: a stop of what it runs, and what became of it."""
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
-from proxy.core.letters import LetterError, Said, Seal, Served, ServeIt, StopIt, StopWhenItComes, Wish
+from proxy.core.letters import Said, Served, ServeIt, StopIt, StopWhenItComes
 from proxy.core.lifecycle import CancelResult, Cause, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
+from proxy.engine.correspondence import Correspondence, Expected
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.metrics import Metrics
-from proxy.stores.bus import Bus, BusUnavailableError, Place
+from proxy.engine.undertaker import Undertaker
+from proxy.engine.wishes import is_text, wish_of
+from proxy.stores.bus import BusUnavailableError, Place
 
 TRIES: Final = 3
 """How often an id is looked up whose owner changes meanwhile."""
-GRACE_SECONDS: Final = 0.2
-"""An owner waits as long as we were told to; its answer needs some time to come here too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """The owner did not serve a request: it is dead, or says nothing; then a stop is kept for it.
+
+    The record is as the directory has it: running, or how it ended; `interrupted` where a death ended it.
+    """
+
+    record: Record
+    is_dead: bool
+
+    @classmethod
+    def of(cls, place: Place, *, is_dead: bool) -> Self:
+        """What is known without the owner.
+
+        Raises:
+            BusUnavailableError: nothing is: another version wrote it.
+        """
+        about = record_of(place.about)
+        if about is None:
+            raise BusUnavailableError("another version wrote what is known of it")
+        return cls(_left(about) if is_dead or place.is_over else about, is_dead)
 
 
 class Elsewhere:
     """What this replica asks of the others."""
 
-    def __init__(self, bus: Bus, seal: Seal, metrics: Metrics) -> None:
-        self._bus = bus
+    def __init__(self, letters: Correspondence, undertaker: Undertaker, metrics: Metrics) -> None:
+        self._letters = letters
+        self._bus = letters.bus
+        self._undertaker = undertaker
         self._metrics = metrics
-        self._seal = seal
-        self._asked: dict[str, asyncio.Future[Said | Served]] = {}
 
-    async def stop(self, identity: str, any_id: str, stop: Stop, *, confirm: float, user: str | None) -> Record | None:
-        """Stop what an id means that means nothing here.
+    async def stop(
+        self,
+        identity: str,
+        any_id: str,
+        stop: Stop,
+        *,
+        confirm: float,
+        user: str | None,
+        over_here: Record | None = None,
+    ) -> Record | None:
+        """Stop what an id means that means nothing here, or (`over_here`) only what is over.
 
         Gives the record as its owner has it. An owner that does not confirm in time leaves it running; one that is dead
         leaves it interrupted, or as it ended before. None: no other replica knows it; then the stop waits a short time
@@ -43,11 +75,13 @@ class Elsewhere:
         Raises:
             BusUnavailableError: nobody can know whether it was stopped.
         """
-        if not _is_text(any_id):
+        if not is_text(any_id):
             return None
         for _ in range(TRIES):
             place = await self._bus.find(identity, any_id)
-            if place is None:
+            if place is None or not _is_meant(place, None if over_here is None else over_here.started_at):
+                if over_here is not None:
+                    return None
                 if not valid_task_id(any_id) or await self._wait_for(identity, any_id, stop, user):
                     await self._be_sure_of_nothing()
                     return None
@@ -55,28 +89,52 @@ class Elsewhere:
                 return None
             else:
                 letter = self._stop_it(place, any_id, stop, confirm, user)
-                with self.expected(letter.number) as said:
-                    sealed = self._seal.close(letter)
+                with self._letters.expected(letter.number) as said:
+                    sealed = self._letters.close(letter)
                     heard = await self._bus.stop(place, sealed, sealed)
                     if heard is not None:
                         return await self._outcome(place, letter, said, heard)
         return None
 
     async def serve(
-        self, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
-    ) -> PlainReply | None:
+        self,
+        identity: Identity,
+        any_id: str,
+        route: str,
+        request: PlainRequest,
+        confirm: float,
+        *,
+        over_here: float | None = None,
+    ) -> PlainReply | Unserved | None:
         """Have the owner of an id serve a request to stop it, in its dialect's words. None: nobody else owns it.
 
         Raises:
-            BusUnavailableError: the owner did not answer, so nobody can know what became of it.
+            BusUnavailableError: see `find`.
         """
-        place = await self.find(identity.name, any_id)
-        if place is None or place.replica == self._bus.replica:
+        place = await self.find(identity.name, any_id, over_here)
+        return None if place is None else await self._serve_at(place, identity, any_id, route, request, confirm)
+
+    async def find(self, identity: str, any_id: str, over_here: float | None) -> Place | None:
+        """Where the generation is that an id names, if another replica owns it. None: nobody else does.
+
+        `over_here`: when that began which the id means here, and which is over; then only what lives, or is newer, is
+        meant.
+
+        Raises:
+            BusUnavailableError: nobody can know.
+        """
+        place = await self._bus.find(identity, any_id) if is_text(any_id) else None
+        if place is None and over_here is None:
+            await self._be_sure_of_nothing()
+        if place is None or place.replica == self._bus.replica or not _is_meant(place, over_here):
             return None
+        return place
+
+    async def _serve_at(
+        self, place: Place, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
+    ) -> PlainReply | Unserved | None:
         letter = ServeIt(
-            to=place.replica,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(place.replica),
             identity=identity.name,
             shown=identity.shown,
             route=route,
@@ -88,45 +146,50 @@ class Elsewhere:
             user_header=request.user_header,
         )
         kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
-        with self.expected(letter.number) as said:
-            heard = await self._bus.stop(place, self._seal.close(kept), self._seal.close(letter))
-            if not heard and not await self._bus.is_alive(place.replica):
-                return None  # what it left is for the stores to say
-            served = await self._said(letter.number, said, confirm)
+        with self._letters.expected(letter.number) as said:
+            heard = await self._bus.stop(place, self._letters.close(kept), self._letters.close(letter))
+            if not heard and await self._undertaker.is_dead(place.replica, confirm):
+                return Unserved.of(place, is_dead=True)
+            served = await self._letters.said(letter.number, said, confirm)
         if not isinstance(served, Served):
-            raise BusUnavailableError("the owner did not answer")
+            return Unserved.of(place, is_dead=not heard and await self._undertaker.is_dead(place.replica, confirm))
         if not served.status:
             return None
         return PlainReply(served.status, served.body, served.headers, served.content_type)
 
-    async def find(self, identity: str, any_id: str) -> Place | None:
-        """Where the generation is that an id names. None: nobody owns it.
+    async def stop_these(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
+        """Stop generations of an identity's that others run, and let their texts be nowhere: they were deleted.
+
+        What is not confirmed in time is kept for its owner.
 
         Raises:
-            BusUnavailableError: nobody can know.
+            BusUnavailableError: it may not have been sent.
         """
-        place = await self._bus.find(identity, any_id) if _is_text(any_id) else None
-        if place is None:
-            await self._be_sure_of_nothing()
-        return place
+        places = [place for place in await self._bus.places(identity, uids) if place.replica != self._bus.replica]
+        await asyncio.gather(*(self._stop_and_wipe(place, stop, confirm) for place in places))
 
-    def came(self, letter: Said | Served) -> None:
-        """An answer came."""
-        asked = self._asked.get(letter.answers)
-        if asked is not None and not asked.done():
-            asked.set_result(letter)
+    async def _stop_and_wipe(self, place: Place, stop: Stop, confirm: float) -> None:
+        about = record_of(place.about)
+        if about is None:
+            return
+        letter = self._stop_it(place, about.task_id, stop, confirm, None, wipes=True)
+        sealed = self._letters.close(letter)
+        with self._letters.expected(letter.number) as said:
+            if await self._bus.stop(place, sealed, sealed):
+                await self._letters.said(letter.number, said, confirm)
 
-    def _stop_it(self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None) -> StopIt:
+    def _stop_it(
+        self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None, *, wipes: bool = False
+    ) -> StopIt:
         return StopIt(
-            to=place.replica,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(place.replica),
             identity=place.identity,
             any_id=any_id,
             uid=place.uid,
             user=user,
             confirm=confirm,
-            wish=_wish(stop),
+            wish=wish_of(stop),
+            wipes=wipes,
         )
 
     async def _be_sure_of_nothing(self) -> None:
@@ -140,64 +203,36 @@ class Elsewhere:
 
     async def _wait_for(self, identity: str, any_id: str, stop: Stop, user: str | None) -> bool:
         letter = StopWhenItComes(
-            to="",
-            by=self._bus.replica,
-            at=self._bus.now(),
-            identity=identity,
-            any_id=any_id,
-            user=user,
-            wish=_wish(stop),
+            **self._letters.head(""), identity=identity, any_id=any_id, user=user, wish=wish_of(stop)
         )
-        return await self._bus.leave_stop(identity, any_id, user, self._seal.close(letter))
+        return await self._bus.leave_stop(identity, any_id, user, self._letters.close(letter))
 
-    async def _outcome(
-        self, place: Place, letter: StopIt, said: "asyncio.Future[Said | Served]", heard: int
-    ) -> Record | None:
+    async def _outcome(self, place: Place, letter: StopIt, said: Expected, heard: int) -> Record | None:
         about = record_of(place.about)
         if about is None:
             raise BusUnavailableError("another version wrote what is known of it")
-        if not heard and not await self._bus.is_alive(place.replica):
-            return left(about)
+        if not heard and await self._undertaker.is_dead(place.replica, letter.confirm):
+            return _left(about)
         began = time.monotonic()
-        answer = await self._said(letter.number, said, letter.confirm)
+        answer = await self._letters.said(letter.number, said, letter.confirm)
         if isinstance(answer, Said):
             record = None if answer.record is None else record_of(answer.record)
             if record is not None and not place.is_over and cancel_result(record) is CancelResult.STOPPED:
                 self._metrics.cancel_latency.labels("remote").observe(time.monotonic() - began)
             return record
-        if not heard and not await self._bus.is_alive(place.replica):
-            return left(about)
-        return about if place.is_over else _stopping(about, letter.wish.stop())
-
-    async def _said(self, number: str, said: "asyncio.Future[Said | Served]", confirm: float) -> Said | Served | None:
-        """The answer to a letter, if it comes in time: by the channel, or as it is kept for those who missed it."""
-        await asyncio.wait([said], timeout=confirm + GRACE_SECONDS)
-        return said.result() if said.done() else await self.kept(number)
-
-    async def kept(self, number: str) -> Said | Served | None:
-        """The answer to a letter as it is kept for those who missed it.
-
-        Raises:
-            BusUnavailableError: it can't be asked for now.
-        """
-        kept = await self._bus.find_reply(number)
-        try:
-            answer = None if kept is None else self._seal.open_kept(kept)
-        except LetterError:
-            return None
-        return answer if isinstance(answer, Said | Served) and answer.answers == number else None
-
-    @contextmanager
-    def expected(self, number: str) -> "Iterator[asyncio.Future[Said | Served]]":
-        """The answer to the letter with this number, while somebody waits for it."""
-        said = self._asked[number] = asyncio.get_running_loop().create_future()
-        try:
-            yield said
-        finally:
-            del self._asked[number]
+        if not heard and await self._undertaker.is_dead(place.replica, letter.confirm):
+            return _left(about)
+        return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
 
 
-def left(about: Record) -> Record:
+def _is_meant(place: Place, over_here: float | None) -> bool:
+    if over_here is None or not place.is_over:
+        return True
+    about = record_of(place.about)
+    return about is not None and about.started_at > over_here
+
+
+def _left(about: Record) -> Record:
     """The record of what a dead replica ran, as far as the directory knows."""
     return about if about.outcome is not Outcome.RUNNING else replace(about, outcome=Outcome.INTERRUPTED)
 
@@ -205,18 +240,3 @@ def left(about: Record) -> Record:
 def _stopping(about: Record, stop: Stop) -> Record:
     """The record of what may not have heard of its stop yet."""
     return replace(about, outcome=Outcome.RUNNING, cause=stop.cause, cancelled_by=stop.by, reason=stop.reason)
-
-
-def _wish(stop: Stop) -> Wish:
-    """A stop for a letter, whatever characters its reason has."""
-    reason = stop.reason
-    return Wish.of(stop if reason is None or _is_text(reason) else replace(stop, reason=_readable(reason)))
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be sent: half a character can't."""
-    return text == _readable(text)
-
-
-def _readable(text: str) -> str:
-    return text.encode(errors="replace").decode()

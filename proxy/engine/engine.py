@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.core.budget import NO_LIMITS, Limits
-from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -23,14 +22,17 @@ from proxy.engine.abort import Aborter
 from proxy.engine.announcing import Announcing
 from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
+from proxy.engine.claiming import Claim, Claiming
 from proxy.engine.counting import Counter
 from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
+from proxy.engine.group import Group
 from proxy.engine.holding import Holding
 from proxy.engine.keeping import Keeping
 from proxy.engine.kept_stops import KeptStops
+from proxy.engine.many import Many
 from proxy.engine.metrics import Metrics
 from proxy.engine.observing import Observing
 from proxy.engine.plan import Call, Plan, Rules
@@ -47,12 +49,16 @@ from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
+from proxy.stores.bus import BusUnavailableError
 from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+DELETE_SECONDS = 2.0
+"""How long the deletion of messages waits for other replicas; the stop and the wipe are kept for their owners."""
 
 LEARNED_FROM = 5000
 """So many of the ledger's newest records are looked at for what is typical."""
@@ -74,6 +80,8 @@ class Asker:
     """Of this caller; None: no bound of its own."""
     limits: Limits = NO_LIMITS
     """Of this one call, as the caller wants it."""
+    claim: Claim | None = None
+    """Holds the chosen id among the replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +128,20 @@ class Engine:
         self.sweeper = Sweeper(
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
+        self.many = Many(self.registry, self.canceller)
         self.announcing: Announcing | None = None
         self.observing: Observing | None = None
         """What is read from the other replicas, where there are any."""
+        self._claiming: Claiming | None = None
         self.sharing: Sharing | None = None
         metrics.active.set_function(lambda: len(self.registry))
 
-    def join(self, announcing: Announcing, elsewhere: Elsewhere, observing: Observing) -> None:
+    def join(
+        self, announcing: Announcing, elsewhere: Elsewhere, group: Group, claiming: Claiming, observing: Observing
+    ) -> None:
         """Be one replica of several from now on."""
         self.announcing, self.canceller.elsewhere, self.observing = announcing, elsewhere, observing
+        self.many.group, self._claiming = group, claiming
 
         def changed(run: Run) -> None:
             self.holding.changed(run)
@@ -147,12 +160,20 @@ class Engine:
         """Monotonic seconds."""
         return time.monotonic()
 
-    def knows(self, identity: str, any_id: str) -> bool:
-        """Whether an id means something here: what lives, waits, or ended a short time ago."""
-        registry, runs = self.registry, self.runs
-        if registry.is_live(identity, any_id) or registry.find_finished(identity, any_id) is not None:
+    def runs_here(self, identity: str, any_id: str) -> bool:
+        """Whether an id means something here that lives, or waits."""
+        runs = self.runs
+        if self.registry.is_live(identity, any_id) or runs.behind(identity, any_id):
             return True
-        return bool(runs.keyed(identity, any_id) or runs.behind(identity, any_id))
+        return any(not run.is_over for run in runs.keyed(identity, any_id))
+
+    def over_here(self, identity: str, any_id: str) -> float | None:
+        """When what an id means here, and ended a short time ago, began: in seconds since the epoch. None: nothing."""
+        ahead = time.time() - self.now()
+        began = [run.started + ahead for run in self.runs.keyed(identity, any_id)]
+        if (finished := self.registry.find_finished(identity, any_id)) is not None:
+            began.append(finished.record.started_at)
+        return max(began, default=None)
 
     # Services of the relays.
 
@@ -258,8 +279,6 @@ class Engine:
         return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
 
     async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
-        dialect = owner.dialect.partition(" ")[0]
-        await self._stop_elsewhere(owner, thread_id, stop, confirm, dialect)
         uids = await self.conversations.delete_thread(owner, thread_id)
         if uids is None:
             return False
@@ -268,18 +287,19 @@ class Engine:
         live = [relay for uid in uids if isinstance(relay := self.registry.find_uid(uid), Relay)]
         for relay in live:
             await self.ledger.wipe_text(relay.generation.facts.uid)  # its pieces may be on their way
-        await self.canceller.cancel_all(live, stop, dialect=dialect, confirm=confirm)
+        here = self.canceller.cancel_all(live, stop, dialect=owner.dialect.partition(" ")[0], confirm=confirm)
+        await asyncio.gather(here, self._stop_elsewhere(owner.identity, uids, stop, confirm))
         return True
 
-    async def _stop_elsewhere(self, owner: Owner, thread_id: str, stop: Stop, confirm: float, dialect: str) -> None:
-        """Stop what other replicas make for a thread: only they can."""
-        if self.conversations.holds is None:
+    async def _stop_elsewhere(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
+        """Stop what other replicas run of what was deleted, and let its texts be nowhere there either."""
+        others = [uid for uid in uids if self.registry.find_uid(uid) is None]
+        if self.canceller.elsewhere is None or not others:
             return
-        newest, _ = await self.conversations.outline(owner, thread_id, NEWEST)
-        for each in newest:
-            if each.status is MessageStatus.IN_PROGRESS and self.registry.find(owner.identity, each.id) is None:
-                identity = Identity(owner.identity, stop.by or owner.identity)
-                await self.canceller.cancel(identity, each.id, stop, dialect=dialect, confirm=confirm)
+        try:
+            await self.canceller.elsewhere.stop_these(identity, others, stop, confirm)
+        except BusUnavailableError as error:
+            log_failure("delete.others_not_told", error, generations=len(others))
 
     async def delete_messages(self, owner: Owner, *message_ids: str) -> None:
         """Delete messages that are over, and let their texts be nowhere.
@@ -292,10 +312,17 @@ class Engine:
         await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
 
     async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> None:
-        for uid in await self.conversations.delete_messages(owner, *message_ids):
+        uids = await self.conversations.delete_messages(owner, *message_ids)
+        for uid in uids:
             self.registry.wipe(uid)
+        stop = Stop(Cause.CLIENT, None, "its message was deleted")
+        await self._stop_elsewhere(owner.identity, uids, stop, DELETE_SECONDS)
 
     # Admission.
+
+    def claim(self, identity: str, task_id: str | None) -> Claim | None:
+        """Begin to claim a chosen id among the replicas; None: there is none to claim, or nobody to ask."""
+        return None if task_id is None or self._claiming is None else self._claiming.claim(identity, task_id)
 
     async def let_in(self, asked: Admission, reader: Reader | None) -> Relay:
         """Admit, see `admit`, once the other replicas were asked where a limit holds over all of them.
@@ -333,7 +360,7 @@ class Engine:
         now = self.now()
         task_id = asker.task_id or new_id()
         facts = Facts(
-            uid=new_id(),
+            uid=new_id() if asker.claim is None else asker.claim.uid,
             task_id=task_id,
             message_id=plan.message_id or new_id(),
             identity=asker.identity,
@@ -363,9 +390,7 @@ class Engine:
         relay = Relay(generation, plan, asked.call, asked.rules, asked.upstream, tape, started, self)
         if reader is not None:
             relay.attach(reader)
-        for chosen in filter(None, (task_id, plan.message_id)):
-            if (stop := self.registry.take_stop(name, chosen, now, plan.user)) is not None:
-                relay.stop(stop)
+        self._stop_early(relay, asker, now)
         self.runs.renamed(name, (task_id, facts.message_id, *plan.aliases))
         if plan.run is not None:
             plan.run.take(relay)
@@ -376,6 +401,19 @@ class Engine:
             self.budgets.begin(relay, terms)
         self._relays.start(relay.run(), f"relay {task_id}")
         return relay
+
+    def _stop_early(self, relay: Relay, asker: Asker, now: float) -> None:
+        """The stops that came before the generation: here, or at the bus for an id that was claimed there."""
+        facts, claim = relay.generation.facts, asker.claim
+        waiting = [
+            self.registry.take_stop(asker.identity.name, chosen, now, facts.user)
+            for chosen in filter(None, (facts.task_id, relay.plan.message_id))
+        ]
+        if claim is not None:
+            claim.use()
+            waiting.append(claim.take_stop(facts.user))
+        for stop in filter(None, waiting):
+            relay.stop(stop)
 
     def check_room(self, asker: Asker, *, is_full: bool = False) -> None:
         """Make sure there is room for one more; worth asking before a body is read. `is_full`: see `admit`.

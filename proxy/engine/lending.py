@@ -19,14 +19,14 @@ from typing import Final, Protocol
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair
-from proxy.core.letters import LookAt, Reads, Seal, Served
+from proxy.core.letters import LookAt, Reads, Served
 from proxy.core.parcels import Kind, Parcels
+from proxy.engine.correspondence import Correspondence
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.lent import Lent
 from proxy.engine.readers import Opening
 from proxy.engine.shipping import Shipping
 from proxy.engine.tasks import Tasks
-from proxy.stores.bus import Bus
 
 BEAT_SECONDS: Final = 1.0
 GONE_SECONDS: Final = 6.0
@@ -76,11 +76,11 @@ class LookHere(Protocol):
 class Lending:
     """The streams of this replica that are read through others."""
 
-    def __init__(self, bus: Bus, seal: Seal, parcels: Parcels, now: Callable[[], float]) -> None:
-        self._bus = bus
-        self._seal = seal
+    def __init__(self, letters: Correspondence, parcels: Parcels, now: Callable[[], float]) -> None:
+        self._letters = letters
+        self._bus = letters.bus
         self._now = now
-        self._shipping = Shipping(bus, parcels)
+        self._shipping = Shipping(letters.bus, parcels)
         self._tasks = Tasks()
         self._lent: dict[str, Lent] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
@@ -166,9 +166,7 @@ class Lending:
 
     def _answer(self, letter: LookAt, reply: PlainReply, *, streams: bool = False) -> None:
         served = Served(
-            to=letter.by,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(letter.by),
             answers=letter.number,
             status=reply.status,
             content_type=reply.content_type,
@@ -176,7 +174,7 @@ class Lending:
             body=reply.body,
             streams=streams,
         )
-        self._bus.reply(letter.by, letter.number, self._seal.close(served))
+        self._bus.reply(letter.by, letter.number, self._letters.close(served))
 
     def _count(self, letter: LookAt, generation: str) -> list[tuple[str, str]]:
         """Count one more stream.

@@ -119,6 +119,11 @@ class Metrics:
         self.limits_refused = Counter(
             "quell_limits_refused_total", "Entries of shared limits that made no sense.", registry=self.registry
         )
+        self.dead_replicas = Counter(
+            "quell_dead_replicas_total",
+            "Replicas that this one found dead, and whose generations it ended.",
+            registry=self.registry,
+        )
         self.reload_success = Gauge(
             "quell_config_reload_success", "Whether the last reload took effect.", registry=self.registry
         )

@@ -5,6 +5,7 @@ not outlive its owner; then it ends like a stream of a process that died, and it
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -13,15 +14,17 @@ from msgspec.structs import replace
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.ids import new_id
-from proxy.core.letters import LetterError, LookAt, Seal, Served
+from proxy.core.letters import LetterError, LookAt, Served
 from proxy.core.parcels import Kind, Parcels
+from proxy.engine.correspondence import Correspondence
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.engine.elsewhere import Elsewhere
+from proxy.engine.elsewhere import Elsewhere, Unserved
 from proxy.engine.metrics import Metrics
 from proxy.engine.reading import Reading
 from proxy.engine.tasks import Tasks
 from proxy.engine.telling import Telling
-from proxy.stores.bus import Bus, BusUnavailableError, Place
+from proxy.engine.undertaker import Undertaker
+from proxy.stores.bus import BusUnavailableError, Place
 
 RENEW_SECONDS: Final = 1.0
 QUICK_SECONDS: Final = 0.5
@@ -35,29 +38,28 @@ MOST: Final = 4096
 """Streams read from other replicas at once."""
 
 
-class OwnerLostError(Exception):
-    """The owner is dead; `about` is what the directory knows of the generation."""
-
-    def __init__(self, about: bytes) -> None:
-        super().__init__("the owner is dead")
-        self.about = about
-
-
 class Observing:
     """What this replica reads from others."""
 
     def __init__(
-        self, bus: Bus, seal: Seal, parcels: Parcels, elsewhere: Elsewhere, metrics: Metrics, now: Callable[[], float]
+        self,
+        letters: Correspondence,
+        parcels: Parcels,
+        elsewhere: Elsewhere,
+        undertaker: Undertaker,
+        metrics: Metrics,
+        now: Callable[[], float],
     ) -> None:
-        self._bus = bus
-        self._seal = seal
+        self._letters = letters
+        self._bus = letters.bus
         self._parcels = parcels
         self._elsewhere = elsewhere
+        self._undertaker = undertaker
         self._metrics = metrics
         self._now = now
         self._readings: dict[str, Reading] = {}
         self._tasks = Tasks()
-        self._telling = Telling(bus, seal, self._tasks)
+        self._telling = Telling(letters, self._tasks)
         self._collecting: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._mending: set[Reading] = set()
@@ -66,33 +68,24 @@ class Observing:
         return len(self._readings)
 
     async def look(
-        self, identity: Identity, any_id: str, route: str, request: PlainRequest
-    ) -> PlainReply | Reading | None:
+        self, identity: Identity, any_id: str, route: str, request: PlainRequest, over_here: float | None
+    ) -> PlainReply | Reading | Unserved | None:
         """Have the owner of an id answer a request that only looks at it. None: nobody else owns it, or serves that.
 
-        A reading must be closed by whoever gets it.
+        A reading must be closed by whoever gets it. `over_here`: see `Elsewhere.find`.
 
         Raises:
-            OwnerLostError: its owner is dead.
             BusUnavailableError: nobody can know now.
             Refusal: 429, as many streams are read from others as may be.
         """
-        place = await self._elsewhere.find(identity.name, any_id)
-        if place is None or place.replica == self._bus.replica:
+        place = await self._elsewhere.find(identity.name, any_id, over_here)
+        if place is None:
             return None
         return await self._look(self._letter(place.replica, identity, route, request), place)
 
-    async def look_at(self, replica: str, request: PlainRequest) -> PlainReply | Reading | None:
-        """Have a replica answer a request of the operator's, see `look`."""
-        return await self._look(self._letter(replica, None, "", request), None)
-
-    async def others(self) -> list[str]:
-        """The names of the other replicas.
-
-        Raises:
-            BusUnavailableError: it can't be asked now.
-        """
-        return [name for name in await self._bus.replicas() if name != self._bus.replica]
+    async def look_at(self, place: Place, request: PlainRequest) -> PlainReply | Reading | Unserved | None:
+        """Have an owner answer a request of the operator's, see `look`."""
+        return await self._look(self._letter(place.replica, None, "", request), place)
 
     def close_reading(self, reading: Reading) -> None:
         """Nobody reads it any more."""
@@ -120,9 +113,7 @@ class Observing:
 
     def _letter(self, to: str, identity: Identity | None, route: str, request: PlainRequest) -> LookAt:
         return LookAt(
-            to=to,
-            by=self._bus.replica,
-            at=self._bus.now(),
+            **self._letters.head(to),
             identity=None if identity is None else identity.name,
             shown="" if identity is None else identity.shown,
             route=route,
@@ -131,15 +122,18 @@ class Observing:
             user_header=request.user_header,
         )
 
-    async def _look(self, letter: LookAt, place: Place | None) -> PlainReply | Reading | None:
+    async def _look(self, letter: LookAt, place: Place) -> PlainReply | Reading | Unserved | None:
         if len(self._readings) >= MOST:
             raise Refusal.too_many(1, f"As many streams are read from other replicas as may be ({MOST}).")
         reading = Reading(letter, self._now(), self._has_news)
         try:
-            served = await self._ask(reading, letter, b"" if place is None else place.about)
+            served = await self._ask(reading, letter)
         except BaseException:
             self.close_reading(reading)
             raise
+        if served is None:
+            self.close_reading(reading)
+            return Unserved.of(place, is_dead=await self._undertaker.is_dead(place.replica))
         if served.streams:
             reading.headers = served.headers
             self._collect()
@@ -147,27 +141,23 @@ class Observing:
         del self._readings[letter.number]
         return PlainReply(served.status, served.body, served.headers, served.content_type) if served.status else None
 
-    async def _ask(self, reading: Reading, letter: LookAt, about: bytes) -> Served:
-        """What the owner answers, however long that takes, as long as it gives signs of life."""
+    async def _ask(self, reading: Reading, letter: LookAt) -> Served | None:
+        """What the owner answers, however long that takes, as long as it gives signs of life; None: it does not."""
         self._readings[letter.number] = reading
-        with self._elsewhere.expected(letter.number) as said:
-            heard = await self._bus.send(letter.to, self._seal.close(letter))
-            if not heard and await self._is_dead(letter.to):
-                raise OwnerLostError(about)
+        with self._letters.expected(letter.number) as said:
+            heard = await self._bus.send(letter.to, self._letters.close(letter))
+            if not heard and await self._undertaker.is_dead(letter.to):
+                return None
             began, seconds = self._now(), QUICK_SECONDS
             while True:
                 await asyncio.wait([said], timeout=seconds)
-                answer = said.result() if said.done() else await self._elsewhere.kept(letter.number)
+                answer = said.result() if said.done() else await self._letters.kept(letter.number)
                 if isinstance(answer, Served):
                     return answer
                 self._collect()
                 seconds = RENEW_SECONDS
                 if self._now() - max(began, reading.heard_at) > SILENT_SECONDS:
-                    raise BusUnavailableError("the owner did not answer")
-
-    async def _is_dead(self, replica: str) -> bool:
-        """Whether a replica that nobody heard is dead: its lease is over, and not because the bus was just emptied."""
-        return not await self._bus.is_alive(replica) and await self._bus.knows_all()
+                    return None
 
     # Reading.
 
@@ -217,30 +207,31 @@ class Observing:
         """Ask again for what got lost, until it comes, or nobody can say it any more."""
         while not reading.is_over and self._now() - reading.heard_at < LOST_SECONDS:
             if self._bus.is_up:
-                try:
-                    if await self._is_served_again(reading):
+                with contextlib.suppress(BusUnavailableError):
+                    served = await self._ask_again(reading)
+                    if served is not None and served.streams:
                         return
-                    break
-                except OwnerLostError:
-                    break
-                except BusUnavailableError:
-                    pass
+                    if served is not None or await self._undertaker.is_dead(reading.letter.to):
+                        break
             await asyncio.sleep(AGAIN_SECONDS)
         reading.end(Kind.BROKEN)
 
-    async def _is_served_again(self, reading: Reading) -> bool:
-        """Ask once more. False: it can't be said again."""
+    async def _ask_again(self, reading: Reading) -> Served | None:
+        """Ask once more, for what is not here yet, see `_ask`."""
         old, number = reading.letter, new_id()
         letter = replace(old, at=self._bus.now(), number=number, skip=reading.position)
         reading.is_lost = False
         try:
-            served = await self._ask(reading, letter, b"")
+            served = await self._ask(reading, letter)
         except BaseException:
             self._leave(letter.to, number)
             raise
+        if served is None:
+            self._leave(letter.to, number)
+            return None
         reading.letter = letter
         self._leave(old.to, old.number)
-        return served.streams
+        return served
 
     async def _renew(self) -> None:
         """Tell of all readings that they are wanted, and look after those that are silent."""

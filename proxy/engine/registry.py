@@ -102,8 +102,7 @@ class Registry:
         """
         named = self._named.get((identity, task_id))
         if named is not None and named.generation.outcome is Outcome.RUNNING:
-            message = "A generation with this task id is still running. Choose another id, or stop that one first."
-            raise Refusal.bad_request("task_id_in_use", message, "X-Task-Id")
+            raise Refusal.id_in_use()
 
     def add(self, relay: Relay) -> None:
         """Make a generation known by its task id and message id."""
@@ -152,11 +151,17 @@ class Registry:
         """The generation whose record has this `uid`: live, or ended a short time ago."""
         return self._live.get(uid) or self._finished.get(uid)
 
+    def called(self, identity: str | None, any_id: str) -> list[Relay]:
+        """All live generations that an id may mean, of an identity or (None) of anybody; task ids go before aliases."""
+        if identity is not None:
+            named = self._named.get((identity, any_id))
+            return [named] if named is not None else list(self._aliases.get((identity, any_id), ()))
+        found = [relay for (_, name), relay in self._named.items() if name == any_id]
+        return found or [relay for (_, name), relays in self._aliases.items() if name == any_id for relay in relays]
+
     def find_anybodys(self, any_id: str) -> Relay | None:
         """For the operator: the one live generation with this id, whoever owns it; None also when several have it."""
-        found = [relay for (_, name), relay in self._named.items() if name == any_id]
-        if not found:
-            found = [relay for (_, name), relays in self._aliases.items() if name == any_id for relay in relays]
+        found = self.called(None, any_id)
         return found[0] if len(found) == 1 else None
 
     def find_anybodys_finished(self, any_id: str) -> Finished | None:

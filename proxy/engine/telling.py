@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Final
 
-from proxy.core.letters import Reads, Seal
+from proxy.core.letters import Reads
+from proxy.engine.correspondence import Correspondence
 from proxy.engine.reading import Reading
 from proxy.engine.tasks import Tasks
-from proxy.stores.bus import Bus, BusUnavailableError
+from proxy.stores.bus import BusUnavailableError
 
 TELL_SECONDS: Final = 0.02
 """So long what was taken waits for others, to be told in one letter."""
@@ -19,9 +20,8 @@ TOLD_AT_ONCE: Final = 500
 class Telling:
     """Gathers what is to be told."""
 
-    def __init__(self, bus: Bus, seal: Seal, tasks: Tasks) -> None:
-        self._bus = bus
-        self._seal = seal
+    def __init__(self, letters: Correspondence, tasks: Tasks) -> None:
+        self._letters = letters
         self._tasks = tasks
         self._changed: set[Reading] = set()
         self._left: defaultdict[str, list[str]] = defaultdict(list)
@@ -58,6 +58,6 @@ class Telling:
             numbers = list(taken[to].items())
             for start in range(0, max(len(numbers), 1), TOLD_AT_ONCE):
                 part, gone = dict(numbers[start : start + TOLD_AT_ONCE]), tuple(left.pop(to, ()))
-                letter = Reads(to=to, by=self._bus.replica, at=self._bus.now(), taken=part, left=gone)
+                letter = Reads(**self._letters.head(to), taken=part, left=gone)
                 with contextlib.suppress(BusUnavailableError):  # it is told again, or seen by its silence
-                    await self._bus.send(to, self._seal.close(letter))
+                    await self._letters.bus.send(to, self._letters.close(letter))

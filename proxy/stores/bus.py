@@ -7,6 +7,10 @@ say, and who may be believed, is not known here.
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from proxy.stores.bus_group import GroupBus, Place
+
+__all__ = ["Bus", "BusUnavailableError", "Inbox", "Owned", "Place"]
+
 OVER_SECONDS: Final = 120.0
 """How long the directory knows a generation that is over; then only its record does."""
 
@@ -45,17 +49,6 @@ class Owned:
     about: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a generation is or was, as the directory knows it."""
-
-    uid: str
-    identity: str
-    replica: str
-    is_over: bool
-    about: bytes
-
-
 class Inbox(Protocol):
     """What a replica does with what comes for it. None of this waits."""
 
@@ -71,12 +64,20 @@ class Inbox(Protocol):
         """A stop waited for a generation that was made known just now; it is used up."""
         ...
 
+    def found_mail(self, letter: bytes) -> None:
+        """A letter is kept for this replica. It is found again until it is taken."""
+        ...
+
+    def lapsed(self, replica: str) -> None:
+        """Another replica's lease is over; it is said again until that one is buried or back."""
+        ...
+
     def changed(self, *, is_up: bool) -> None:
         """The bus can be used from now on, or not any more."""
         ...
 
 
-class Bus(Protocol):
+class Bus(GroupBus, Protocol):
     """One replica's way to the others. An id is exact, and means something for one identity only.
 
     What says `None` is queued and never waits; it is said again after the bus was away or lost what it knew. Whatever
@@ -175,14 +176,6 @@ class Bus(Protocol):
 
     async def find_reply(self, number: str) -> bytes | None:
         """The kept answer to a letter, if there is one.
-
-        Raises:
-            BusUnavailableError: it can't be asked now.
-        """
-        ...
-
-    async def replicas(self) -> list[str]:
-        """The names of the replicas that hold their leases, this one too.
 
         Raises:
             BusUnavailableError: it can't be asked now.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import OVER_SECONDS, Inbox, Owned
+from proxy.stores.bus_group_scripts import NOTE
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_names import Keys, Names
 
@@ -18,6 +19,7 @@ AGAIN_SECONDS: Final = 200.0
 LOOKED_AT_ONCE: Final = 500
 """So many generations are looked at in one step: a server does nothing else meanwhile."""
 SAID_AT_ONCE: Final = 100
+NOTED_AT_ONCE: Final = 1000
 UNSAID_MOST: Final = 20_000
 """So many ends are remembered while the bus is away."""
 
@@ -53,6 +55,8 @@ class Announcer:
         self._replica = replica
         self._owned: dict[str, _Known] = {}
         self._over: OrderedDict[str, _Known] = OrderedDict()
+        self._noted: set[str] = set()
+        self._noted_at = 0.0
         self.inbox: Inbox
 
     def own(self, owned: Owned, *, now: bool) -> None:
@@ -86,9 +90,11 @@ class Announcer:
         owned, keys = known.owned, known.keys
         waits = [f"{keys.waits}{keys.hashed(any_id)}" for any_id in dict.fromkeys((owned.task_id, owned.message_id))]
         known.said_at = time.monotonic()
+        if keys.prefix not in self._noted:
+            self._note([keys.prefix])
         said = self._line.note(
             scripts.OWN,
-            [known.key, *waits, *map(keys.id, known.ids)],
+            [known.key, keys.live, *waits, *map(keys.id, known.ids)],
             owned.uid,
             self._replica,
             known.about,
@@ -101,6 +107,20 @@ class Announcer:
         said.add_done_callback(partial(self._said, known))
         return said
 
+    def _note(self, prefixes: list[str], *, anew: bool = False) -> None:
+        """Let it be known whose generations run here, so that they are found when this replica is dead."""
+        self._noted.update(prefixes)
+        self._line.note(NOTE, [self._names.identities(self._replica)], _LIFETIME, int(anew), *prefixes)
+
+    def _note_again(self) -> None:
+        """The same for all, and no longer for those that have nothing here."""
+        self._noted_at = time.monotonic()
+        self._noted = {known.keys.prefix for known in (*self._owned.values(), *self._over.values())}
+        prefixes = sorted(self._noted)
+        self._note(prefixes[:NOTED_AT_ONCE], anew=True)
+        for start in range(NOTED_AT_ONCE, len(prefixes), NOTED_AT_ONCE):
+            self._note(prefixes[start : start + NOTED_AT_ONCE])
+
     def _said(self, known: _Known, answer: "asyncio.Future[Any]") -> None:
         if answer.cancelled() or answer.exception() is not None:
             return  # the line says that it failed, and all is said again
@@ -111,7 +131,7 @@ class Announcer:
 
     def _say_over(self, known: _Known) -> None:
         uid = known.owned.uid
-        where = [known.key, known.keys.stops, *map(known.keys.id, known.ids)]
+        where = [known.key, known.keys.stops, known.keys.live, *map(known.keys.id, known.ids)]
         self._line.note(scripts.RELEASE, where, uid, known.about, _OVER).add_done_callback(partial(self._heard, uid))
 
     def _heard(self, uid: str, answer: "asyncio.Future[Any]") -> None:
@@ -124,6 +144,7 @@ class Announcer:
         Raises:
             BusUnavailableError: the bus could not take it.
         """
+        self._note_again()
         for uid in list(self._over):
             if (known := self._over.get(uid)) is not None:
                 if not known.order:  # it began and ended while the bus was away
@@ -144,11 +165,13 @@ class Announcer:
             for start in range(0, len(group), LOOKED_AT_ONCE):
                 await self._look_at(group[start : start + LOOKED_AT_ONCE])
         old = time.monotonic() - AGAIN_SECONDS
+        if self._noted_at < old:
+            self._note_again()
         await self._say_again([uid for uid, known in self._owned.items() if known.said_at < old][:SAID_AT_ONCE])
 
     async def _look_at(self, group: list[_Known]) -> None:
         keys = group[0].keys
-        where = [keys.stops, *(known.key for known in group)]
+        where = [keys.stops, keys.live, *(known.key for known in group)]
         missing, stops = await self._line.eval(scripts.LOOK, where, _LIFETIME, keys.generations)
         if missing:
             await self._say_again([known.owned.uid for known in group])

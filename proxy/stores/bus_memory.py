@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections import deque
+from dataclasses import replace
 
 from proxy.stores.bus import (
     COLLECT_SECONDS,
@@ -13,47 +11,19 @@ from proxy.stores.bus import (
     PARCELS_MOST,
     WAITING_EACH,
     WAITING_SECONDS,
-    BusUnavailableError,
     Inbox,
     Owned,
     Place,
 )
 from proxy.stores.bus_choice import Candidate, choose
-
-Key = tuple[str, str]
-"""Identity and id."""
+from proxy.stores.bus_memory_group import Known, MemoryGroup, MemoryHub
 
 
-@dataclass(slots=True)
-class _Known:
-    place: Place
-    order: int
-    ids: dict[str, bool]
-    """Each id, and whether it is the task id."""
-    until: float | None = None
-    stop: bytes | None = None
-
-
-@dataclass(slots=True)
-class MemoryHub:
-    """What the replicas share. `now` is the clock; `is_down` makes it unavailable."""
-
-    now: Callable[[], float] = time.monotonic
-    is_down: bool = False
-    known: dict[str, _Known] = field(default_factory=dict)
-    waiting: OrderedDict[tuple[str, str, str | None], tuple[float, bytes]] = field(default_factory=OrderedDict)
-    replies: dict[str, bytes] = field(default_factory=dict)
-    parcels: dict[str, deque[bytes]] = field(default_factory=dict)
-    open: dict[str, "MemoryBus"] = field(default_factory=dict)
-    count: int = 0
-
-
-class MemoryBus:
+class MemoryBus(MemoryGroup):
     """One replica's way to the others over a hub. A lease here ends with `close`, or with the hub's forgetting."""
 
     def __init__(self, hub: MemoryHub, replica: str) -> None:
-        self._hub = hub
-        self.replica = replica
+        super().__init__(hub, replica)
         self._inbox: Inbox | None = None
         self._parcel = asyncio.Event()
 
@@ -78,7 +48,8 @@ class MemoryBus:
         hub.count += 1
         place = Place(uid, owned.identity, self.replica, is_over=False, about=owned.about)
         ids = dict.fromkeys((owned.message_id, *owned.aliases), False) | {owned.task_id: True}
-        hub.known[uid] = _Known(place, hub.count, ids)
+        self.give_up(owned.identity, owned.task_id, uid)
+        hub.known[uid] = Known(place, hub.count, ids)
         for any_id in (owned.task_id, owned.message_id):
             for user in dict.fromkeys((owned.user, None)):
                 until, letter = hub.waiting.pop((owned.identity, any_id, user), (0.0, b""))
@@ -115,11 +86,6 @@ class MemoryBus:
         """It forgets nothing."""
         self._check()
         return True
-
-    async def is_alive(self, replica: str) -> bool:
-        """Whether it was opened and not closed."""
-        self._check()
-        return replica in self._hub.open
 
     async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send."""
@@ -162,11 +128,6 @@ class MemoryBus:
         self._check()
         return self._hub.replies.get(number)
 
-    async def replicas(self) -> list[str]:
-        """Those that were opened and not closed."""
-        self._check()
-        return list(self._hub.open)
-
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down."""
         self._check()
@@ -185,22 +146,28 @@ class MemoryBus:
         return list(self._hub.parcels.pop(self.replica, ()))
 
     def look(self) -> None:
-        """Find the stops that are kept for what this replica owns."""
+        """Find what is kept for this replica and what it owns, and who is dead."""
         for uid, known in self._hub.known.items():
             if known.stop is not None and known.place.replica == self.replica and self._inbox is not None:
                 self._inbox.found_stop(uid, known.stop)
+        if self._inbox is not None:
+            for letter in list(self._hub.mail.get(self.replica, {}).values()):
+                self._inbox.found_mail(letter)
+            for replica in self._hub.lapsed - {self.replica}:
+                self._inbox.lapsed(replica)
 
     async def close(self) -> None:
         """End."""
         self._hub.open.pop(self.replica, None)
 
-    def _deliver(self, replica: str, letter: bytes) -> int:
-        bus = self._hub.open.get(replica)
-        if bus is None or bus._inbox is None:  # noqa: SLF001 the same class
-            return 0
-        asyncio.get_running_loop().call_soon(bus._inbox.got_letter, letter)  # noqa: SLF001 the same class
-        return 1
+    def die(self) -> None:
+        """End without a word: what it ran stays known as running."""
+        self._hub.open.pop(self.replica, None)
+        self._hub.lapsed.add(self.replica)
 
-    def _check(self) -> None:
-        if self._hub.is_down:
-            raise BusUnavailableError
+    def take(self, letter: bytes) -> int:
+        """A letter came; gives how many listen."""
+        if self._inbox is None:
+            return 0
+        asyncio.get_running_loop().call_soon(self._inbox.got_letter, letter)
+        return 1

@@ -44,6 +44,11 @@ class Keys:
         return f"{self.prefix}stops"
 
     @property
+    def live(self) -> str:
+        """The key of what lives, and who owns it."""
+        return f"{self.prefix}live"
+
+    @property
     def waiting(self) -> str:
         """The key of the ids that stops wait for."""
         return f"{self.prefix}waiting"
@@ -86,15 +91,31 @@ class Names:
         """The key that a replica holds while it lives."""
         return f"{self._beat}lease:{replica}"
 
+    def mail(self, replica: str) -> str:
+        """The key of the letters that are kept for a replica until it has read them."""
+        return f"{self._beat}mail:{replica}"
+
+    def identities(self, replica: str) -> str:
+        """The key of the prefixes of those whose generations a replica runs, or ran a short time ago."""
+        return f"{self._beat}ids:{replica}"
+
+    def burial(self, replica: str) -> str:
+        """The key that one holds who sees to what a dead replica left."""
+        return f"{self._beat}burial:{replica}"
+
+    def at(self, prefix: str) -> Keys:
+        """The keys of an identity of which only their prefix is known."""
+        return Keys(self._key, prefix)
+
+    @property
+    def replicas(self) -> str:
+        """The key of the replicas, by the time at which their leases end."""
+        return f"{self._beat}replicas"
+
     @property
     def since(self) -> str:
         """The key that says since when the directory is not empty."""
         return f"{self._beat}since"
-
-    @property
-    def leases(self) -> str:
-        """The key of the names of replicas, by the time of their last beat."""
-        return f"{self._beat}leases"
 
     def parcels(self, replica: str) -> str:
         """The key of what lies there for the readers of a replica."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from proxy.core.bus_address import BusAddress
+from proxy.stores import bus_group_scripts as group_scripts
 from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import (
     KEPT_SECONDS,
@@ -32,6 +33,7 @@ from proxy.stores.bus_connect import connect, let_go
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
+from proxy.stores.bus_redis_group import LETTER, RedisGroup
 
 BEAT_SECONDS: Final = 1.0
 LOOK_EVERY: Final = 2
@@ -48,27 +50,24 @@ FILL_SECONDS: Final = 4.0
 """So long after it was emptied the directory is not complete: beats, looks, and the time to say thousands of ids."""
 SINCE_SECONDS: Final = 86_400.0
 
-_LETTER, _FETCH, _BEAT = b"L", b"F", b"B"
+_FETCH, _BEAT = b"F", b"B"
 _MILLION: Final = 1_000_000
 
 log = structlog.get_logger()
 
 
-class RedisBus:
+class RedisBus(RedisGroup):
     """One replica's way to the others."""
 
     def __init__(self, address: BusAddress, secret: bytes, replica: str, lease: float) -> None:
         """Made of the settings; `open` begins. `lease` is in seconds."""
-        self.replica = replica
+        client, names = connect(address), Names(secret)
+        super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
         self._lease = lease
-        self._client = connect(address)
-        self._names = Names(secret)
-        self._line = Line(self._client, self._broke)
         self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
         self._announcer = Announcer(self._line, self._names, replica)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
-        self._process = urandom(8).hex()
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat_now = asyncio.Event()
         self._ahead = 0.0  # of the bus's clock, before our steady one
@@ -76,7 +75,6 @@ class RedisBus:
         self._failure = ""
         self._beats = 0
         self._named_at = 0.0
-        self.is_up = False
 
     def now(self) -> float:
         """The server's clock, as last heard."""
@@ -120,17 +118,12 @@ class RedisBus:
         since: bytes | None = await self._line.call("GET", self._names.since)
         return since is not None and self.now() - int(since) > FILL_SECONDS
 
-    async def is_alive(self, replica: str) -> bool:
-        """Whether a replica holds its lease, see `Bus`."""
-        self._check()
-        return bool(await self._line.call("EXISTS", self._names.lease(replica)))
-
     async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send, see `Bus`."""
         keys = self._names.of(place.identity)
         where = [f"{keys.generations}{place.uid}", keys.stops]
         heard = await self._ask(
-            scripts.STOP, where, place.uid, kept, _ms(KEPT_SECONDS), self._names.channels, _LETTER + sent
+            scripts.STOP, where, place.uid, kept, _ms(KEPT_SECONDS), self._names.channels, LETTER + sent
         )
         return None if heard < 0 else int(heard)
 
@@ -145,12 +138,12 @@ class RedisBus:
     async def send(self, replica: str, letter: bytes) -> int:
         """Send, see `Bus`."""
         names = self._names
-        return int(await self._ask(scripts.SEND, [names.lease(replica)], names.channel(replica), _LETTER + letter))
+        return int(await self._ask(scripts.SEND, [names.lease(replica)], names.channel(replica), LETTER + letter))
 
     def reply(self, replica: str, number: str, letter: bytes) -> None:
         """Answer, see `Bus`."""
         names = self._names
-        sent = _LETTER + letter if len(letter) <= INLINE_BYTES else _FETCH + number.encode()
+        sent = LETTER + letter if len(letter) <= INLINE_BYTES else _FETCH + number.encode()
         where, lifetime = [names.reply(number)], _ms(REPLY_SECONDS)
         self._line.eval(scripts.REPLY, where, letter, lifetime, names.channel(replica), sent)
 
@@ -159,11 +152,6 @@ class RedisBus:
         self._check()
         found: bytes | None = await self._line.call("GET", self._names.reply(number))
         return found
-
-    async def replicas(self) -> list[str]:
-        """Who holds a lease, see `Bus`."""
-        names = self._names
-        return [name.decode() for name in await self._ask(scripts.REPLICAS, [names.leases], names.lease(""))]
 
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down, see `Bus`."""
@@ -181,7 +169,9 @@ class RedisBus:
             return
         with contextlib.suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._line.eval(scripts.RETURN, [self._names.lease(self.replica)], self._process)
+                await self._line.eval(
+                    scripts.RETURN, [self._names.lease(self.replica), self._names.replicas], self._process, self.replica
+                )
         while self._tasks:  # the client swallows a cancellation that comes while it gives up a connection
             for task in self._tasks:
                 task.cancel()
@@ -192,7 +182,7 @@ class RedisBus:
 
     def _take(self, data: bytes) -> None:
         kind, rest = data[:1], data[1:]
-        if kind == _LETTER:
+        if kind == LETTER:
             self._inbox.got_letter(rest)
         elif kind == _FETCH:
             self._start(self._fetch(rest.decode(errors="replace")), "fetch a reply")
@@ -222,9 +212,9 @@ class RedisBus:
     async def _beat(self) -> None:
         names = self._names
         asked = time.monotonic()
-        before, seconds, micros = await self._line.eval(
+        before, seconds, micros, lapsed, mail = await self._line.eval(
             scripts.BEAT,
-            [names.lease(self.replica), names.since, names.leases],
+            [names.lease(self.replica), names.since, names.replicas, names.mail(self.replica)],
             self._process,
             _ms(self._lease),
             names.channel(self.replica),
@@ -238,10 +228,22 @@ class RedisBus:
         self._answers, self._failure = True, ""
         was_up = self.is_up
         self._look_at_state()
+        if self._beats == 1:
+            await self._end_own_past()
         if not before or not was_up:  # it is new, or was restarted or emptied, or did not hear all
             await self._announcer.say_everything()
         if not was_up or self._beats % LOOK_EVERY == 0:
             await self._announcer.look()
+        for letter in mail[1::2]:
+            self._inbox.found_mail(letter)
+        for replica in lapsed:
+            self._inbox.lapsed(replica.decode(errors="replace"))
+
+    async def _end_own_past(self) -> None:
+        """What a process of this name left, which died a moment ago: the ledger has ended that by now."""
+        for prefix in await self._line.call("SMEMBERS", self._names.identities(self.replica)):
+            keys = self._names.at(prefix.decode(errors="replace"))
+            await self._line.eval(group_scripts.BURY, [keys.live, keys.stops], self.replica, keys.generations)
 
     def _look_at_name(self, holder: str) -> None:
         """Somebody else holds our lease: a process that died a moment ago, or one with our name."""
@@ -269,14 +271,6 @@ class RedisBus:
         self._look_at_state()
 
     # Helpers.
-
-    async def _ask(self, script: str, keys: list[str], *words: str | bytes | int) -> Any:
-        self._check()
-        return await self._line.eval(script, keys, *words)
-
-    def _check(self) -> None:
-        if not self.is_up:
-            raise BusUnavailableError("the bus is down")
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

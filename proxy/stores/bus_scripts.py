@@ -2,8 +2,11 @@
 
 One identity's keys share a slot of a Cluster, so that a script may use them all. With it they are:
 
-    …:g:UID    hash: r the owner, s live or over, a about, n order       i:ID  hash: UID to t (task id) or a (alias)
-    …:stops    hash: UID to the stop that is kept for its owner           w:ID  hash: end user or * to a waiting stop
+    …:g:UID    hash: r the owner, s claimed, live or over, a about, n order
+    …:i:ID     hash: UID to t (it is the task id) or a (an alias)
+    …:live     hash: UID of what lives to its owner
+    …:stops    hash: UID to the stop that is kept for its owner
+    …:w:ID     hash: end user or * to a waiting stop
     …:waiting  sorted set: the IDs for which stops wait, by time
 
 The scripts are sent as they are each time: a server that was restarted, or took over, knows them all the same.
@@ -19,24 +22,27 @@ if order == '0' then
 end
 redis.call('HSET', KEYS[1], 'r', ARGV[2], 's', 'live', 'a', ARGV[3], 'n', order)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+if redis.call('TYPE', KEYS[2]).ok == 'string' then redis.call('DEL', KEYS[2]) end  -- somebody's garbage
+redis.call('HSET', KEYS[2], uid, ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
 local said = {order}
-for k = 2, 1 + waiting do
+for k = 3, 2 + waiting do
   local stops = redis.call('HMGET', KEYS[k], ARGV[6], '*')
   if stops[1] or stops[2] then
     said[#said + 1] = stops[1] or stops[2]
     redis.call('HDEL', KEYS[k], ARGV[6], '*')
   end
 end
-for k = 2 + waiting, #KEYS do
+for k = 3 + waiting, #KEYS do
   for _, other in ipairs(redis.call('HKEYS', KEYS[k])) do
     if redis.call('EXISTS', ARGV[7] .. other) == 0 then redis.call('HDEL', KEYS[k], other) end
   end
-  redis.call('HSET', KEYS[k], uid, k == 2 + waiting and 't' or 'a')
+  redis.call('HSET', KEYS[k], uid, k == 3 + waiting and 't' or 'a')
   redis.call('PEXPIRE', KEYS[k], ARGV[5])
 end
 return said
 """
-"""KEYS: g, the w of each id that stops may wait for, the i of each id, the task id's first.
+"""KEYS: g, live, the w of each id that stops may wait for, the i of each id, the task id's first.
 ARGV: uid, replica, about, order (0: none yet), lifetime in ms, end user, prefix of g, how many w."""
 
 ALIAS: Final = """
@@ -52,22 +58,23 @@ return 1
 """KEYS: g, i. ARGV: uid, about, lifetime in ms, prefix of g."""
 
 RELEASE: Final = """
+redis.call('HDEL', KEYS[3], ARGV[1])
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 's', 'over', 'a', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HDEL', KEYS[2], ARGV[1])
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   if redis.call('HLEN', KEYS[k]) == 1 then redis.call('PEXPIRE', KEYS[k], ARGV[3]) end
 end
 return 1
 """
-"""KEYS: g, stops, the i of each id. ARGV: uid, about, lifetime in ms."""
+"""KEYS: g, stops, live, the i of each id. ARGV: uid, about, lifetime in ms."""
 
 FIND: Final = """
 local found, ids = {}, redis.call('HGETALL', KEYS[1])
 for k = 1, #ids, 2 do
   local g = redis.call('HMGET', ARGV[1] .. ids[k], 'r', 's', 'a', 'n')
-  if g[1] then found[#found + 1] = {ids[k], ids[k + 1], g[1], g[2], g[3], g[4]} end
+  if g[2] ~= 'claimed' and g[1] then found[#found + 1] = {ids[k], ids[k + 1], g[1], g[2], g[3], g[4]} end
 end
 return found
 """
@@ -113,30 +120,26 @@ for k = 1, #stops, 2 do
 end
 return {missing, stops}
 """
-"""KEYS: stops, the g of each owned generation. ARGV: lifetime in ms, prefix of g."""
+"""KEYS: stops, live, the g of each owned generation. ARGV: lifetime in ms, prefix of g."""
 
 BEAT: Final = """
 local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], time[1], 'NX')
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
-redis.call('ZADD', KEYS[3], time[1] * 1000 + ARGV[2], ARGV[6])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time[1] * 1000)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for k, kind in pairs({[3] = 'zset', [4] = 'hash'}) do  -- somebody's garbage there must not cost us the beat
+  local found = redis.call('TYPE', KEYS[k]).ok
+  if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[k]) end
+end
+redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
-return {before or '', time[1], time[2]}
+local lapsed = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. string.format('%.0f', now), 'LIMIT', 0, 100)
+return {before or '', time[1], time[2], lapsed, redis.call('HGETALL', KEYS[4])}
 """
-"""KEYS: lease, since, leases.
-ARGV: this process, lease in ms, own channel, what is published there, since's lifetime in ms, own name."""
-
-REPLICAS: Final = """
-local found = {}
-for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if redis.call('EXISTS', ARGV[1] .. name) == 1 then found[#found + 1] = name end
-end
-return found
-"""
-"""KEYS: leases. ARGV: prefix of leases."""
+"""KEYS: lease, since, replicas, mail. ARGV: this process, lease in ms, own channel, what is published there, since's
+lifetime in ms, this replica."""
 
 SHIP: Final = """
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'p', ARGV[1])
@@ -153,5 +156,9 @@ return redis.call('PUBLISH', ARGV[3], ARGV[4])
 SEND: Final = "return redis.call('PUBLISH', ARGV[1], ARGV[2])"
 """KEYS: any, so that a Cluster knows where to go. ARGV: channel, what is published there."""
 
-RETURN: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-"""KEYS: lease. ARGV: this process."""
+RETURN: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[2])
+return redis.call('DEL', KEYS[1])
+"""
+"""KEYS: lease, replicas. ARGV: this process, this replica."""

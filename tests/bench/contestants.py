@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +119,19 @@ class Arena:
         finally:
             contestant.end()
 
-    def start(self, name: str, folder: Path | None = None) -> Contestant:
-        """Start a proxy by its name; `folder` is for Quell's ledger, a new one when left out."""
+    def start(self, name: str, folder: Path | None = None, more: Mapping[str, Any] | None = None) -> Contestant:
+        """Start a proxy by its name; `folder` is for Quell's ledger, a new one when left out; `more`: its settings."""
         commands: dict[str, Callable[[int, Path], list[str]]] = {
             NGINX: self._nginx_command,
             HOP: lambda port, _: [sys.executable, str(HERE / "hop.py"), str(port), str(self.upstream.port)],
-            QUELL: lambda port, where: [sys.executable, "-m", "proxy", "serve", "--config", self._config(port, where)],
+            QUELL: lambda port, where: [
+                *(sys.executable, "-m", "proxy", "serve", "--config"),
+                self._config(port, where, more or {}),
+            ],
             QUELL_OFF: lambda port, where: [
                 sys.executable,
                 str(HERE / "quell_without_ledger.py"),
-                self._config(port, where),
+                self._config(port, where, {}),
             ],
         }
         contestant = self._start(name, commands[name], folder)
@@ -167,7 +170,7 @@ class Arena:
         file.write_text(NGINX_FILE.format(folder=folder, files=files, port=port, upstream=self.upstream.port))
         return ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
 
-    def _config(self, port: int, folder: Path) -> str:
+    def _config(self, port: int, folder: Path, more: Mapping[str, Any]) -> str:
         settings: dict[str, Any] = {
             "version": 1,
             "listen": f"127.0.0.1:{port}",
@@ -181,6 +184,7 @@ class Arena:
             "ledger": {"url": f"sqlite:///{folder}/quell.db"},
             "drain": {"ready_delay": "0s", "timeout": "1s"},
             "observability": {"log": {"level": "warning"}},
+            **more,
         }
         file = folder / "quell.yaml"
         file.write_text(yaml.safe_dump(settings))

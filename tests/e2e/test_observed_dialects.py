@@ -17,7 +17,7 @@ from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
 from support.replicas import bus_of, joined, known
 from support.scripts import events_then_hang, hang, sse_stream
-from support.stops import settled, start, stop
+from support.stops import ANYBODY, Ask, settled, start, stop
 from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
@@ -156,11 +156,11 @@ async def test_the_operator_looks_from_anywhere(tmp_path: Path) -> None:
 
 
 async def test_an_id_that_means_several(tmp_path: Path) -> None:
-    """Two live ones with an id, at different replicas, are told apart by their message ids."""
+    """Two callers' live ones with an id, at different replicas, are told apart by their message ids."""
     async with joined(events_then_hang(SAID), tmp_path, "abc") as ((a, b, c), _, _):
         async with RawClient(a.port) as one, RawClient(b.port) as two:
-            for client in (one, two):
-                await start(client, "t-1")
+            for client, ask in ((one, ANYBODY), (two, Ask(key="sk-2"))):
+                await start(client, "t-1", ask=ask)
                 await client.until(b"data:", len(SAID))
             answer = await admin(c, "/api/generations/t-1")
             assert refused(answer) == (400, "ambiguous_id")

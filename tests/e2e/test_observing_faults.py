@@ -345,7 +345,7 @@ async def test_looks_that_are_not_served(tmp_path: Path) -> None:
                 query="",
                 user_header=None,
             )
-            with elsewhere.expected(letter.number) as answer:
+            with elsewhere._letters.expected(letter.number) as answer:
                 await bus.send("a", sealed.close(letter))
                 said.append(await within(answer, "an answer"))
         assert [each.status for each in said] == [404, 404, 404, 0, 0]

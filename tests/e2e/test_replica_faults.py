@@ -2,9 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +11,20 @@ import pytest
 from proxy.core.generation import Stop
 from proxy.core.letters import Seal, StopIt, StopWhenItComes, Wish
 from proxy.core.lifecycle import Cause
-from proxy.stores.bus import BusUnavailableError
+from proxy.stores.bus import BusUnavailableError, Place
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused, send
 from support.program import Program, running_program
 from support.proxy import RunningProxy
-from support.redis_server import RedisServer, redis_server
-from support.replicas import SECRET, bus_of, identity_of, joined, known, replica_text
+from support.redis_server import RedisServer
+from support.replicas import QUICK, SECRET, bus_of, identity_of, joined, known, programs, replica_text
 from support.scripts import events_then_hang, hang
 from support.stops import CHAT, STREAM, Ask, record, start, stop
-from support.upstream import ScriptedUpstream, scripted_upstream
 from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""
-QUICK: dict[str, Any] = {"bus": {"lease": "4s"}, "cancellation": {"confirm_timeout": "300ms"}}
-
-
-@asynccontextmanager
-async def programs(
-    folder: Path, names: str = "ab", **config: Any
-) -> AsyncIterator[tuple[list[Program], ScriptedUpstream, RedisServer]]:
-    """Replicas as processes of their own."""
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(folder))
-        up = await stack.enter_async_context(scripted_upstream(events_then_hang(SAID)))
-        started = []
-        for name in names:
-            own = folder / name
-            own.mkdir()
-            text = replica_text(up.base_url, redis.url, name, **QUICK | config)
-            started.append(await stack.enter_async_context(running_program(text, own)))
-        yield started, up, redis
 
 
 async def ask_to_stop(program: Program, any_id: str) -> Answer:
@@ -290,13 +269,18 @@ async def test_a_kept_stop_stops_no_later_namesake(tmp_path: Path) -> None:
         async with RawClient(a.port) as client:
             await start(client, "t-1")
             await up.conn(1)
-            await known(b, "t-1")
-            newer = await bus_of(b).find("anonymous", "t-1")
+            newer = await eventually(lambda: lives(b, "t-1"), what="the directory knows the newer one")
             assert newer is not None
             assert newer.uid != place.uid
-            await bus_of(b).stop(replace(newer), seal.close(letter), b"nothing")
+            await bus_of(b).stop(newer, seal.close(letter), b"nothing")
             await asyncio.sleep(2.5)
             assert (await record(a, "t-1"))["outcome"] == "running"
+
+
+async def lives(proxy: RunningProxy, any_id: str) -> Place | None:
+    """Where what an id names lives, as a replica's directory knows it."""
+    place = await bus_of(proxy).find("anonymous", any_id)
+    return None if place is None or place.is_over else place
 
 
 async def test_one_stop_is_one_stop(tmp_path: Path) -> None:

@@ -259,7 +259,14 @@ async def test_a_bulk_cancel_says_what_it_means(tmp_path: Path, body: Any) -> No
         assert refused(answer) == (400, "invalid_selection")
         assert (await record(proxy, "t-1"))["outcome"] == "running"
         every = (await send(proxy, "POST", "/v1/generations/cancel", {"all": True, "reason": "r"})).json()
-        assert every == {"object": "generation.cancel_many", "stopped": ["t-1"], "count": 1}
+        assert every == {
+            "object": "generation.cancel_many",
+            "stopped": ["t-1"],
+            "count": 1,
+            "unconfirmed": [],
+            "complete": True,
+            "unreachable": [],
+        }
         assert (await record(proxy, "t-1"))["reason"] == "r"
 
 

@@ -7,7 +7,10 @@ from typing import cast
 import pytest
 
 from proxy.edge.own_list import own_list
+from proxy.engine.canceller import Canceller
 from proxy.engine.engine import Engine
+from proxy.engine.many import Many
+from proxy.engine.registry import Registry
 from proxy.stores.ledger_null import NullLedger
 from support.chat import chat_events, chat_object
 from support.client import RawClient
@@ -69,7 +72,8 @@ async def test_pages_of_what_started_together(tmp_path: Path, limit: int) -> Non
     async with a_ledger(tmp_path / "quell.db") as ledger:
         for number in range(6):
             await ledger.begin(a_record(f"u-{number}", started_at=1000.5 if number else 1000.0))
-        engine = cast("Engine", SimpleNamespace(ledger=ledger, registry=[], now=lambda: 0.0))
+        many = Many(Registry(), cast("Canceller", None))
+        engine = cast("Engine", SimpleNamespace(ledger=ledger, many=many, now=lambda: 0.0))
         seen: list[str] = []
         cursor = None
         while len(seen) < 7:

@@ -8,7 +8,8 @@ from proxy.core.parcels import Kind, Parcels, Piece
 from proxy.engine import shipping
 from proxy.engine.lent import Lent, ReaderGoneError
 from proxy.engine.shipping import Shipping
-from proxy.stores.bus_memory import MemoryBus, MemoryHub
+from proxy.stores.bus_memory import MemoryBus
+from proxy.stores.bus_memory_group import MemoryHub
 from support.inbox import Box
 from support.wait import within
 

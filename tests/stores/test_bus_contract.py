@@ -9,14 +9,20 @@ from os import urandom
 import pytest
 
 from proxy.core.bus_address import parse_bus_url
+from proxy.core.record_bytes import record_bytes
 from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
-from proxy.stores.bus_memory import MemoryBus, MemoryHub
+from proxy.stores.bus_group import Holder
+from proxy.stores.bus_memory import MemoryBus
+from proxy.stores.bus_memory_group import MemoryHub
 from proxy.stores.bus_redis import RedisBus
+from support import replicas
 from support.inbox import Box
+from support.records import a_record
 from support.redis_server import redis_cluster, redis_server
 from support.wait import eventually
 
 ACME, OTHER = "key:acme", "key:other"
+LEASE = 4.0
 
 
 Open = Callable[[str], Awaitable[tuple[Bus, Box]]]
@@ -47,7 +53,7 @@ async def opened(url: str | None) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def open_bus(name: str) -> tuple[Bus, Box]:
-            bus: Bus = MemoryBus(hub, name) if url is None else RedisBus(parse_bus_url(url), secret, name, 10.0)
+            bus: Bus = MemoryBus(hub, name) if url is None else RedisBus(parse_bus_url(url), secret, name, LEASE)
             box = Box()
             await bus.open(box)
             stack.push_async_callback(bus.close)
@@ -302,3 +308,132 @@ async def test_who_is_there(opened: Open) -> None:
     assert sorted(await a.replicas()) == ["a", "b"]
     await b.close()
     assert await a.replicas() == ["a"]
+
+
+# All replicas together.
+
+
+def about(uid: str, task_id: str, identity: str = ACME) -> Owned:
+    """A generation of which a record is known."""
+    data = record_bytes(a_record(uid, identity=identity, task_id=task_id))
+    return Owned(uid, identity, task_id, f"m-{uid}", (), None, data)
+
+
+async def test_owners_and_what_they_run(opened: Open) -> None:
+    """The replicas are known by name, and of each what it runs: of one identity, or of anybody."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    a.own(about("u", "t"))
+    b.own(about("v", "s"))
+    b.own(about("w", "r", OTHER))
+    for any_id, whose in (("t", ACME), ("s", ACME), ("r", OTHER)):
+        await eventually(partial(found, a, any_id, whose))
+    assert await a.replicas() == ["a", "b"]
+    assert sorted(await a.owners(ACME)) == ["a", "b"]
+    assert await a.owners(OTHER) == ["b"]
+    assert [place.uid for place in await a.left_with("b", ACME)] == ["v"]
+    assert {place.uid for place in await a.left_with("b", None)} == {"v", "w"}
+    assert [(place.uid, place.replica) for place in await a.places(ACME, ["u", "v", "w", "x"])] == [
+        ("u", "a"),
+        ("v", "b"),
+    ]
+    b.release("v", b"")
+    await eventually(lambda: is_over(a, "s"))
+    assert await a.owners(ACME) == ["a"]
+    assert await a.left_with("b", ACME) == []
+
+
+async def test_a_posted_letter_is_kept_until_it_is_taken(opened: Open) -> None:
+    """A letter that is posted comes at once, and again until its replica says that it has it."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    await b.post("a", "n-1", b"letter")
+    await eventually(lambda: at_a.letters == [b"letter"])
+    for _ in range(2):
+        at_a.mail.clear()
+        _look(a)
+        await eventually(lambda: at_a.mail)
+    a.taken("n-1")
+    await asyncio.sleep(0.05)
+    _look(a)
+    await asyncio.sleep(1.2 if not isinstance(a, MemoryBus) else 0)
+    at_a.mail.clear()
+    _look(a)
+    await asyncio.sleep(1.2 if not isinstance(a, MemoryBus) else 0)
+    assert at_a.mail == []
+
+
+def _look(bus: Bus) -> None:
+    if isinstance(bus, MemoryBus):
+        bus.look()
+
+
+async def test_a_chosen_id_is_claimed_once(opened: Open) -> None:
+    """X20: of two replicas that claim an id at once one has it; it is free again when nothing began, or it is over."""
+    (a, _), (b, _) = await opened("a"), await opened("b")
+    said = await asyncio.gather(a.claim(ACME, "t", "u", []), b.claim(ACME, "t", "v", []))
+    (holder,) = [each for each in said if isinstance(each, Holder)]
+    winner, uid, loser = (a, "u", b) if holder.replica == "a" else (b, "v", a)
+    assert (holder.uid, holder.is_begun) == (uid, False)
+    assert await loser.claim(OTHER, "t", "w", []) == []
+    assert await found(a, "t") is None
+    winner.give_up(ACME, "t", uid)
+    await eventually(lambda: is_claimed(loser, "x"))
+    loser.own(about("x", "t"))
+    await eventually(lambda: found(a, "t"))
+    begun = await winner.claim(ACME, "t", "y", [])
+    assert begun == Holder("x", loser.replica, is_begun=True)
+    assert await winner.claim(ACME, "t", "y", ["x"]) == []
+    winner.give_up(ACME, "t", "y")
+    loser.release("x", b"")
+    await eventually(lambda: is_claimed(winner, "z"))
+
+
+async def is_claimed(bus: Bus, uid: str) -> bool:
+    """Whether the id could be claimed."""
+    return await bus.claim(ACME, "t", uid, []) == []
+
+
+async def test_a_claim_tells_of_the_stops_that_wait(opened: Open) -> None:
+    """Stops that wait for a claimed id are told at once, and wait on until its generation is known."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    assert await b.leave_stop(ACME, "t", None, b"waiting")
+    assert await a.claim(ACME, "t", "u", []) == [b"waiting"]
+    assert await b.leave_stop(ACME, "t", "ann", b"another")
+    a.own(owned("u", "t"))
+    await eventually(lambda: at_a.waiting)
+    assert at_a.waiting == [("u", b"waiting")]
+
+
+async def test_one_replica_buries_a_dead_one(opened: Open) -> None:
+    """What a dead replica ran is ended once, by one of the others; then nothing is known of it any more."""
+    (a, at_a), (b, _), (c, _) = await opened("a"), await opened("b"), await opened("c")
+    c.own(about("u", "t"))
+    c.own(about("v", "s", OTHER))
+    b.own(about("w", "r"))
+    for bus, any_id, whose in ((a, "t", ACME), (a, "s", OTHER), (a, "r", ACME)):
+        await eventually(partial(found, bus, any_id, whose))
+    assert not await a.is_dead("c")
+    assert not await a.begin_burial("c")
+    await die(c)
+    await eventually(lambda: _looked(a) or at_a.dead == {"c"}, what="a hears of it")
+    assert await a.is_dead("c")
+    assert sorted(await asyncio.gather(a.begin_burial("c"), b.begin_burial("c"))) == [False, True]
+    left = [*await a.bury("c"), *await b.bury("c")]
+    assert sorted(place.uid for place in left) == ["u", "v"]
+    assert await found(b, "t") == ("u", "c", True)
+    assert await found(b, "r") == ("w", "b", False)
+    await a.end_burial("c")
+    assert await a.replicas() == ["a", "b"]
+    assert not await b.begin_burial("c")
+
+
+def _looked(bus: Bus) -> bool:
+    _look(bus)
+    return False
+
+
+async def die(bus: Bus) -> None:
+    """End a replica as a kill does: its lease runs out, and nobody listens."""
+    if isinstance(bus, MemoryBus):
+        bus.die()
+    else:
+        await replicas.die(bus)

@@ -239,7 +239,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     await eventually(lambda: a.find_reply("n"))
     await a.ship("b", b"parcel")
     kept = redis.names()
-    assert len(kept) == 12
+    assert len(kept) == 14
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)

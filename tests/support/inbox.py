@@ -8,6 +8,8 @@ class Box:
         self.letters: list[bytes] = []
         self.stops: list[tuple[str, bytes]] = []
         self.waiting: list[tuple[str, bytes]] = []
+        self.mail: list[bytes] = []
+        self.dead: set[str] = set()
         self.states: list[bool] = []
 
     def got_letter(self, letter: bytes) -> None:
@@ -21,6 +23,14 @@ class Box:
     def found_waiting(self, uid: str, letter: bytes) -> None:
         """Keep it."""
         self.waiting.append((uid, letter))
+
+    def found_mail(self, letter: bytes) -> None:
+        """Keep it."""
+        self.mail.append(letter)
+
+    def lapsed(self, replica: str) -> None:
+        """Keep it."""
+        self.dead.add(replica)
 
     def changed(self, *, is_up: bool) -> None:
         """Keep it."""

@@ -4,6 +4,7 @@ async with replicas(tmp_path, up.base_url, redis.url) as (a, b, c):
     ... each is a `RunningProxy`; `a.app.engine.replica` is "a"
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,14 +14,20 @@ from redis import Redis
 
 from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
+from proxy.stores.bus_connect import let_go
 from proxy.stores.bus_names import Names
-from support.program import config_text
+from proxy.stores.bus_redis import RedisBus
+from support.chat import chat_events
+from support.program import Program, config_text, running_program
 from support.proxy import RunningProxy, running_proxy
 from support.redis_server import RedisServer, redis_server
+from support.scripts import events_then_hang
 from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
 SECRET = "a secret of the tests"
+QUICK: dict[str, Any] = {"bus": {"lease": "4s"}, "cancellation": {"confirm_timeout": "300ms"}}
+"""Replicas of which others soon know that they are dead, or say nothing."""
 
 
 def bus_of(proxy: RunningProxy) -> Bus:
@@ -54,6 +61,21 @@ async def replicas(
         yield started
 
 
+def deafen(proxy: RunningProxy) -> None:
+    """Let a replica miss every letter that is sent to it from now on; what is kept for it, it finds."""
+    inbox = bus_of(proxy)._inbox  # type: ignore[attr-defined] # the port has none, the bus of tests is a RedisBus
+    inbox.got_letter = lambda _letter: None
+
+
+async def die(bus: Bus) -> None:
+    """End a replica's bus as a kill does: its lease runs out, and nobody listens."""
+    assert isinstance(bus, RedisBus)
+    for task in bus._tasks:
+        task.cancel()
+    await asyncio.wait(bus._tasks)
+    await let_go(bus._client)
+
+
 def identity_of(key: str) -> str:
     """Whom a credential stands for where no keys are configured."""
     return identity_of_headers([("Authorization", f"Bearer {key}")]).identity
@@ -72,3 +94,20 @@ async def joined(
     async with redis_server(folder) as redis, scripted_upstream(script) as up:
         async with replicas(folder, up.base_url, redis.url, names, **config) as started:
             yield started, up, redis
+
+
+@asynccontextmanager
+async def programs(
+    folder: Path, names: str = "ab", **config: Any
+) -> AsyncIterator[tuple[list[Program], ScriptedUpstream, RedisServer]]:
+    """Replicas as processes of their own."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(folder))
+        up = await stack.enter_async_context(scripted_upstream(events_then_hang(chat_events(8)[:-2])))
+        started = []
+        for name in names:
+            own = folder / name
+            own.mkdir()
+            text = replica_text(up.base_url, redis.url, name, **QUICK | config)
+            started.append(await stack.enter_async_context(running_program(text, own)))
+        yield started, up, redis

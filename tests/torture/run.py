@@ -1,6 +1,6 @@
-"""`make torture`: kills the proxy under load, then cuts a disk's power, and prints what came of it.
+"""`make torture`: kills the proxy under load, cuts a disk's power, sends tenants over replicas; tells what came of it.
 
-`python tests/torture/run.py [--kills N] [--streams N] [--minutes M] [--cuts N] [--seed S]`.
+`python tests/torture/run.py [--kills N] [--streams N] [--minutes M] [--cuts N] [--steps N] [--seed S] [--only PART]`.
 """
 
 import argparse
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.disk_trace import can_trace
 from torture.kills import Torture
 from torture.power_cuts import cut_power
+from torture.tenants import wander
 
 
 async def kill(folder: Path, asked: argparse.Namespace) -> list[str]:
@@ -41,6 +42,16 @@ async def cut(folder: Path, asked: argparse.Namespace) -> list[str]:
     return cuts.faults
 
 
+async def visit(_folder: Path, asked: argparse.Namespace) -> list[str]:
+    """Let tenants do so many steps; gives what is wrong."""
+    figures = await asyncio.to_thread(wander, asked.steps, asked.seed)
+    tell(figures.lines())
+    return figures.faults
+
+
+PARTS = {"kills": kill, "power": cut, "tenants": visit}
+
+
 def tell(lines: list[str]) -> None:
     """Print what came of it."""
     print("\n".join(lines), flush=True)  # noqa: T201 what is asked for
@@ -53,11 +64,15 @@ async def main() -> int:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--cuts", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--only", choices=sorted(PARTS))
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
     tell([f"seed {asked.seed}"])
     faults: list[str] = []
-    for part in (kill, cut):
+    for name, part in PARTS.items():
+        if asked.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory(prefix="quell-torture-") as folder:
             faults += await part(Path(folder), asked)
     tell(faults[:20])

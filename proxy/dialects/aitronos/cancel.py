@@ -7,7 +7,9 @@ client that left counts as the cancel that follows. Order: the active or just st
 import json
 from typing import Any, Final
 
+from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Cause, Outcome, RunState
+from proxy.core.record import Record
 from proxy.dialects.aitronos import errors
 from proxy.dialects.aitronos.fields import read_fields
 from proxy.dialects.aitronos.ids import NAME, thread_key
@@ -18,6 +20,9 @@ from proxy.engine.run import Run
 
 LEFT_SECONDS: Final = 10.0
 """So long after its starter left a cancel of the stream is still answered."""
+
+SURE_SECONDS: Final = 1.0
+"""How far the clocks of two replicas may be apart."""
 
 
 async def cancel(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:
@@ -33,6 +38,20 @@ async def cancel(thread_id: str, request: PlainRequest, desk: Desk) -> PlainRepl
     elif any(not other.is_over for other in desk.anybodys_runs(key)):
         raise errors.foreign()
     raise errors.not_found("active stream on this thread")
+
+
+async def unserved(record: Record, desk: Desk) -> PlainReply:
+    """Its replica has not confirmed: what the stop will find decided, where that is sure; or that replica is dead.
+
+    Raises:
+        Refusal: 404, its stream is over; 503, only its replica can say whether the stop came early enough for an edit.
+    """
+    if record.outcome is not Outcome.RUNNING:
+        raise errors.not_found("active stream on this thread")
+    elapsed = desk.wall() - record.started_at
+    if elapsed < desk.cancellation.quick_edit_window + SURE_SECONDS:
+        raise Refusal.bus_unavailable()
+    return PlainReply(200, json.dumps(Decision(is_edit=False, elapsed=elapsed).body()).encode())
 
 
 async def _decision(run: Run, desk: Desk) -> Decision | None:

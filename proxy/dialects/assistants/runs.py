@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.core.errors import Refusal
+from proxy.core.lifecycle import Outcome
+from proxy.core.record import Record
 from proxy.dialects.assistants import threads
 from proxy.dialects.assistants.errors import not_found, uncancellable
 from proxy.dialects.assistants.fields import read_fields
@@ -72,6 +74,22 @@ async def cancel(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk
     if live.is_over and live.status != "cancelled":  # its end came first
         raise uncancellable(live.status)
     return _told({**cancelling, "metadata": live.run["metadata"]})
+
+
+async def unserved(thread_id: str, run_id: str, record: Record, desk: Desk) -> PlainReply:
+    """Its replica has not confirmed: the run is `cancelling`, where its object is known here; or that one is dead.
+
+    Raises:
+        Refusal: 400, its replica died; 503, only that one has the run.
+    """
+    if record.outcome is not Outcome.RUNNING:
+        raise uncancellable("failed")
+    item = await desk.conversations.find_item(desk.owner(NAME), RUN_KIND, run_id)
+    if item is None or item.thread_id != thread_id:
+        raise Refusal.bus_unavailable()
+    if item.body["status"] in TERMINAL:
+        raise uncancellable(item.body["status"])
+    return _told({**item.body, "status": "cancelling", "required_action": None})
 
 
 def _told(run: Mapping[str, Any]) -> PlainReply:

@@ -14,6 +14,7 @@ from proxy.core.conversation import Message, MessageStatus
 from proxy.core.errors import Refusal
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import OnDisconnect
+from proxy.core.record import Record
 from proxy.core.request_body import BodyError, most_tokens
 from proxy.dialects.async_messages import errors
 from proxy.dialects.async_messages.events import PREFIX, Events
@@ -60,7 +61,9 @@ class AsyncMessages:
             raise Refusal.not_found()
         allowed, serve = found
         one = _only(method, allowed, lambda _, desk: serve(message_id, desk))
-        return AtOwner(message_id, one, looks=serve not in _STOPS)
+        if serve is cancel:
+            return AtOwner(message_id, one, partial(_said_cancelled, message_id))
+        return AtOwner(message_id, one, looks=serve is not delete)
 
     def refused(self, refusal: Refusal) -> PlainReply:
         """FastAPI's `detail` and Anthropic's `error`."""
@@ -115,6 +118,15 @@ async def cancel(message_id: str, desk: Desk) -> PlainReply:
         await desk.stop(live.generation.facts.task_id, dialect=NAME)
     else:
         await _stop_stored(message_id, desk)
+    return _cancelled(message_id)
+
+
+async def _said_cancelled(message_id: str, _record: Record, _desk: Desk) -> PlainReply:
+    """The API has one word for a stop, done or under way, and for what is over."""
+    return _cancelled(message_id)
+
+
+def _cancelled(message_id: str) -> PlainReply:
     reply = {"message": "Stream cancelled successfully", "message_id": message_id}
     return PlainReply(200, json.dumps(reply).encode())
 
@@ -151,9 +163,6 @@ _ONE: Final[dict[str, tuple[str, Callable[[str, Desk], Awaitable[Watch | PlainRe
     "": ("DELETE", delete),
 }
 """What can be asked of one message: the word behind its id, the method, and who serves it."""
-
-
-_STOPS: Final = frozenset({cancel, delete})
 
 
 def _only(method: str, allowed: str, serve: Serve) -> Serve:

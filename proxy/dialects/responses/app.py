@@ -6,7 +6,7 @@ from typing import Final
 
 from proxy.core.errors import Refusal, openai_error_body
 from proxy.core.settings_route import EMULATION
-from proxy.dialects.responses.cancel import cancel
+from proxy.dialects.responses.cancel import cancel, unserved
 from proxy.dialects.responses.create import create
 from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
@@ -49,7 +49,7 @@ def _serves(path: str) -> Mapping[str, Serve | AtOwner] | None:
         case ["", "responses", response_id] if response_id:
             return {"GET": _looks(response_id, retrieve), "DELETE": AtOwner(response_id, partial(delete, response_id))}
         case ["", "responses", response_id, "cancel"] if response_id:
-            return {"POST": AtOwner(response_id, partial(cancel, response_id))}
+            return {"POST": AtOwner(response_id, partial(cancel, response_id), unserved)}
         case ["", "responses", response_id, "input_items"] if response_id:
             return {"GET": _looks(response_id, input_items)}
     return None

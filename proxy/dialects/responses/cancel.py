@@ -44,6 +44,19 @@ async def cancel(any_id: str, request: PlainRequest, desk: Desk) -> PlainReply: 
         return _reply(response_of_record(record, response_id))
 
 
+async def unserved(record: Record, _desk: Desk) -> PlainReply:
+    """Its replica has not confirmed: the response is in progress; or that replica is dead.
+
+    Raises:
+        Refusal: 404, it is no response; 400, it ended with its replica.
+    """
+    if record.dialect != NAME:
+        raise Refusal.not_found()
+    if record.outcome is not Outcome.RUNNING:
+        raise Refusal.bad_request("cannot_cancel", "Cannot cancel a failed response.")
+    return _reply(response_of_record(record, record.message_id))
+
+
 def _is_cancelled(record: Record) -> bool:
     """Whether a record is that of a response that was not to be stored and was stopped, with text or without."""
     return record.message_id.startswith(NOT_STORED) and (record.outcome is Outcome.RUNNING or was_asked_for(record))

@@ -1,0 +1,197 @@
+"""Asking all other replicas at once: bulk stops, lists, and what an id means anywhere.
+
+Owners act on their own generations. The answers are gathered for a bounded time; what could not be asked is said so.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from proxy.core.chosen import Chosen
+from proxy.core.generation import Stop
+from proxy.core.letters import Answer, FindIt, Found, Listed, ListThese, Stopped, StopThese
+from proxy.core.record import Record
+from proxy.core.record_bytes import record_of
+from proxy.engine.correspondence import Correspondence
+from proxy.engine.undertaker import Undertaker
+from proxy.engine.wishes import wish_of
+from proxy.stores.bus import BusUnavailableError
+
+LOOK_SECONDS: Final = 1.0
+"""How long others may take to say what they run; a reader waits for the slowest."""
+
+Asked = ListThese | FindIt | StopThese
+Origin = Literal["native", "admin"]
+
+
+@dataclass(slots=True)
+class Missing:
+    """What an answer may lack. `unreachable`: replicas that did not say anything; `complete`: nothing is missing."""
+
+    unreachable: list[str] = field(default_factory=list)
+    complete: bool = True
+
+    def lacks(self, replica: str) -> None:
+        """A replica did not answer."""
+        self.unreachable.append(replica)
+        self.complete = False
+
+
+@dataclass(slots=True)
+class StoppedMany(Missing):
+    """What a bulk stop did, by task ids. A kept letter stops what is unconfirmed because its owner said nothing."""
+
+    matched: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    unconfirmed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Living(Missing):
+    """Records of what lives elsewhere."""
+
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Meant(Missing):
+    """What an id means elsewhere: each record, and at which replica."""
+
+    found: list[tuple[str, Record]] = field(default_factory=list)
+
+
+class Group:
+    """What this replica asks of all others."""
+
+    def __init__(self, letters: Correspondence, undertaker: Undertaker) -> None:
+        self._letters = letters
+        self._bus = letters.bus
+        self._undertaker = undertaker
+
+    async def stop(self, chosen: Chosen, stop: Stop, *, dialect: Origin, confirm: float, dry: bool) -> StoppedMany:
+        """Stop what is chosen on all other replicas; `dry`: only say what that is."""
+        done = StoppedMany()
+
+        def letter(replica: str) -> StopThese:
+            head = self._letters.head(replica)
+            return StopThese(**head, chosen=chosen, confirm=confirm, dialect=dialect, wish=wish_of(stop), dry=dry)
+
+        for replica, said in (await self._ask_all(chosen, letter, confirm, done, kept=not dry)).items():
+            if isinstance(said, Stopped):
+                done.matched += said.matched
+                done.stopped += said.stopped
+                done.unconfirmed += said.unconfirmed
+                continue
+            left = [record.task_id for record in await self._left(replica, chosen, done)]
+            done.matched += left
+            if not dry:
+                done.stopped += left
+                done.unconfirmed += left
+        return done
+
+    async def living(self, chosen: Chosen, before: tuple[float, str] | None, most: int, text: int) -> Living:
+        """The newest `most` of what is chosen and lives elsewhere, behind a place in a list, in any order."""
+        found = Living()
+
+        def letter(replica: str) -> ListThese:
+            return ListThese(**self._letters.head(replica), chosen=chosen, before=before, most=most, text=text)
+
+        for replica, said in (await self._ask_all(chosen, letter, LOOK_SECONDS, found)).items():
+            if isinstance(said, Listed):
+                found.records += _records(said.records)
+            else:
+                left = await self._left(replica, chosen, found)
+                found.records += [each for each in left if before is None or (each.started_at, each.uid) < before]
+        return found
+
+    async def find_anybodys(self, any_id: str) -> Meant:
+        """What an id means elsewhere, whoever owns it: what lives, else what is over; with their texts."""
+        meant = Meant()
+
+        def letter(replica: str) -> FindIt:
+            return FindIt(**self._letters.head(replica), identity=None, any_id=any_id, whole=True)
+
+        for replica, said in (await self._ask_all(Chosen(), letter, LOOK_SECONDS, meant)).items():
+            if isinstance(said, Found):
+                meant.found += [(replica, record) for record in _records(said.records)]
+        return meant
+
+    async def find_at(self, replica: str, identity: str, any_id: str, seconds: float) -> list[Record] | None:
+        """What an id of an identity's means at one replica, without text; None: it does not say anything.
+
+        Raises:
+            BusUnavailableError: the bus can't be used now.
+        """
+        letter = FindIt(**self._letters.head(replica), identity=identity, any_id=any_id)
+        with self._letters.expected(letter.number) as said:
+            await self._bus.send(replica, self._letters.close(letter))
+            answer = await self._letters.said(letter.number, said, seconds)
+        return _records(answer.records) if isinstance(answer, Found) else None
+
+    async def _ask_all(
+        self, chosen: Chosen, letter: Callable[[str], Asked], seconds: float, missing: Missing, *, kept: bool = False
+    ) -> Mapping[str, Answer | None]:
+        """What each other replica that may know says to a letter; dead ones are left out, and seen to."""
+        try:
+            missing.complete = await self._bus.knows_all()
+            whom = await self._whom(chosen)
+            answers = await self._ask(whom, letter, seconds, kept=kept)
+        except BusUnavailableError:
+            missing.complete = False
+            return {}
+        for replica, answer in list(answers.items()):
+            if answer is None and await self._is_dead(replica):
+                del answers[replica]
+            elif answer is None:
+                missing.lacks(replica)
+        return answers
+
+    async def _whom(self, chosen: Chosen) -> list[str]:
+        bus, identity = self._bus, chosen.identity
+        found = await bus.replicas() if identity is None else await bus.owners(identity)
+        return [replica for replica in found if replica != bus.replica]
+
+    async def _ask(
+        self, whom: Iterable[str], letter: Callable[[str], Asked], seconds: float, *, kept: bool
+    ) -> dict[str, Answer | None]:
+        letters = {replica: letter(replica) for replica in whom}
+        with ExitStack() as stack:
+            expected = {to: stack.enter_context(self._letters.expected(each.number)) for to, each in letters.items()}
+
+            async def ask(to: str, asked: Asked) -> Answer | None:
+                sealed = self._letters.close(asked)
+                if kept:
+                    heard = await self._bus.post(to, asked.number, sealed)
+                else:
+                    heard = await self._bus.send(to, sealed)
+                if not heard and await self._bus.is_unheard(to):
+                    return None
+                return await self._letters.said(asked.number, expected[to], seconds)
+
+            said = await asyncio.gather(*(ask(to, each) for to, each in letters.items()))
+        return dict(zip(letters, said, strict=True))
+
+    async def _is_dead(self, replica: str) -> bool:
+        try:
+            return await self._undertaker.is_dead(replica)
+        except BusUnavailableError:
+            return False
+
+    async def _left(self, replica: str, chosen: Chosen, missing: Missing) -> list[Record]:
+        """What a silent replica runs of what is chosen, as it said when it began."""
+        try:
+            places = await self._bus.left_with(replica, chosen.identity)
+        except BusUnavailableError:
+            missing.complete = False
+            return []
+        wall = time.time()
+        records = _records(place.about for place in places)
+        return [record for record in records if chosen.takes_record(record, wall)]
+
+
+def _records(data: Iterable[bytes]) -> list[Record]:
+    """The records in these, but for what another version wrote."""
+    return [record for each in data if (record := record_of(each)) is not None]

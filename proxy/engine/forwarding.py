@@ -13,7 +13,6 @@ import structlog
 
 from proxy.engine.failures import log_failure
 from proxy.engine.metrics import Metrics
-from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ports import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -46,15 +45,18 @@ class Forwarding:
         """Forward what comes."""
         while True:
             self._forwarder.awake.clear()
+            overtaken = self._forwarder.overtaken
             try:
                 more = await self._forwarder.round()
-            except (LedgerUnavailableError, LedgerOpenError) as error:
+            except LedgerUnavailableError as error:
                 await self._failed(str(error))
             except Exception as error:  # noqa: BLE001 a defect of ours must not end it for good
                 log_failure("ledger.forward_failed", error)
                 await self._failed(type(error).__name__)
             else:
                 self._succeeded()
+                if came_late := self._forwarder.overtaken - overtaken:
+                    log.warning("ledger.ends_came_late", records=came_late)
                 if not more:
                     await self._wait()
 
@@ -62,7 +64,7 @@ class Forwarding:
         """At the end of the process: forward the last records, if they are taken; others wait for the next start."""
         if self._failures:
             return
-        with contextlib.suppress(LedgerUnavailableError, LedgerOpenError):
+        with contextlib.suppressLedgerUnavailableError:
             await self._forwarder.catch_up(seconds)
 
     async def end_last_life(self) -> None:
@@ -72,7 +74,7 @@ class Forwarding:
                 await self._forwarder.catch_up(RETRY_MOST)
                 ended = await self._ledger.interrupt_own()
                 break
-            except (LedgerUnavailableError, LedgerOpenError):
+            except LedgerUnavailableError:
                 await asyncio.sleep(RETRY_MOST)
         if ended:
             self._metrics.interrupted(ended)

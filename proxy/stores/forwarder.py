@@ -97,7 +97,6 @@ class Forwarder:
 
         Raises:
             LedgerUnavailableError: PostgreSQL can't be reached, or the local file. It is as if nothing was sent.
-            LedgerOpenError: the shared ledger is not one for this program.
         """
         async with self._lock:
             return await self._round()
@@ -155,14 +154,16 @@ class Forwarder:
         return page.more or len(wiped) == _MOST_WIPED or len(heard) == _MOST_WIPED
 
     async def _find_place(self) -> Whose:
+        grown = self._grown
         begun = await self._spool.begin(self.replica)
         async with self._postgres.writing() as connection:
             there = await connection.scalar(PLACE_OF, {"spool": begun.id})
         self._position = min(begun.forwarded, there or 0)
         if self._position < begun.forwarded:
             await self._spool.forwarded(self._position, 0)  # so that no purge takes what is sent again
-            self._heard = 0
-        self._end = begun.end
+        if there is None or there < begun.forwarded:
+            self._heard = 0  # its numbers are others
+        self._end = begun.end + self._grown - grown
         return Whose(begun.id, self.replica, self.boot)
 
     async def _begin(self, begun: Begun) -> None:

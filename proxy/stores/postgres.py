@@ -112,11 +112,9 @@ class Postgres:
         """A connection on one snapshot, for at most `seconds`.
 
         Raises:
-            LedgerUnavailableError: PostgreSQL can't be reached, or takes too long.
-            LedgerOpenError: see `prepare`.
+            LedgerUnavailableError: PostgreSQL can't be reached, takes too long, or is not for this program.
         """
-        if not self._prepared:
-            await self.prepare()
+        await self._made_ready()
         async with self._transaction(seconds or self._answer, only_reads=True) as connection:
             yield connection
 
@@ -127,13 +125,19 @@ class Postgres:
         After `LedgerUnavailableError` nobody knows whether it was committed: what is written must bear a repetition.
 
         Raises:
-            LedgerUnavailableError: PostgreSQL can't be reached, or takes too long.
-            LedgerOpenError: see `prepare`.
+            LedgerUnavailableError: PostgreSQL can't be reached, takes too long, or is not for this program.
         """
-        if not self._prepared:
-            await self.prepare()
+        await self._made_ready()
         async with self._transaction(seconds or self._answer) as connection:
             yield connection
+
+    async def _made_ready(self) -> None:
+        if self._prepared:
+            return
+        try:
+            await self.prepare()
+        except LedgerOpenError as error:  # it was away at the start, which would have been refused
+            raise LedgerUnavailableError(str(error)) from error
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""

@@ -11,6 +11,7 @@ from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
 from proxy.stores.forwarder import Forwarder
 from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.spool import Begun
 from proxy.stores.truths import Attached, Told
 from proxy.stores.usage import Span
 from support.postgres import Database
@@ -100,6 +101,29 @@ async def test_a_lost_answer_doubles_nothing(
         assert ledger.forwarder.overtaken == 0
     assert database.sql(TOTALS) == [["5", "5", "0"]]
     assert database.sql("SELECT count(*) FROM truth") == [["0"]]
+
+
+async def test_what_ends_while_the_place_is_looked_up_waits(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An END that comes while PostgreSQL is asked how far this spool is counts as waiting from then on."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        begin, seen = ledger.local.spool.begin, []
+
+        async def begun_then_ended(replica: str) -> Begun:
+            found = await begin(replica)
+            await settle(ledger, ended("u1"))
+            return found
+
+        async def noted(*_: object) -> None:
+            seen.append(ledger.forwarder.pending)
+            raise LedgerUnavailableError("not now")
+
+        monkeypatch.setattr(ledger.local.spool, "begin", begun_then_ended)
+        monkeypatch.setattr(ledger.local.spool, "next", noted)
+        with pytest.raises(LedgerUnavailableError):
+            await ledger.forwarder.round()
+        assert seen == [1]
 
 
 async def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: Database) -> None:

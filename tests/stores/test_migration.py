@@ -26,8 +26,8 @@ def restored(path: Path, schema: str) -> Path:
 
     In 0001: one record over, one complete, one running with two pieces of text. In 0002: that running one, a thread
     with a message that is over and one in progress with two pieces, one in progress without a thread, and the note of
-    a deletion. In 0003: all of that, a record that is complete, and an open item. In 0004: all of that, and the one
-    that is over with a cost, settled, and with a later truth.
+    a deletion. In 0003: all of that, a record that is complete, and an open item. In 0004 and 0005: all of that, and
+    the one that is over with a cost, settled, and with a later truth.
     """
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript((DUMPS / f"ledger_{schema}.sql").read_text())
@@ -108,6 +108,16 @@ async def test_a_file_of_the_fourth_schema_is_migrated(tmp_path: Path) -> None:
         assert connection.execute("SELECT uid, revision, completion_tokens FROM truth").fetchall() == [("over", 2, 11)]
 
 
+async def test_a_file_of_the_fifth_schema_is_migrated(tmp_path: Path) -> None:
+    """Nothing in it changes; it can be the spool of a shared ledger, from its first settled record on."""
+    old = restored(tmp_path / "q.db", "0005")
+    async with a_ledger(old, now=7000.0) as ledger:
+        begun = await ledger.spool.begin("one")
+        assert (begun.forwarded, begun.heard, begun.end) == (0, 0, 2)
+        assert (await ledger.spool.begin("two")).id == begun.id
+        assert [version.uid for version in (await ledger.spool.next(0, 10, 10**6)).versions] == ["over", "over"]
+
+
 async def test_what_is_deleted_is_no_longer_settled(tmp_path: Path) -> None:
     """A record that its retention deletes takes its rows in the other tables along; their numbers don't come back."""
     async with a_ledger(tmp_path / "q.db", keep=10.0) as ledger:
@@ -123,7 +133,13 @@ async def test_what_is_deleted_is_no_longer_settled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("schema", "more"),
-    [("0001", set()), ("0002", CONVERSATIONS), ("0003", CONVERSATIONS | ITEMS), ("0004", ALL_TABLES)],
+    [
+        ("0001", set()),
+        ("0002", CONVERSATIONS),
+        ("0003", CONVERSATIONS | ITEMS),
+        ("0004", ALL_TABLES),
+        ("0005", ALL_TABLES),
+    ],
 )
 async def test_a_migration_is_done_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: str, more: set[str]

@@ -14,6 +14,8 @@ from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.tables import SCHEMA, metadata, spool
 from support.postgres import PASSWORD, Database, a_pool, pgbouncer
 from support.redis_server import free_port
+from support.tcp_link import tcp_link
+from support.tls import make_certificate
 
 
 async def test_migrations_make_what_the_tables_say(database: Database) -> None:
@@ -53,9 +55,13 @@ async def test_a_newer_schema_is_refused(database: Database) -> None:
     async with a_pool(database.url) as first:
         await first.prepare()
     database.sql("UPDATE quell_schema SET version_num = '9999'")
+    message = f"has schema 9999, this program knows those up to {SCHEMA}"
     async with a_pool(database.url) as second:
-        with pytest.raises(LedgerOpenError, match=f"has schema 9999, this program knows those up to {SCHEMA}"):
+        with pytest.raises(LedgerOpenError, match=message):
             await second.prepare()
+        with pytest.raises(LedgerUnavailableError, match=message):
+            async with second.reading():
+                pass
 
 
 async def test_the_tables_of_another_program_are_left_alone(database: Database) -> None:
@@ -110,6 +116,36 @@ async def test_the_parts_of_tls_are_read(database: Database, tmp_path: Path) -> 
     async with a_pool(database.url_at(port, "?sslmode=require")) as postgres:
         with pytest.raises(LedgerUnavailableError, match="rejected SSL"):
             await postgres.prepare()
+
+
+async def test_a_server_is_known_by_its_certificate(tmp_path: Path, database: Database) -> None:
+    """With `verify-full` nobody else is spoken to: no certificate of another authority or name will do."""
+    good, other = make_certificate(tmp_path), make_certificate(tmp_path, "wrong_name")
+
+    async def spoken_to(port: int, options: str) -> bool:
+        async with a_pool(database.url_at(port, options)) as postgres:
+            try:
+                await postgres.prepare()
+            except LedgerUnavailableError as error:
+                assert "certificate" in str(error)  # noqa: PT017 - it may be refused, for no other reason
+                return False
+            return True
+
+    async with tcp_link(database.server.port, good) as front:
+        assert await spoken_to(front.port, "?sslmode=require")
+        assert await spoken_to(front.port, f"?sslmode=verify-full&sslrootcert={good.cert}")
+        assert not await spoken_to(front.port, f"?sslmode=verify-full&sslrootcert={other.cert}")
+        assert not await spoken_to(front.port, "?sslmode=verify-full")
+    async with tcp_link(database.server.port, other) as front:
+        assert await spoken_to(front.port, f"?sslmode=verify-ca&sslrootcert={other.cert}")
+        assert not await spoken_to(front.port, f"?sslmode=verify-full&sslrootcert={other.cert}")
+
+
+async def test_of_several_hosts_one_that_answers_is_used(database: Database) -> None:
+    """The first one is away: the second is asked."""
+    url = database.url.replace("@", f"@127.0.0.1:{free_port()},")
+    async with a_pool(url) as postgres, postgres.reading() as connection:
+        assert (await connection.exec_driver_sql("SELECT current_database()")).scalar() == database.name
 
 
 async def test_a_pooler_in_transaction_mode_may_stand_between(database: Database) -> None:

@@ -8,6 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+from support.tls import Certificate
+
+SSL_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""What a client of PostgreSQL sends first, if it wants TLS."""
 
 
 class TcpLink:
@@ -66,10 +72,26 @@ class TcpLink:
         raise ConnectionResetError
 
 
+class TlsFront(TcpLink):
+    """A proxy that speaks TLS to those who ask for it as PostgreSQL's clients do; the server need not know any."""
+
+    def __init__(self, target: int, certificate: Certificate) -> None:
+        super().__init__(target)
+        self._context = certificate.server_context()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Agree to TLS, then pass on."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            assert await reader.readexactly(8) == SSL_REQUEST
+            writer.write(b"S")
+            await writer.start_tls(self._context)
+            await super().take(reader, writer)
+
+
 @asynccontextmanager
-async def tcp_link(target: int) -> AsyncIterator[TcpLink]:
-    """Listen in front of a port."""
-    link = TcpLink(target)
+async def tcp_link(target: int, certificate: Certificate | None = None) -> AsyncIterator[TcpLink]:
+    """Listen in front of a port; with a certificate, of a PostgreSQL server, by TLS only."""
+    link = TcpLink(target) if certificate is None else TlsFront(target, certificate)
     server = await asyncio.start_server(link.take, "127.0.0.1", 0)
     link.port = server.sockets[0].getsockname()[1]
     try:

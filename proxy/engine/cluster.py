@@ -16,7 +16,7 @@ from proxy.stores.bus import Bus
 
 
 class Cluster:
-    """Joins an engine to the others over a bus. `undertaker.end_left` may be set before it opens."""
+    """Joins an engine to the others over a bus."""
 
     def __init__(self, engine: Engine, bus: Bus, secret: bytes) -> None:
         """Ready to open; `secret` is what the replicas share."""

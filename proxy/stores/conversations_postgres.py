@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
-from proxy.core.ids import new_id
 from proxy.stores import conversations_acts as acts
 from proxy.stores.conversations import Outline, Owner, PutIn, Window
 from proxy.stores.conversations_acts import Adding
@@ -22,7 +21,6 @@ from proxy.stores.conversations_reads import ConversationsReads
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_texts import Texts
 from proxy.stores.holds_postgres import PostgresHolds
-from proxy.stores.holds_statements import OWNER_LENGTH
 from proxy.stores.items_postgres import PostgresItems
 from proxy.stores.late_spool import LateSpool
 from proxy.stores.ports import LedgerUnavailableError
@@ -61,6 +59,7 @@ class PostgresConversations(PostgresItems):
         postgres: Postgres,
         spool: LateSpool,
         place: str,
+        life: str,
         *,
         lease: float,
         keep: float,
@@ -69,8 +68,7 @@ class PostgresConversations(PostgresItems):
     ) -> None:
         self._postgres = postgres
         writes = PostgresWrites(postgres, spool, patience)
-        owner = new_id().replace("-", "")[-OWNER_LENGTH:]
-        super().__init__(writes, ConversationsReads(writes.reading), PostgresHolds(writes, owner, place, lease))
+        super().__init__(writes, ConversationsReads(writes.reading), PostgresHolds(writes, life, place, lease))
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(writes.piece)

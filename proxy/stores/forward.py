@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores import forward_statements as sql
+from proxy.stores.holds_statements import RENEW
 from proxy.stores.spool import Version, Wiped
 from proxy.stores.tables import generation, truth
 
@@ -31,6 +32,8 @@ class Whose:
     spool: str
     replica: str
     boot: str
+    lease: float
+    """For so many seconds that life counts as alive once it has shared a start."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ async def forward(connection: AsyncConnection, whose: Whose, load: Load, now: fl
     if load.starts:
         await connection.execute(sql.STARTED, {"rows": _rows(load.starts)})
         uids = [row[0] for row in load.starts]
+        await connection.execute(RENEW, {"owner": whose.boot, "place": whose.spool, "seconds": whose.lease})
         await connection.execute(sql.RUN, {"uids": uids, "whose": whose.replica, "life": whose.boot})
     ended = {version.uid: version for version in load.versions}
     taken: set[str] = set()
@@ -82,9 +86,20 @@ async def interrupt_left(
         now: seconds since the epoch.
         alive: the life of it that is not dead, where it has begun another one.
     """
-    given = {"whose": replica, "life": alive}
-    ended = (await connection.execute(sql.INTERRUPT, {**given, "at": now})).all()
-    await connection.execute(sql.INTERRUPTED_RUN_NO_MORE, given)
+    return await _interrupt(connection, sql.INTERRUPT, {"whose": replica, "life": alive, "at": now})
+
+
+async def interrupt_life(connection: AsyncConnection, life: str, now: float) -> list[tuple[str, str]]:
+    """The same of what ran in one life of a replica's process, which is dead."""
+    return await _interrupt(connection, sql.INTERRUPT_LIFE, {"life": life, "at": now})
+
+
+async def _interrupt(
+    connection: AsyncConnection, statements: tuple[Any, Any], values: dict[str, Any]
+) -> list[tuple[str, str]]:
+    end, run_no_more = statements
+    ended = (await connection.execute(end, values)).all()
+    await connection.execute(run_no_more, values)
     if ended:
         await connection.execute(sql.LOCK)
         await connection.execute(sql.SETTLED, {"uids": sorted(row.uid for row in ended)})

@@ -132,20 +132,26 @@ NEWLY_WIPED: Final = (
     .limit(bindparam("most", type_=WHOLE))
 )
 
-_LEFT = and_(running.c.replica == bindparam("whose", type_=TEXT), running.c.boot != bindparam("life", type_=TEXT))
-_left = select(running.c.uid).where(_LEFT)
+_LIFE = bindparam("life", type_=TEXT)
+_OTHER_LIVES = and_(running.c.replica == bindparam("whose", type_=TEXT), running.c.boot != _LIFE)
+_THAT_LIFE = running.c.boot == _LIFE
 
-INTERRUPT: Final = (
-    update(generation)
-    .where(generation.c.uid.in_(_left), IS_RUNNING)
-    .values(
-        outcome=literal_column("'interrupted'"),
-        # A clock that is behind must not end it before it began.
-        ended_at=func.greatest(_AT, generation.c.started_at, func.coalesce(generation.c.first_token_at, _AT)),
+
+def _interrupt(which: ColumnElement[bool]) -> Any:
+    return (
+        update(generation)
+        .where(generation.c.uid.in_(select(running.c.uid).where(which)), IS_RUNNING)
+        .values(
+            outcome=literal_column("'interrupted'"),
+            # A clock that is behind must not end it before it began.
+            ended_at=func.greatest(_AT, generation.c.started_at, func.coalesce(generation.c.first_token_at, _AT)),
+        )
+        .returning(generation.c.uid, generation.c.route, generation.c.upstream)
     )
-    .returning(generation.c.uid, generation.c.route, generation.c.upstream)
-)
+
+
+INTERRUPT: Final = _interrupt(_OTHER_LIVES), delete(running).where(_OTHER_LIVES)
 """`whose`, `life`, `at`. Ends what a replica ran in another life than that one. Of two who try it, one does."""
 
-INTERRUPTED_RUN_NO_MORE: Final = delete(running).where(_LEFT)
-"""`whose`, `life`."""
+INTERRUPT_LIFE: Final = _interrupt(_THAT_LIFE), delete(running).where(_THAT_LIFE)
+"""`life`, `at`. The same of what ran in one life."""

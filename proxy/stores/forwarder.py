@@ -34,16 +34,24 @@ class Forwarder:
         postgres: with a connection for the forwarder.
         replica: this replica's name.
         boot: the name of this life of its process.
+        lease: seconds for which it counts as alive, see `forward.Whose`.
         now: seconds since the epoch.
     """
 
     def __init__(
-        self, spool: Spool, postgres: Postgres, replica: str, boot: str, now: Callable[[], float] = time.time
+        self,
+        spool: Spool,
+        postgres: Postgres,
+        replica: str,
+        boot: str,
+        lease: float,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._spool = spool
         self._postgres = postgres
         self.replica: Final = replica
         self.boot: Final = boot
+        self._lease = lease
         self._now = now
         self._lock = asyncio.Lock()
         self._whose: Whose | None = None
@@ -164,7 +172,7 @@ class Forwarder:
         if there is None or there < begun.forwarded:
             self._heard = 0  # its numbers are others
         self._end = begun.end + self._grown - grown
-        return Whose(begun.id, self.replica, self.boot)
+        return Whose(begun.id, self.replica, self.boot, self._lease)
 
     async def _begin(self, begun: Begun) -> None:
         self._position, self._end, self._heard = begun.forwarded, begun.end, begun.heard

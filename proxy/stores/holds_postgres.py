@@ -5,12 +5,14 @@ the lease is locked, and goes with it. After PostgreSQL was away nobody judges o
 """
 
 import asyncio
+import time
 from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores import holds_statements as sql
+from proxy.stores.forward import interrupt_life
 from proxy.stores.holds import Held
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres_writes import PostgresWrites
@@ -110,7 +112,7 @@ class PostgresHolds:
         self._renewed = loop.time()
 
     async def bury(self, owner: str) -> bool:
-        """End what a dead owner left; False: somebody else does, or it came back.
+        """End what a dead owner left, its records too; False: somebody else does, or it came back.
 
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now.
@@ -121,10 +123,15 @@ class PostgresHolds:
             if claimed is None and (await connection.execute(sql.KNOWN, {"owner": owner})).first() is not None:
                 return False
             await _bury(connection, owner)
+            if claimed is not None and claimed.place != self._place:  # its own file would know better
+                ended.extend(await interrupt_life(connection, owner, time.time()))
             return True
 
+        ended: list[tuple[str, str]] = []
         is_buried = await self._writes.transact(bury_it)
         self.buried += is_buried
+        if ended:
+            log.warning("replica.records_interrupted", life=owner, records=len(ended))
         return is_buried
 
     async def leave(self) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Float, TextClause, cast, delete, exists, f
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from proxy.core.conversation import MessageStatus
+from proxy.core.ids import new_id
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, PRESUMED, for_postgres, text, valued
 from proxy.stores.tables import deletion, hold, item, lease, message, message_text
 
@@ -74,7 +75,7 @@ DEAD: Final = (
 or that left something and have no lease any more."""
 
 CLAIM: Final = (
-    select(lease.c.owner)
+    select(lease.c.owner, lease.c.place)
     .where(lease.c.owner == text("owner"), or_(lease.c.until <= _NOW, lease.c.place == text("place")))
     .with_for_update(skip_locked=True)
 )
@@ -113,6 +114,11 @@ BURY: Final = tuple(
 )
 """Values: owner, and between which two texts its uids and tokens are. Its messages and items are interrupted, with what
 there was of them; its thread keeps the time of its last change: this was none."""
+
+
+def new_owner() -> str:
+    """A name for one life of a process."""
+    return new_id().replace("-", "")[-OWNER_LENGTH:]
 
 
 def span_of(owner: str) -> dict[str, str]:

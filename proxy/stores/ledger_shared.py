@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from uuid import uuid4
 
 import structlog
 from sqlalchemy import Connection
@@ -24,6 +23,7 @@ from proxy.stores.conversations_postgres import LEASE, PostgresConversations
 from proxy.stores.exports_shared import SharedTruths, SharedVersions
 from proxy.stores.forward import interrupt_left
 from proxy.stores.forwarder import Forwarder
+from proxy.stores.holds_statements import new_owner
 from proxy.stores.ledger_open import Left
 from proxy.stores.ledger_questions import Found
 from proxy.stores.ledger_sqlite import SqliteLedger
@@ -319,11 +319,13 @@ async def open_shared(
     address = parse_ledger_address(url)
     reading = Postgres(address, size=READERS, name=f"quell {replica}")
     forwarding = Postgres(address, size=1, name=f"quell {replica} forwarder")
-    forwarder = Forwarder(local.spool, forwarding, replica, uuid4().hex)
+    life = new_owner()
+    forwarder = Forwarder(local.spool, forwarding, replica, life, lease)
     conversations = PostgresConversations(
         Postgres(address, size=TALKERS, answer=START_DEADLINE, name=f"quell {replica} conversations"),
         local.late,
         (await local.spool.begin(replica)).id,
+        life,
         lease=lease,
         keep=conversations_keep,
         async_keep=async_keep,

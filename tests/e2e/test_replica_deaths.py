@@ -8,11 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from proxy.core.lifecycle import Outcome
 from proxy.core.record_bytes import record_of
-from proxy.stores.ports import LedgerUnavailableError
 from support.chat import chat_events
 from support.client import RawClient
 from support.edge import send
@@ -46,9 +43,6 @@ async def test_a_killed_replica_is_buried_once(tmp_path: Path) -> None:
         joined(events_then_hang(SAID), tmp_path, "bc", **QUICK) as ((b, c), up, redis),
         AsyncExitStack() as stack,
     ):
-        recorded: list[tuple[str, str]] = []
-        for proxy in (b, c):
-            cluster(proxy).undertaker.end_left = partial(_end_left, recorded, replica_of(proxy))
         a = await stack.enter_async_context(killable(tmp_path, up, redis.url))
         for index in range(STREAMS):
             client = await stack.enter_async_context(RawClient(a.port))
@@ -61,7 +55,7 @@ async def test_a_killed_replica_is_buried_once(tmp_path: Path) -> None:
             await eventually(partial(bus_of(b).find, "anonymous", any_id))
         a.kill()
         began = time.monotonic()
-        await eventually(lambda: recorded, 2 * LEASE, "somebody notices")
+        await eventually(lambda: burials(b, c) == 1, 2 * LEASE, "somebody notices")
         took = time.monotonic() - began
         assert took < 2 * LEASE
         states = [await ended(c, f"t-{index}") for index in range(STREAMS)]
@@ -71,25 +65,14 @@ async def test_a_killed_replica_is_buried_once(tmp_path: Path) -> None:
             receipt = (await stop(proxy, "t-0")).json()
             assert (receipt["result"], receipt["status"]) == ("already_finished", "interrupted")
         await asyncio.sleep(2.5)  # nobody does it again
-        assert [replica for replica, _ in recorded] == ["a"]
-        assert sum(proxy.app.engine.metrics.dead_replicas._value.get() for proxy in (b, c)) == 1
+        assert burials(b, c) == 1
         page = (await send(c, "GET", "/v1/generations")).json()
         assert ([each["task_id"] for each in page["data"]], page["complete"]) == (["own"], True)
 
 
-async def _end_left(recorded: list[tuple[str, str]], by: str, replica: str, _before: float) -> int:
-    recorded.append((replica, by))
-    return STREAMS
-
-
-def cluster(proxy: RunningProxy) -> Any:
-    """The replica among the others."""
-    return proxy.app.cluster
-
-
-def replica_of(proxy: RunningProxy) -> str:
-    """Its name."""
-    return bus_of(proxy).replica
+def burials(*proxies: RunningProxy) -> float:
+    """How often one of them has ended what a dead replica left."""
+    return sum(proxy.app.engine.metrics.dead_replicas._value.get() for proxy in proxies)
 
 
 def killable(folder: Path, up: ScriptedUpstream, url: str, **config: Any) -> Any:
@@ -97,32 +80,6 @@ def killable(folder: Path, up: ScriptedUpstream, url: str, **config: Any) -> Any
     own = folder / "a"
     own.mkdir(exist_ok=True)
     return running_program(replica_text(up.base_url, url, "a", **QUICK | config), own)
-
-
-async def test_a_burial_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shared ledger that is away when a replica dies is told later: the dead one is known until then."""
-    monkeypatch.setattr("proxy.stores.bus_redis_group.BURIAL_SECONDS", 1.0)
-    async with joined(events_then_hang(SAID), tmp_path, "b", **QUICK) as ((b,), up, redis):
-        told: list[str] = []
-        cluster(b).undertaker.end_left = partial(_fail_first, told)
-        async with killable(tmp_path, up, redis.url) as a, RawClient(a.port) as client:
-            await start(client, "t-1")
-            await client.until(b"data:", len(SAID))
-            await eventually(partial(bus_of(b).find, "anonymous", "t-1"))
-            a.kill()
-        await eventually(lambda: len(told) == 2, 15.0, "it is told again")
-        await eventually(partial(_knows_only, b, ["b"]))
-
-
-async def _fail_first(told: list[str], replica: str, _before: float) -> int:
-    told.append(replica)
-    if len(told) == 1:
-        raise LedgerUnavailableError("away")
-    return 1
-
-
-async def _knows_only(proxy: RunningProxy, names: list[str]) -> bool:
-    return await bus_of(proxy).replicas() == names
 
 
 async def test_a_stall_is_no_death(tmp_path: Path) -> None:

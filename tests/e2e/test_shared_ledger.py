@@ -26,9 +26,14 @@ TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settle
 ANSWER = sse_stream(chat_events(4, usage=True))
 
 
-def shared(up: ScriptedUpstream, url: str, name: str, **ledger: Any) -> str:
+LEASE = 4
+"""Seconds: the shortest."""
+
+
+def shared(up: ScriptedUpstream, url: str, name: str, bus: dict[str, Any] | None = None, **ledger: Any) -> str:
     """The config of a replica with its ledger there."""
-    return config_text(up.base_url, replica=name, ledger={"url": url, "flush": "20ms", "text": "all"} | ledger)
+    kept = {"url": url, "flush": "20ms", "text": "all"} | ledger
+    return config_text(up.base_url, replica=name, ledger=kept, bus=bus or {})
 
 
 @asynccontextmanager
@@ -249,6 +254,32 @@ async def test_a_kill_shares_each_record_once(tmp_path: Path, database: Database
             assert await program.exit_code() == 0
     assert database.sql("SELECT outcome, count(*) FROM generation GROUP BY 1") == [["interrupted", "6"]]
     assert database.sql("SELECT count(*) FROM generation WHERE completion_tokens > 0") == [["6"]]
+
+
+async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, database: Database) -> None:
+    """X11: others end it within two leases, whoever comes first; its owner, back on its file, only knows more of it."""
+    ends = "SELECT outcome, revision, count(*) FROM settled JOIN generation USING (uid) GROUP BY 1, 2 ORDER BY 2"
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    async with scripted_upstream(endless_sse(chat_events(2, done=False)[1], 0.02)) as up, AsyncExitStack() as stack:
+        text = {name: shared(up, database.url, name, bus={"lease": f"{LEASE}s"}) for name in "abc"}
+        for name in "bc":
+            await stack.enter_async_context(running_proxy(text[name], tmp_path / name))
+        async with running_program(text["a"], tmp_path / "a") as program, AsyncExitStack() as clients:
+            for number in range(3):
+                client = await clients.enter_async_context(RawClient(program.port))
+                await start(client, f"t{number}")
+                await client.until(b"data: ", 20)
+            await eventually(lambda: database.sql(TOTALS) == [["3", "0", "3"]], what="all are seen to run")
+            program.kill()
+            killed = asyncio.get_running_loop().time()
+        await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
+        assert asyncio.get_running_loop().time() - killed < 2 * LEASE
+        assert database.sql(ends) == [["interrupted", "1", "3"]]
+        async with running_program(text["a"], tmp_path / "a") as program:
+            later = [["interrupted", "1", "3"], ["interrupted", "2", "3"]]
+            await eventually(lambda: database.sql(ends) == later, 60, "what the owner knows better is there")
+    assert database.sql("SELECT DISTINCT source FROM truth WHERE completion_tokens > 0") == [["replica:a"]]
 
 
 async def test_the_password_is_shown_nowhere(tmp_path: Path, database: Database) -> None:

@@ -22,7 +22,7 @@ from support.shared import shared_conversations
 from support.tcp_link import TcpLink, tcp_link
 from support.wait import eventually
 
-QUICK = 0.7
+QUICK = 3.0
 """Seconds of patience where the database is away."""
 
 

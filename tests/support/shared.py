@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.stores.conversations_postgres import PostgresConversations
+from proxy.stores.holds_statements import new_owner
 from proxy.stores.postgres import Postgres
 from support.ledgers import a_ledger
 from support.proxy import RunningProxy
@@ -24,6 +25,7 @@ async def shared_conversations(url: str, file: Path, **settings: Any) -> AsyncIt
             Postgres(parse_ledger_address(url), size=8),
             ledger.late,
             settings.pop("place", str(file)),
+            settings.pop("life", new_owner()),
             **(known | settings),
         )
         await store.open()

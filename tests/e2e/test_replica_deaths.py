@@ -72,7 +72,7 @@ async def test_a_killed_replica_is_buried_once(tmp_path: Path) -> None:
 
 def burials(*proxies: RunningProxy) -> float:
     """How often one of them has ended what a dead replica left."""
-    return sum(proxy.app.engine.metrics.dead_replicas._value.get() for proxy in proxies)
+    return float(sum(proxy.app.engine.metrics.dead_replicas._value.get() for proxy in proxies))
 
 
 def killable(folder: Path, up: ScriptedUpstream, url: str, **config: Any) -> Any:

@@ -62,14 +62,10 @@ def in_memory(engine: Engine, any_id: str) -> Relay | Finished | None:
     Raises:
         Refusal: 400, it means several live generations.
     """
-    registry = engine.registry
-    relay = registry.find_anybodys(any_id)
-    if relay is not None:
-        return relay
-    several = [one.generation.facts.message_id for one in registry if _is_called(one, any_id)]
-    if several:
-        raise ambiguous(several)
-    return registry.find_anybodys_finished(any_id)
+    live = engine.registry.called(None, any_id)
+    if len(live) > 1:
+        raise ambiguous([relay.generation.facts.message_id for relay in live])
+    return live[0] if live else engine.registry.find_anybodys_finished(any_id)
 
 
 def ambiguous(message_ids: list[str]) -> Refusal:
@@ -120,8 +116,3 @@ async def tell_events(found: Found, after: int, opening: Opening, deadline: floa
 def events_gone() -> Refusal:
     """410: there is a record, and no tape any more."""
     return Refusal(410, "events_gone", "The events of this generation are no longer kept. Its record is.")
-
-
-def _is_called(relay: Relay, any_id: str) -> bool:
-    generation = relay.generation
-    return any_id in (generation.facts.task_id, generation.facts.message_id, generation.partial.upstream_id)

@@ -38,6 +38,7 @@ NAMES = {
     "limits_shared": ("gauge", set()),
     "bus_letters_refused_total": ("counter", {"why"}),
     "limits_refused_total": ("counter", set()),
+    "dead_replicas_total": ("counter", set()),
     "sink_pending": ("gauge", set()),
     "sink_events_total": ("counter", {"result"}),
     "truths_total": ("counter", {"result"}),

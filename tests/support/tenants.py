@@ -4,6 +4,7 @@ One world (a bus, an upstream, three replicas) serves many examples; each has ca
 """
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from proxy.engine.claiming import CLAIM_WAIT
 from proxy.engine.relay import Relay
 from support.chat import chat_events
 from support.client import Answer, RawClient
@@ -61,6 +63,8 @@ class World:
     controls: dict[int, RawClient] = field(default_factory=dict)
     steps: int = 0
     stalls: int = 0
+    faults: list[str] = field(default_factory=list)
+    """What was wrong, as it was found: a second try of the same steps may not find it."""
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do a step.
@@ -72,7 +76,7 @@ class World:
         try:
             done = self.wait(work)
         except Exception as error:
-            if self.stalls != stalls:
+            if isinstance(error, StalledError) or self.stalls != stalls:
                 self.wait(self._up())
                 raise StalledError from error
             raise
@@ -163,6 +167,9 @@ class Tenants(RuleBasedStateMachine):
             self.world.run(work(*how))
         except StalledError:
             self.is_void = True
+        except Exception:
+            self.world.faults.append(traceback.format_exc())
+            raise
 
     def teardown(self) -> None:
         """Every list is as the model has it, and nothing is left running."""
@@ -172,7 +179,11 @@ class Tenants(RuleBasedStateMachine):
         for each in self.started:
             if each.is_live:
                 each.client.fin()
-        self.world.wait(self._settle())
+        try:
+            self.world.wait(self._settle())
+        except Exception:
+            self.world.faults.append(traceback.format_exc())
+            raise
 
     async def _settle(self) -> None:
         """Nothing is left running, also of an example that was given up."""
@@ -212,12 +223,17 @@ class Tenants(RuleBasedStateMachine):
         ask, proxy = self.asks[tenant], self.world.proxies[replica]
         client = await RawClient(proxy.port).connect()
         body = {"model": "scripted", "stream": True, "messages": [], "user": user}
+        began = asyncio.get_running_loop().time()
         await client.post(CHAT, body, ask.headers(X_Task_Id=task_id))
         head = await client.until(b"\r\n\r\n")
         status = int(head.split(b" ")[1])
         lives = any(each.task_id == task_id for each in self._live(tenant))
         if lives:
-            assert status == 400, head
+            took = asyncio.get_running_loop().time() - began
+            if status == 200 and took >= CLAIM_WAIT:  # the start did not wait longer for a machine that stood still
+                client.fin()
+                raise StalledError
+            assert status == 400, (took, head)
         elif (tenant, task_id) in self.waiting:
             assert status == 499, head
             made = Started(tenant, replica, task_id, user, client, _header(head, "X-Message-Id"), False, "cancelled")

@@ -39,7 +39,7 @@ def wander(steps: int, start: int) -> Figures:
             try:
                 run_state_machine_as_test(machine, settings=_settings())
             except Exception as error:  # noqa: BLE001 whatever is wrong is told as it is
-                figures.faults.append(repr(error)[:2000])
+                figures.faults += world.faults[:1] or [repr(error)[:2000]]
             figures.steps += world.steps
             figures.worlds += 1
             figures.seconds = time.monotonic() - began

@@ -1,0 +1,114 @@
+"""Looks and stops mean the same generation: what runs, wherever that is, before what is over; the newer of two."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from proxy.stores.bus import BusUnavailableError
+from proxy.stores.ports import LedgerUnavailableError
+from support.chat import chat_events
+from support.client import Answer, RawClient, request_bytes
+from support.edge import refused, send
+from support.program import ADMIN_TOKEN
+from support.proxy import RunningProxy
+from support.replicas import bus_of, joined, known
+from support.scripts import events_then_hang
+from support.stops import record, settled, start, stop
+from support.wait import eventually
+
+SAID = chat_events(8)[:-2]
+"""A stream that is not over."""
+PATH = "/v1/generations/t-1/events"
+ADMIN = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
+
+
+async def admin(proxy: RunningProxy, method: str, path: str) -> Answer:
+    """One request to the admin API."""
+    async with RawClient(proxy.admin_port) as client:
+        await client.send(request_bytes(method, f"/api/generations/{path}", b"", ADMIN))
+        return await client.answer()
+
+
+async def ended(proxy: RunningProxy, other: RunningProxy) -> str:
+    """Run one here and stop it; another replica knows that it is over. Gives its message id."""
+    async with RawClient(proxy.port) as client:
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        receipt = (await stop(proxy, "t-1")).json()
+        await client.answer()
+    await settled(proxy)
+
+    async def is_over() -> bool:
+        place = await bus_of(other).find("anonymous", receipt["message_id"])
+        return place is not None and place.is_over
+
+    await eventually(is_over)
+    return str(receipt["message_id"])
+
+
+async def test_an_id_that_was_used_again_elsewhere(tmp_path: Path) -> None:
+    """Where its older generation ended, an id means the one that runs elsewhere, and then the newer of both."""
+    async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, _):
+        older = await ended(a, b)
+        async with RawClient(b.port) as client, RawClient(a.port) as there, RawClient(a.admin_port) as operator:
+            await start(client, "t-1")
+            await client.until(b"data:", len(SAID))
+            await known(a, "t-1")
+            found = await record(a, "t-1")
+            assert (found["replica"], found["outcome"]) == ("b", "running")
+            assert (await admin(a, "GET", "t-1")).json()["replica"] == "b"
+            await there.get(PATH)
+            await operator.get("/api/generations/t-1/events", ADMIN)
+            for each in (there, operator):
+                await each.until(b"data:", len(SAID))
+            assert (await admin(a, "POST", "t-1/cancel")).json()["message_id"] == found["message_id"]
+            live, seen = await there.answer(), await operator.answer()
+        await settled(b)
+        assert seen.body == live.body
+        assert (await send(a, "GET", PATH)).body == live.body
+        assert (await record(a, "t-1"))["message_id"] == found["message_id"] != older
+        assert (await record(b, older))["replica"] == "a"
+
+
+async def test_what_only_another_ledger_has(tmp_path: Path) -> None:
+    """An operator finds what ended long ago at any replica, with its text; its events are gone."""
+    async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, _):
+        older = await ended(a, b)
+        a.app.engine.registry.expire(a.app.engine.now() + 1000)
+        found = (await admin(b, "GET", older)).json()
+        assert found == (await admin(a, "GET", older)).json()
+        assert (found["replica"], found["outcome"], bool(found["text"])) == ("a", "cancelled", True)
+        assert refused(await admin(b, "GET", f"{older}/events")) == (410, "events_gone")
+        assert (await admin(b, "POST", f"{older}/cancel")).json()["status"] == "cancelled"
+
+
+async def test_an_operators_stop_without_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs elsewhere is stopped by an operator also where the ledger can't be read; what is unknown is 503."""
+    async with joined(events_then_hang(SAID), tmp_path) as ((a, b), up, _), RawClient(a.port) as client:
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+
+        async def broken(_identity: str | None, _any_id: str) -> None:
+            raise LedgerUnavailableError("broken")
+
+        monkeypatch.setattr(b.app.engine.ledger, "find", broken)
+        assert (await admin(b, "POST", "t-1/cancel")).json()["result"] == "stopped"
+        await up.no_connections()
+        assert (await admin(b, "POST", "t-2/cancel")).status == 503
+
+
+async def test_an_emptied_bus_makes_nobody_dead(tmp_path: Path) -> None:
+    """While a bus that was emptied is being filled, who has no lease there and is not heard is not taken for dead."""
+    async with joined(events_then_hang(SAID), tmp_path, "a") as ((a,), _, redis):
+        assert a.app.cluster is not None
+        undertaker = a.app.cluster.undertaker
+        assert await undertaker.is_dead("z")
+        redis.command("FLUSHALL")
+
+        async def is_spared() -> bool:
+            with suppress(BusUnavailableError):
+                return not await undertaker.is_dead("z")
+            return False
+
+        await eventually(is_spared)

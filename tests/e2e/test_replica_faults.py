@@ -161,6 +161,7 @@ async def test_a_bus_that_stands_still(tmp_path: Path) -> None:
         redis.resume()
         await eventually(lambda: bus_of(a).is_up and bus_of(b).is_up)
         assert metric(b) == 1
+        await known(b, "t-2")  # its owner says so in a moment
         assert (await stop(b, "t-2")).json()["result"] == "stopped"
         assert (await stop(b, "t-1")).json()["result"] == "stopped"
         assert up.connections == 0

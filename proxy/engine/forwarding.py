@@ -64,7 +64,7 @@ class Forwarding:
         """At the end of the process: forward the last records, if they are taken; others wait for the next start."""
         if self._failures:
             return
-        with contextlib.suppressLedgerUnavailableError:
+        with contextlib.suppress(LedgerUnavailableError):
             await self._forwarder.catch_up(seconds)
 
     async def end_last_life(self) -> None:

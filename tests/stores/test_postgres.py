@@ -98,7 +98,7 @@ async def test_a_lock_is_waited_for_no_longer_than_the_time_allows(database: Dat
         async with postgres.writing() as holder:
             await holder.exec_driver_sql("LOCK TABLE spool")
             with pytest.raises(LedgerUnavailableError, match="lock timeout"):
-                async with postgres.writing(0.2) as connection:
+                async with postgres.writing(4.0) as connection:
                     await connection.execute(spool.insert().values(id="x", replica="one", number=1))
         async with postgres.writing() as connection:
             await connection.execute(spool.insert().values(id="x", replica="one", number=1))

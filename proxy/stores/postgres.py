@@ -49,7 +49,7 @@ UNREACHED: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceErr
 """What a transaction raises that did not come to its end."""
 
 _FORGETFUL: Final[dict[str, Any]] = {"prepared_statement_cache_size": 0}
-"""SQLAlchemy keeps no statement: each is prepared without a name, and the next one on that connection replaces it."""
+"""SQLAlchemy keeps no statement; asyncpg, which keeps none either, gives them no names then."""
 
 
 class Postgres:

@@ -48,8 +48,8 @@ _LOCK_SHARE: Final = 0.5
 UNREACHED: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a transaction raises that did not come to its end."""
 
-_NAMELESS: Final[dict[str, Any]] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
-"""SQLAlchemy asks for each statement under the name "": one that the next replaces, on whatever connection."""
+_FORGETFUL: Final[dict[str, Any]] = {"prepared_statement_cache_size": 0}
+"""SQLAlchemy keeps no statement; asyncpg, which keeps none either, gives them no names then."""
 
 
 class Postgres:
@@ -83,7 +83,7 @@ class Postgres:
             pool_pre_ping=True,  # a server that was restarted left dead connections behind
             pool_recycle=300,  # a name may mean another server by then
             pool_use_lifo=True,
-            connect_args=_NAMELESS,
+            connect_args=_FORGETFUL,
             hide_parameters=True,  # texts of callers
         )
 

@@ -148,8 +148,14 @@ async def test_of_several_hosts_one_that_answers_is_used(database: Database) -> 
         assert (await connection.exec_driver_sql("SELECT current_database()")).scalar() == database.name
 
 
-async def test_a_pooler_in_transaction_mode_may_stand_between(database: Database) -> None:
-    """Through PgBouncer, which gives each transaction any server connection, several at once read and write."""
+async def test_a_pooler_in_transaction_mode_may_stand_between(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through PgBouncer, which gives each transaction any server connection, several at once read and write.
+
+    Names that asyncpg would give to statements are those that another process gives, too.
+    """
+    monkeypatch.setattr("asyncpg.connection.Connection._get_unique_id", lambda *_: "__asyncpg_stmt_1__")
     async with pgbouncer(database) as port, a_pool(database.url_at(port), size=3) as postgres:
 
         async def write(number: int) -> None:

@@ -343,6 +343,14 @@ class App:
         if drain:
             await self._drain(rules.timeout, hurry)
         stopped = self.engine.stop_all()
+        try:
+            await self._finish()
+        finally:  # a connection that stays open would keep the process alive
+            await self._stack.aclose()
+        return stopped
+
+    async def _finish(self) -> None:
+        """Give what has ended its time to be settled, and to get out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.engine.settle_all()
@@ -351,8 +359,6 @@ class App:
                 await self.sink.caught_up()
         if self.forwarding is not None:
             await self.forwarding.finish(SINK_SECONDS)
-        await self._stack.aclose()
-        return stopped
 
     async def _last_of_all(self) -> None:
         """The ledger is closed: what still waited for it gives up now, and nothing needs the tapes any more."""

@@ -11,6 +11,7 @@ from proxy.dialects.responses.app import Responses
 from proxy.dialects.responses.chat import chat_messages
 from proxy.dialects.responses.inputs import check_calls
 from proxy.dialects.responses.request import Asked, read_request
+from proxy.engine.dialect import AtOwner
 from support.openai_types import check_item
 
 TOOL = {"type": "function", "name": "look_up", "parameters": {"type": "object"}, "strict": True}
@@ -222,7 +223,7 @@ def test_paths() -> None:
     dialect = Responses()
     assert callable(dialect.endpoint("POST", "/responses"))
     assert callable(dialect.endpoint("POST", "/responses/"))
-    assert callable(dialect.endpoint("GET", "/responses/resp_1"))
+    assert isinstance(dialect.endpoint("GET", "/responses/resp_1"), AtOwner)
     assert dialect.endpoint("POST", "/chat/completions") is None
     assert dialect.endpoint("POST", "/responsesx") is None
     for method, path, status in (

@@ -2,7 +2,7 @@
 
 All of it may be done again: an answer that was lost behind the commit doubles nothing. A record that has an end there
 keeps it for ever. Where another replica gave it one, because its owner seemed dead, what the owner knows better comes
-as a later truth beside it.
+as a later truth beside it, see `known_later`; and its text, which has no version, takes its place.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.lifecycle import Outcome
 from proxy.stores import forward_statements as sql
 from proxy.stores.holds_statements import RENEW
+from proxy.stores.known_later import SOURCE
 from proxy.stores.spool import Version, Wiped
 from proxy.stores.tables import generation, truth
 
@@ -132,14 +133,19 @@ async def _known_better(
         return []
     ours = {version.uid: dict(zip(_NAMES, version.record, strict=True)) for version in not_taken}
     known = []
+    texts = []
     for row in await connection.execute(sql.OTHERS, {"uids": list(ours)}):
         own = ours[row.uid]
         if row[_OUTCOME] != Outcome.INTERRUPTED.value:
             continue
+        if row.text is None and own["text"] is not None:
+            texts.append(tuple(own.values()))
         if all(own[name] is None or own[name] == getattr(row, name) for name in _NUMBERS):
             continue
         numbers = {name: own[name] for name in _NUMBERS}
-        known.append({"uid": row.uid, "source": f"replica:{whose.replica}", "at": now, **numbers})
+        known.append({"uid": row.uid, "source": f"{SOURCE}{whose.replica}", "at": now, **numbers})
+    if texts:
+        await connection.execute(sql.LATE_TEXTS, {"rows": _rows(texts)})
     return known
 
 

@@ -55,6 +55,17 @@ ENDED: Final = _insert_records.on_conflict_do_update(
 ).returning(generation.c.uid)
 """`rows`. Puts ended records in; of those that are there, only a running one is changed. Gives whose was taken."""
 
+LATE_TEXTS: Final = (
+    update(generation)
+    .where(
+        generation.c.uid == _fresh.c.uid,
+        generation.c.outcome == literal_column("'interrupted'"),
+        generation.c.text.is_(None),
+    )
+    .values(text=_fresh.c.text, text_clipped=_fresh.c.text_clipped)
+)
+"""`rows`. Gives records that others ended the texts of their owners; one that was deleted must be so again behind it."""
+
 STARTED: Final = _insert_records.on_conflict_do_nothing()
 """`rows`. Puts running records in."""
 

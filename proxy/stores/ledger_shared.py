@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record
-from proxy.stores import ledger_questions as questions
+from proxy.stores import known_later
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_postgres import LEASE, PostgresConversations
 from proxy.stores.exports_shared import SharedTruths, SharedVersions
@@ -165,7 +165,7 @@ class SharedLedger:
         here = await self.local.named(identity, any_id)
         try:
             async with self._postgres.reading(FIND_SECONDS) as connection:
-                there = await questions.find(connection, identity, any_id)
+                there = await known_later.find(connection, identity, any_id)
         except LedgerUnavailableError:
             if here is None:
                 raise
@@ -174,7 +174,7 @@ class SharedLedger:
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """See `Ledger.page`."""
-        return await self._asked(lambda connection: questions.page(connection, which, limit, cursor))
+        return await self._asked(lambda connection: known_later.page(connection, which, limit, cursor))
 
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """See `Ledger.usage`."""

@@ -9,22 +9,15 @@ import pytest
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
-from proxy.stores.forwarder import Forwarder
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.spool import Begun
 from proxy.stores.truths import Attached, Told
 from proxy.stores.usage import Span
 from support.postgres import Database
 from support.records import a_record
-from support.shared_ledgers import a_shared_ledger, ended, settle
+from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
 
 TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settled), (SELECT count(*) FROM running)"
-
-
-async def all_of_it(forwarder: Forwarder) -> None:
-    """Forward until nothing is left."""
-    while await forwarder.round():
-        pass
 
 
 async def test_what_settles_is_shared_as_it_is(tmp_path: Path, database: Database) -> None:
@@ -212,7 +205,7 @@ async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Databa
             for each in (one, two, three):
                 record = await each.find("acme", "task-done")
                 assert record is not None
-                assert (record.outcome, record.completion_tokens) == (Outcome.INTERRUPTED, None)
+                assert (record.outcome, record.completion_tokens) == (Outcome.INTERRUPTED, 9)
             page = await two.exports.after(0, 10)
             assert {each.id for each in page.settled} == {"done.1", "cut.1", "alive.1", "done.2", "cut.2"}
             truths = {each.id: each.truth for each in page.settled if each.truth is not None}

@@ -67,7 +67,7 @@ async def forward(connection: AsyncConnection, whose: Whose, load: Load, now: fl
         await _settle(connection, load.versions, known)
     if load.wiped:
         uids = [each.uid for each in load.wiped]
-        await connection.execute(sql.NOTE_WIPED, {"uids": uids, "at": now})
+        await connection.execute(sql.NOTE_WIPED, {"uids": uids})
         await connection.execute(sql.WIPE, {"uids": uids})
     await connection.execute(sql.PLACE, {"spool": whose.spool, "whose": whose.replica, "upto": load.position})
     return len(known)

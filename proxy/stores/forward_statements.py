@@ -39,6 +39,8 @@ _UIDS: BindParameter[Any] = bindparam("uids", type_=ARRAY(Text))
 _GIVEN: ColumnElement[bool] = generation.c.uid == any_(_UIDS)
 IS_RUNNING: Final = generation.c.outcome == literal_column("'running'")
 _AT: BindParameter[float] = bindparam("at", type_=Float)
+NOW: Final[ColumnElement[float]] = cast(func.extract("epoch", func.clock_timestamp()), Float)
+"""The database's clock, in seconds since the epoch."""
 
 _fresh = func.json_populate_recordset(
     literal_column("NULL::generation"), cast(bindparam("rows", type_=Text), JSON)
@@ -111,10 +113,10 @@ WIPE: Final = update(generation).where(_GIVEN).values(text=null())
 
 NOTE_WIPED: Final = (
     insert(wiped)
-    .from_select(["at", "uid"], select(_AT, _given_uids.c.uid).order_by(_given_uids.c.place))
+    .from_select(["at", "uid"], select(NOW, _given_uids.c.uid).order_by(_given_uids.c.place))
     .on_conflict_do_nothing()
 )
-"""`uids`, `at`. Remembers whose texts were deleted, once."""
+"""`uids`. Remembers whose texts were deleted, once, by the database's clock: by that it is forgotten too."""
 
 STAY_WIPED: Final = (
     update(generation)

@@ -115,3 +115,21 @@ async def test_a_late_text_follows_the_policy(tmp_path: Path, database: Database
         found = await two.find("acme", "task-u1")
         assert found is not None
         assert (found.completion_tokens, found.text) == (9, None)
+
+
+async def test_what_the_sink_says_is_what_the_export_adds(tmp_path: Path, database: Database) -> None:
+    """A buried record's owner tells its sink the numbers that the export has in the owner's truth."""
+    async with (
+        a_shared_ledger(tmp_path / "a.db", database.url, "one") as one,
+        a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
+    ):
+        await bury(one, two, "u1")
+        (told,) = (await one.outbox.after(0, 10)).settled
+        exported = (await two.exports.after(0, 10)).settled
+        assert (told.id, [each.id for each in exported]) == ("u1.1", ["u1.1", "u1.2"])
+        truth = exported[1].truth
+        assert truth is not None
+        assert truth.source == "replica:one"
+        for name in ("prompt_tokens", "completion_tokens", "cost", "currency"):
+            assert getattr(told.record, name) == getattr(truth, name)
+        assert (await two.outbox.after(0, 10)).settled == []

@@ -258,3 +258,34 @@ async def test_at_the_bound_new_work_is_refused(tmp_path: Path, database: Databa
         await all_of_it(ledger.forwarder)
         assert ledger.healthy
         await settle(ledger, ended("u3"))
+
+
+async def test_many_who_ask_share_a_round(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many lists wait for what is here, one round brings it for all, and a second what came meanwhile."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await settle(ledger, ended("u0"))
+        await all_of_it(ledger.forwarder)
+        await settle(ledger, ended("u1"))
+        rounds = 0
+        one_round, entered, go_on = ledger.forwarder._round, asyncio.Event(), asyncio.Event()
+
+        async def counted() -> bool:
+            nonlocal rounds
+            rounds += 1
+            entered.set()
+            await go_on.wait()
+            more = await one_round()
+            await ledger.begin(a_record(f"running {rounds}"))  # there is always something new
+            return more
+
+        monkeypatch.setattr(ledger.forwarder, "_round", counted)
+        first = asyncio.create_task(ledger.forwarder.catch_up(60.0))
+        await entered.wait()
+        others = [asyncio.create_task(ledger.forwarder.catch_up(60.0)) for _ in range(40)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, *others)
+        assert rounds <= 2
+        assert ledger.forwarder.pending == 0

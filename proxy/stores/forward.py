@@ -5,6 +5,7 @@ keeps it for ever. Where another replica gave it one, because its owner seemed d
 as a later truth beside it, see `known_later`; and its text, which has no version, takes its place.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores import forward_statements as sql
+from proxy.stores.column_types import escaped
 from proxy.stores.holds_statements import RENEW
 from proxy.stores.known_later import SOURCE
 from proxy.stores.spool import Version, Wiped
@@ -23,6 +25,9 @@ _NAMES: Final = tuple(column.name for column in generation.columns)
 _SAID: Final = tuple(column.name for column in truth.columns)
 _OUTCOME: Final = _NAMES.index("outcome")
 _NUMBERS: Final = (*("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost", "currency"),)
+_JSON: Final = frozenset({"tags", "price"})
+_NUL_IN_JSON: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""A NUL in JSON, which PostgreSQL takes in no text; the backslashes before it are each escaped by another."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -117,7 +122,7 @@ async def _settle(connection: AsyncConnection, versions: Sequence[Version], know
         if version.truth is not None:
             said = dict(zip(_SAID, version.truth, strict=True))
             del said["revision"]
-            known.append({name: _clean(value) for name, value in said.items()})
+            known.append(said)
     for said in known:
         await connection.execute(sql.ATTACH_TRUTH, said)
         await connection.execute(sql.SETTLE_TRUTHS, {"uid": said["uid"]})
@@ -150,14 +155,11 @@ async def _known_better(
 
 
 def _rows(records: Sequence[tuple[Any, ...]]) -> str:
-    return _encode([dict(zip(_NAMES, map(_clean, row), strict=True)) for row in records]).decode()
+    """The records as JSON. Their texts are escaped as the columns' type does it, which does not see them here."""
+    return _encode([{name: _as_held(name, each) for name, each in zip(_NAMES, row, strict=True)} for row in records]).decode()
 
 
-def _clean(value: Any) -> Any:
-    """What PostgreSQL can't hold, a NUL in a text, made harmless; SQLite has it."""
-    if isinstance(value, str):
-        if "\0" in value:
-            value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        if "\\u0000" in value and value.startswith("{"):
-            value = value.replace("\\u0000", "\\ufffd")
-    return value
+def _as_held(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return escaped(_NUL_IN_JSON.sub(r"\1\\ufffd", value) if name in _JSON else value)

@@ -156,7 +156,9 @@ async def _known_better(
 
 def _rows(records: Sequence[tuple[Any, ...]]) -> str:
     """The records as JSON. Their texts are escaped as the columns' type does it, which does not see them here."""
-    return _encode([{name: _as_held(name, each) for name, each in zip(_NAMES, row, strict=True)} for row in records]).decode()
+    return _encode(
+        [{name: _as_held(name, each) for name, each in zip(_NAMES, row, strict=True)} for row in records]
+    ).decode()
 
 
 def _as_held(name: str, value: Any) -> Any:

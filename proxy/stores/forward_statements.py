@@ -66,7 +66,7 @@ LATE_TEXTS: Final = (
     )
     .values(text=_fresh.c.text, text_clipped=_fresh.c.text_clipped)
 )
-"""`rows`. Gives records that others ended the texts of their owners; one that was deleted must be so again behind it."""
+"""`rows`. Gives records that others ended their owners' texts; one that was deleted must be so again behind it."""
 
 STARTED: Final = _insert_records.on_conflict_do_nothing()
 """`rows`. Puts running records in."""

@@ -1,7 +1,7 @@
 """What an owner knew of records that others had ended in its place: it counts in lists and sums.
 
-Such a record stays `interrupted`, and its first version in exports stays as it was given out. What its owner knew better
-is the newest truth with a source `replica:NAME`. Only a ledger that replicas share has any.
+Such a record stays `interrupted`, and its first version in exports stays as it was given out. What its owner knew is
+the newest truth with a source `replica:NAME`. Only a ledger that replicas share has any.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Purging the shared ledger: nothing goes before its own clock says so. A process's may be wrong, and would purge for all."""
+"""Purging the shared ledger: nothing goes before its own clock says so. A process's may be wrong."""
 
 from dataclasses import dataclass
 from typing import Any, Final

@@ -63,6 +63,10 @@ def parse_ledger_address(text: str) -> LedgerAddress:
         raise ValueError(f"expected {SCHEME}[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, without blanks and in ASCII")
     rest, _, query = text.removeprefix(SCHEME).partition("?")
     where, _, database = rest.partition("/")
+    if "@" in database or "@" in query:  # part of a password would be taken for a port, and shown
+        raise ValueError(
+            "expected no @ behind the first / or ?: percent-encode what is part of a name or password (%2F %3F %40)"
+        )
     credentials, at, hosts = where.rpartition("@")
     username, colon, password = credentials.partition(":")
     if not database or "/" in database:

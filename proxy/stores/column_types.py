@@ -17,6 +17,13 @@ _NUL: Final = "@"
 _ESCAPED: Final = re.compile(f"{_ESCAPE}(.)", re.DOTALL)
 
 
+def escaped(value: str) -> str:
+    """A text as PostgreSQL has it, for statements that are told texts otherwise than by these types."""
+    if not ("\0" in value or _ESCAPE in value):
+        return value
+    return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", _ESCAPE + _NUL)
+
+
 class _AnyText(TypeDecorator[str]):
     """A text that may have NULs, which are escaped: what was put in comes out, and equal texts stay equal."""
 
@@ -26,9 +33,7 @@ class _AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 SQLAlchemy's
         """As PostgreSQL has it."""
-        if value is None or not ("\0" in value or _ESCAPE in value):
-            return value
-        return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", _ESCAPE + _NUL)
+        return None if value is None else escaped(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 SQLAlchemy's
         """As it was."""

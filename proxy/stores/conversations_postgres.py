@@ -26,6 +26,7 @@ from proxy.stores.late_spool import LateSpool
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
 from proxy.stores.postgres_writes import PostgresWrites, say_to
+from proxy.stores.purge_shared import not_ahead
 
 LEASE: Final = 10.0
 """Seconds of a lease, unless the settings say otherwise."""
@@ -236,7 +237,12 @@ class PostgresConversations(PostgresItems):
         return (await self._delete(token, deleting, wipes=True)).generations
 
     async def purge(self, now: float) -> tuple[int, int]:
-        """See `Conversations.purge`. What another replica purges at this time is left to it."""
+        """See `Conversations.purge`. What another replica purges at this time is left to it.
+
+        Where `now` is ahead of the database's clock, that one says what is old: a replica's may be wrong.
+        """
+        async with self._writes.reading() as connection:
+            now = await not_ahead(connection, now)
         return await purge(now, self._keep, self._async_keep, self._delete, self._maker)
 
 

@@ -2,9 +2,10 @@
 
 All of it may be done again: an answer that was lost behind the commit doubles nothing. A record that has an end there
 keeps it for ever. Where another replica gave it one, because its owner seemed dead, what the owner knows better comes
-as a later truth beside it.
+as a later truth beside it, see `known_later`; and its text, which has no version, takes its place.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.stores import forward_statements as sql
+from proxy.stores.column_types import escaped
 from proxy.stores.holds_statements import RENEW
+from proxy.stores.known_later import SOURCE
 from proxy.stores.spool import Version, Wiped
 from proxy.stores.tables import generation, truth
 
@@ -22,6 +25,9 @@ _NAMES: Final = tuple(column.name for column in generation.columns)
 _SAID: Final = tuple(column.name for column in truth.columns)
 _OUTCOME: Final = _NAMES.index("outcome")
 _NUMBERS: Final = (*("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost", "currency"),)
+_JSON: Final = frozenset({"tags", "price"})
+_NUL_IN_JSON: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""A NUL in JSON, which PostgreSQL takes in no text; the backslashes before it are each escaped by another."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -66,7 +72,7 @@ async def forward(connection: AsyncConnection, whose: Whose, load: Load, now: fl
         await _settle(connection, load.versions, known)
     if load.wiped:
         uids = [each.uid for each in load.wiped]
-        await connection.execute(sql.NOTE_WIPED, {"uids": uids, "at": now})
+        await connection.execute(sql.NOTE_WIPED, {"uids": uids})
         await connection.execute(sql.WIPE, {"uids": uids})
     await connection.execute(sql.PLACE, {"spool": whose.spool, "whose": whose.replica, "upto": load.position})
     return len(known)
@@ -116,7 +122,7 @@ async def _settle(connection: AsyncConnection, versions: Sequence[Version], know
         if version.truth is not None:
             said = dict(zip(_SAID, version.truth, strict=True))
             del said["revision"]
-            known.append({name: _clean(value) for name, value in said.items()})
+            known.append(said)
     for said in known:
         await connection.execute(sql.ATTACH_TRUTH, said)
         await connection.execute(sql.SETTLE_TRUTHS, {"uid": said["uid"]})
@@ -132,26 +138,30 @@ async def _known_better(
         return []
     ours = {version.uid: dict(zip(_NAMES, version.record, strict=True)) for version in not_taken}
     known = []
+    texts = []
     for row in await connection.execute(sql.OTHERS, {"uids": list(ours)}):
         own = ours[row.uid]
         if row[_OUTCOME] != Outcome.INTERRUPTED.value:
             continue
+        if row.text is None and own["text"] is not None:
+            texts.append(tuple(own.values()))
         if all(own[name] is None or own[name] == getattr(row, name) for name in _NUMBERS):
             continue
         numbers = {name: own[name] for name in _NUMBERS}
-        known.append({"uid": row.uid, "source": f"replica:{whose.replica}", "at": now, **numbers})
+        known.append({"uid": row.uid, "source": f"{SOURCE}{whose.replica}", "at": now, **numbers})
+    if texts:
+        await connection.execute(sql.LATE_TEXTS, {"rows": _rows(texts)})
     return known
 
 
 def _rows(records: Sequence[tuple[Any, ...]]) -> str:
-    return _encode([dict(zip(_NAMES, map(_clean, row), strict=True)) for row in records]).decode()
+    """The records as JSON. Their texts are escaped as the columns' type does it, which does not see them here."""
+    return _encode(
+        [{name: _as_held(name, each) for name, each in zip(_NAMES, row, strict=True)} for row in records]
+    ).decode()
 
 
-def _clean(value: Any) -> Any:
-    """What PostgreSQL can't hold, a NUL in a text, made harmless; SQLite has it."""
-    if isinstance(value, str):
-        if "\0" in value:
-            value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        if "\\u0000" in value and value.startswith("{"):
-            value = value.replace("\\u0000", "\\ufffd")
-    return value
+def _as_held(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return escaped(_NUL_IN_JSON.sub(r"\1\\ufffd", value) if name in _JSON else value)

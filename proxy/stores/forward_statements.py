@@ -39,6 +39,8 @@ _UIDS: BindParameter[Any] = bindparam("uids", type_=ARRAY(Text))
 _GIVEN: ColumnElement[bool] = generation.c.uid == any_(_UIDS)
 IS_RUNNING: Final = generation.c.outcome == literal_column("'running'")
 _AT: BindParameter[float] = bindparam("at", type_=Float)
+NOW: Final[ColumnElement[float]] = cast(func.extract("epoch", func.clock_timestamp()), Float)
+"""The database's clock, in seconds since the epoch."""
 
 _fresh = func.json_populate_recordset(
     literal_column("NULL::generation"), cast(bindparam("rows", type_=Text), JSON)
@@ -54,6 +56,17 @@ ENDED: Final = _insert_records.on_conflict_do_update(
     where=IS_RUNNING,
 ).returning(generation.c.uid)
 """`rows`. Puts ended records in; of those that are there, only a running one is changed. Gives whose was taken."""
+
+LATE_TEXTS: Final = (
+    update(generation)
+    .where(
+        generation.c.uid == _fresh.c.uid,
+        generation.c.outcome == literal_column("'interrupted'"),
+        generation.c.text.is_(None),
+    )
+    .values(text=_fresh.c.text, text_clipped=_fresh.c.text_clipped)
+)
+"""`rows`. Gives records that others ended their owners' texts; one that was deleted must be so again behind it."""
 
 STARTED: Final = _insert_records.on_conflict_do_nothing()
 """`rows`. Puts running records in."""
@@ -100,10 +113,10 @@ WIPE: Final = update(generation).where(_GIVEN).values(text=null())
 
 NOTE_WIPED: Final = (
     insert(wiped)
-    .from_select(["at", "uid"], select(_AT, _given_uids.c.uid).order_by(_given_uids.c.place))
+    .from_select(["at", "uid"], select(NOW, _given_uids.c.uid).order_by(_given_uids.c.place))
     .on_conflict_do_nothing()
 )
-"""`uids`, `at`. Remembers whose texts were deleted, once."""
+"""`uids`. Remembers whose texts were deleted, once, by the database's clock: by that it is forgotten too."""
 
 STAY_WIPED: Final = (
     update(generation)

@@ -60,6 +60,8 @@ class Forwarder:
         self._position = 0
         self._end = 0
         self._grown = 0
+        self._begun = self._whole = 0
+        """Which round was begun last, and which was the last that brought all that there was when it began."""
         self._behind_since: float | None = None
         self.awake: Final = asyncio.Event()
         """Set when there is something to forward; whoever calls `round` clears it before."""
@@ -115,12 +117,13 @@ class Forwarder:
         Raises:
             LedgerUnavailableError: that is not so within so many seconds, or can't be.
         """
-        if not self.pending and not self._starts:
-            return
+        needed = self._begun + 1
         try:
             async with asyncio.timeout(seconds):
-                while await self.round():
-                    pass
+                while self._is_due(needed):
+                    async with self._lock:
+                        if self._is_due(needed):  # of many who wait here, one has done it for all
+                            await self._round()
         except TimeoutError as error:
             message = f"the shared ledger is {self.pending} records behind this replica; it is catching up"
             raise LedgerUnavailableError(message) from error
@@ -130,7 +133,12 @@ class Forwarder:
         async with self._lock:
             await self._postgres.close()
 
+    def _is_due(self, needed: int) -> bool:
+        """Whether there is anything that is not shared, and no round since that one has brought all there was."""
+        return self._whole < needed and bool(self.pending or self._starts)
+
     async def _round(self) -> bool:
+        self._begun += 1
         if self._whose is None:
             self._whose = await self._find_place()
         grown = self._grown
@@ -157,6 +165,8 @@ class Forwarder:
                 del self._starts[uid]
         self._position = page.position
         self._end = page.end + self._grown - grown  # what came meanwhile may be counted twice, until the next round
+        if not page.more:
+            self._whole = self._begun
         if not self.pending and not self._starts:
             self._behind_since = None
         return page.more or len(wiped) == _MOST_WIPED or len(heard) == _MOST_WIPED

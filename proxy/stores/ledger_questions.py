@@ -58,6 +58,8 @@ async def page(connection: AsyncConnection, which: RecordFilter, limit: int, cur
         asked = asked.where(tuple_(_at.started_at, _at.uid) < tuple_(*_read_cursor(cursor)))
     rows = (await connection.execute(asked)).all()
     records = [record_of(row) for row in rows[:limit]]
+    for record in records:
+        record.text = None if record.text is None else record.text[: LIST_TEXT + 1]
     return Page(records, _cursor(records[-1]) if len(rows) > limit else None)
 
 
@@ -75,7 +77,8 @@ async def _with_pieces(connection: AsyncConnection, record: Record) -> Record:
 
 
 def _filtered(which: RecordFilter) -> Select[Any]:
-    begin_of_text = func.substr(_at.text, 1, LIST_TEXT + 1)
+    # In PostgreSQL a character may be escaped, and then is two.
+    begin_of_text = func.substr(_at.text, 1, 2 * (LIST_TEXT + 1), type_=_at.text.type)
     asked = select(*(begin_of_text if column is _at.text else column for column in _at))
     for column, value in (
         (_at.identity, which.identity),

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record
-from proxy.stores import ledger_questions as questions
+from proxy.stores import known_later
 from proxy.stores.conversations import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations_postgres import LEASE, PostgresConversations
 from proxy.stores.exports_shared import SharedTruths, SharedVersions
@@ -27,14 +27,13 @@ from proxy.stores.holds_statements import new_owner
 from proxy.stores.ledger_open import Left
 from proxy.stores.ledger_questions import Found
 from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ledger_statements import count_records, count_text, purge_records, purge_text
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import START_DEADLINE
 from proxy.stores.outbox import Outbox
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.postgres import Postgres
+from proxy.stores.purge_shared import Kept, count_old, purge_shared
 from proxy.stores.spool import FORWARDER
-from proxy.stores.tables import wiped
 from proxy.stores.usage import UsageQuery, UsageRow
 from proxy.stores.usage_sqlite import usage_rows
 
@@ -52,8 +51,6 @@ REPORT_SECONDS: Final = 60.0
 
 READERS: Final = 4
 """Connections for questions; the forwarder has one more."""
-
-_PURGED_AT_ONCE: Final = 1000
 
 T = TypeVar("T")
 _log = structlog.get_logger("quell.ledger")
@@ -88,8 +85,7 @@ class SharedLedger:
         self.conversations: Final = conversations
         self._postgres = postgres
         self._backlog = backlog
-        self._keep = keep
-        self._text_keep = text_keep
+        self._kept = Kept(keep, text_keep)
         self.exports: Final = SharedVersions(postgres)
         self.truths: Final = SharedTruths(postgres)
         local.outbox.hold(FORWARDER, held=True)
@@ -165,7 +161,7 @@ class SharedLedger:
         here = await self.local.named(identity, any_id)
         try:
             async with self._postgres.reading(FIND_SECONDS) as connection:
-                there = await questions.find(connection, identity, any_id)
+                there = await known_later.find(connection, identity, any_id)
         except LedgerUnavailableError:
             if here is None:
                 raise
@@ -174,7 +170,7 @@ class SharedLedger:
 
     async def page(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
         """See `Ledger.page`."""
-        return await self._asked(lambda connection: questions.page(connection, which, limit, cursor))
+        return await self._asked(lambda connection: known_later.page(connection, which, limit, cursor))
 
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """See `Ledger.usage`."""
@@ -218,13 +214,15 @@ class SharedLedger:
         return await self.interrupt_left(self.forwarder.replica, time.time(), self.forwarder.boot)
 
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
-        """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge."""
+        """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge.
+
+        Where this process's clock is ahead of the database's, that one says what is old there.
+        """
         here = await self.local.purge(now, before=before, dry_run=dry_run)
-        texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
         try:
             if dry_run:
-                return await self._asked(lambda connection: _old(connection, texts, records))
-            return await self._purge(texts, records)
+                return await self._asked(lambda connection: count_old(connection, self._kept, now, before))
+            return await purge_shared(self._postgres, self._kept, now, before)
         except LedgerUnavailableError:
             if before is None and not dry_run:  # the next time will do
                 return here
@@ -251,30 +249,6 @@ class SharedLedger:
     def _ended(self, done: "asyncio.Future[Any]", uid: str) -> None:
         if not done.cancelled() and done.exception() is None:
             self.forwarder.ended(uid)
-
-    async def _purge(self, texts: float, records: float) -> tuple[int, int]:
-        wiped_texts = await self._purge_all(purge_text, texts)
-        deleted = await self._purge_all(purge_records, records)
-        async with self._postgres.writing() as connection:
-            await connection.execute(wiped.delete().where(wiped.c.at < records))
-        return wiped_texts, deleted
-
-    async def _purge_all(self, statement: Any, before: float) -> int:
-        total = 0
-        while True:
-            async with self._postgres.writing() as connection:
-                done = await connection.execute(statement, {"before": before, "many": _PURGED_AT_ONCE})
-            total += done.rowcount
-            if done.rowcount < _PURGED_AT_ONCE:
-                return total
-
-
-async def _old(connection: AsyncConnection, texts: float, records: float) -> tuple[int, int]:
-    counted = [
-        await connection.scalar(asked, {"before": before}) or 0
-        for asked, before in ((count_text, texts), (count_records, records))
-    ]
-    return counted[0], counted[1]
 
 
 def _truer(here: Found | None, there: Found | None) -> Record | None:

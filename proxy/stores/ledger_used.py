@@ -8,6 +8,7 @@ from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal, n
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.money import COST_PART, cost_of
+from proxy.stores.known_later import numbers
 from proxy.stores.ports import UsedFilter, UsedRow
 from proxy.stores.tables import generation
 
@@ -17,14 +18,17 @@ _at = generation.c
 async def used(connection: AsyncConnection, which: UsedFilter) -> list[UsedRow]:
     """See `proxy.stores.ports.Ledger.used`. Largest means most tokens, then most seconds."""
     user: ColumnElement[Any] = _at.user if which.by_user else null()
-    tokens = func.coalesce(func.sum(_at.completion_tokens), 0)
+    counted = numbers(connection.dialect.name)
+    cost = counted.columns["cost"]
+    tokens = func.coalesce(func.sum(counted.columns["completion_tokens"]), 0)
     seconds = func.coalesce(func.sum(_at.elapsed_seconds), 0.0)
-    high = func.coalesce(func.sum(_at.cost.op("/")(COST_PART)), 0)
-    low = func.coalesce(func.sum(_at.cost % COST_PART), 0)
+    high = func.coalesce(func.sum(cost.op("/")(COST_PART)), 0)
+    low = func.coalesce(func.sum(cost % COST_PART), 0)
     asked = (
         select(_at.identity, user, _at.replica, seconds, tokens, high, low)
+        .select_from(counted.source)
         .where(_at.started_at >= which.since, _at.started_at < which.before)
-        .group_by(_at.identity, user, _at.replica)
+        .group_by(_at.identity, _at.replica, *([_at.user] if which.by_user else []))
         .order_by(tokens.desc(), seconds.desc())
         .limit(which.most)
     )

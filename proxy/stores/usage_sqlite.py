@@ -3,13 +3,16 @@
 A million records take about a second. Costs are summed in two parts, each far from 64 bits, and so are exact.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Float, Row, Select, func, literal_column, or_, select
 
 from proxy.core.money import COST_PART, cost_of
+from proxy.core.settled import TRUTH_COUNTS
 from proxy.stores.both_sql import tag_value, whole_part
+from proxy.stores.known_later import numbers
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import generation
 from proxy.stores.usage import MOST_GROUPS, TAG_GROUP, Span, TooManyGroupsError, UsageQuery, UsageRow
@@ -20,7 +23,6 @@ _MUCH: Final = 4
 """From one in so many records on it is faster to read them all in their order than to look each up by its start."""
 
 _DAY: Final = 86400
-_TOKENS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 _SAVED: Final = ("saved_most", "saved_typical", "late_tokens")
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
@@ -40,7 +42,9 @@ def usage_rows(connection: Connection, query: UsageQuery) -> list[UsageRow]:
         TooManyGroupsError: there are more than `MOST_GROUPS` groups.
     """
     groups = [_group(name).label(f"group_{number}") for number, name in enumerate(query.by)]
-    asked = _filtered(select(*groups, _at.currency, *_sums()), query)
+    counted = numbers(connection.dialect.name)
+    chosen = select(*groups, counted.columns["currency"].label("currency"), *_sums(counted.columns))
+    asked = _filtered(chosen.select_from(counted.source), query)
     asked = asked.where(*_started(query.span, _start_of(connection, query.span)))
     asked = asked.group_by(*(literal_column(str(number + 1)) for number in range(len(groups) + 1)))
     rows: dict[tuple[str | None, ...], UsageRow] = {}
@@ -69,14 +73,16 @@ def _name(name: str, value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _sums() -> list[ColumnElement[Any]]:
+def _sums(counted: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    prompt, completion, cost = counted["prompt_tokens"], counted["completion_tokens"], counted["cost"]
     return [
         func.count().label("generations"),
-        func.count().filter(or_(_at.prompt_tokens.is_(None), _at.completion_tokens.is_(None))).label("unknown"),
-        func.count(_at.cost).label("cost_known"),
-        func.sum(_at.cost.op("/")(COST_PART)).label("cost_high"),
-        func.sum(_at.cost % COST_PART).label("cost_low"),
-        *(func.sum(_at[name]).label(name) for name in (*_TOKENS, *_SAVED)),
+        func.count().filter(or_(prompt.is_(None), completion.is_(None))).label("unknown"),
+        func.count(cost).label("cost_known"),
+        func.sum(cost.op("/")(COST_PART)).label("cost_high"),
+        func.sum(cost % COST_PART).label("cost_low"),
+        *(func.sum(counted[name]).label(name) for name in TRUTH_COUNTS),
+        *(func.sum(_at[name]).label(name) for name in _SAVED),
     ]
 
 
@@ -120,7 +126,7 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
         into.costs[row.currency or ""] = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
-    for name in (*_TOKENS, *_SAVED):
+    for name in (*TRUTH_COUNTS, *_SAVED):
         more = getattr(row, name)
         if more is not None:
             setattr(into, name, (getattr(into, name) or 0) + int(more))  # PostgreSQL sums to decimals

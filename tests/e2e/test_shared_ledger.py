@@ -263,8 +263,7 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
         (tmp_path / name).mkdir()
     async with scripted_upstream(endless_sse(chat_events(2, done=False)[1], 0.02)) as up, AsyncExitStack() as stack:
         text = {name: shared(up, database.url, name, bus={"lease": f"{LEASE}s"}) for name in "abc"}
-        for name in "bc":
-            await stack.enter_async_context(running_proxy(text[name], tmp_path / name))
+        others = [await stack.enter_async_context(running_proxy(text[name], tmp_path / name)) for name in "bc"]
         async with running_program(text["a"], tmp_path / "a") as program, AsyncExitStack() as clients:
             for number in range(3):
                 client = await clients.enter_async_context(RawClient(program.port))
@@ -279,6 +278,15 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
         async with running_program(text["a"], tmp_path / "a") as program:
             later = [["interrupted", "1", "3"], ["interrupted", "2", "3"]]
             await eventually(lambda: database.sql(ends) == later, 60, "what the owner knows better is there")
+        for proxy in others:
+            found = await record(proxy, "t1")
+            assert (found["outcome"], found["completion_tokens"] > 0, len(found["text"]) > 0) == (
+                "interrupted",
+                True,
+                True,
+            )
+            (row,) = (await admin(proxy, "/api/usage", by="outcome")).json()["data"]
+            assert (row["generations"], row["completion_tokens"] > 0) == (3, True)
     assert database.sql("SELECT DISTINCT source FROM truth WHERE completion_tokens > 0") == [["replica:a"]]
 
 

@@ -9,22 +9,15 @@ import pytest
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
-from proxy.stores.forwarder import Forwarder
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.spool import Begun
 from proxy.stores.truths import Attached, Told
 from proxy.stores.usage import Span
 from support.postgres import Database
 from support.records import a_record
-from support.shared_ledgers import a_shared_ledger, ended, settle
+from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
 
 TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settled), (SELECT count(*) FROM running)"
-
-
-async def all_of_it(forwarder: Forwarder) -> None:
-    """Forward until nothing is left."""
-    while await forwarder.round():
-        pass
 
 
 async def test_what_settles_is_shared_as_it_is(tmp_path: Path, database: Database) -> None:
@@ -46,7 +39,7 @@ async def test_what_settles_is_shared_as_it_is(tmp_path: Path, database: Databas
         page = await ledger.exports.after(0, 10, text=True)
         assert [each.id for each in page.settled] == ["u1.1", "u2.1"]
         assert page.settled[0].record == whole
-        assert page.settled[1].record.text == "nul \N{REPLACEMENT CHARACTER} and 🙂"
+        assert page.settled[1].record.text == "nul \0 and 🙂"
         assert (ledger.forwarder.pending, ledger.forwarder.lag) == (0, 0.0)
     assert database.sql(TOTALS) == [["2", "2", "0"]]
 
@@ -212,7 +205,7 @@ async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Databa
             for each in (one, two, three):
                 record = await each.find("acme", "task-done")
                 assert record is not None
-                assert (record.outcome, record.completion_tokens) == (Outcome.INTERRUPTED, None)
+                assert (record.outcome, record.completion_tokens) == (Outcome.INTERRUPTED, 9)
             page = await two.exports.after(0, 10)
             assert {each.id for each in page.settled} == {"done.1", "cut.1", "alive.1", "done.2", "cut.2"}
             truths = {each.id: each.truth for each in page.settled if each.truth is not None}
@@ -265,3 +258,33 @@ async def test_at_the_bound_new_work_is_refused(tmp_path: Path, database: Databa
         await all_of_it(ledger.forwarder)
         assert ledger.healthy
         await settle(ledger, ended("u3"))
+
+
+async def test_many_who_ask_share_a_round(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lists wait for what is here, one round brings it for all, and a second what came meanwhile."""
+    async with a_shared_ledger(tmp_path / "q.db", database.url) as ledger:
+        await settle(ledger, ended("u0"))
+        await all_of_it(ledger.forwarder)
+        await settle(ledger, ended("u1"))
+        rounds = 0
+        one_round, entered, go_on = ledger.forwarder._round, asyncio.Event(), asyncio.Event()
+
+        async def counted() -> bool:
+            nonlocal rounds
+            rounds += 1
+            entered.set()
+            await go_on.wait()
+            more = await one_round()
+            await ledger.begin(a_record(f"running {rounds}"))  # there is always something new
+            return more
+
+        monkeypatch.setattr(ledger.forwarder, "_round", counted)
+
+        async def asked_meanwhile() -> None:
+            await entered.wait()
+            asyncio.get_running_loop().call_soon(go_on.set)
+            await asyncio.gather(*(ledger.forwarder.catch_up(60.0) for _ in range(20)))
+
+        await asyncio.gather(*(ledger.forwarder.catch_up(60.0) for _ in range(20)), asked_meanwhile())
+        assert rounds <= 2
+        assert ledger.forwarder.pending == 0

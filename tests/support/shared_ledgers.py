@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
+from proxy.stores.forwarder import Forwarder
 from proxy.stores.ledger_shared import SharedLedger, open_shared
 from proxy.stores.ledger_sqlite import open_ledger
 from support.records import a_record
@@ -46,3 +47,9 @@ async def settle(ledger: SharedLedger, *records: Record) -> None:
     for record in records:
         await ledger.begin(a_record(record.uid, identity=record.identity, replica=record.replica))
         await ledger.end(record)
+
+
+async def all_of_it(forwarder: Forwarder) -> None:
+    """Forward until nothing is left."""
+    while await forwarder.round():
+        pass

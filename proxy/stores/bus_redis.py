@@ -204,7 +204,7 @@ class RedisBus(RedisGroup):
             self._beat_now.clear()
             try:
                 await self._beat()
-            except BusUnavailableError as error:
+            except Exception as error:  # noqa: BLE001 whatever lies at the bus, the next beat has its chance
                 self._broke(error)
             if self.is_up:
                 first.set()
@@ -223,9 +223,9 @@ class RedisBus(RedisGroup):
             self.replica,
         )
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
-        self._look_at_name(before.decode())
+        self._look_at_name(before.decode(errors="replace"))
         self._beats += 1
-        self._answers, self._failure = True, ""
+        self._answers = True
         was_up = self.is_up
         self._look_at_state()
         if self._beats == 1:
@@ -238,6 +238,7 @@ class RedisBus(RedisGroup):
             self._inbox.found_mail(letter)
         for replica in lapsed:
             self._inbox.lapsed(replica.decode(errors="replace"))
+        self._failure = ""
 
     async def _end_own_past(self) -> None:
         """What a process of this name left, which died a moment ago: the ledger has ended that by now."""

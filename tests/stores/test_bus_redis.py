@@ -326,3 +326,33 @@ async def test_parcels_of_a_server_that_forgot(redis: RedisServer, opened: Open)
     await eventually(lambda: a.is_up and b.is_up)
     await a.ship("b", b"two")
     assert await b.collect() == [b"two"]
+
+
+async def test_a_lease_that_nobody_can_read(redis: RedisServer, opened: Open) -> None:
+    """S17: bytes that are no text where a lease should be cost no beat: the lease is taken again."""
+    bus, box = await opened("a")
+    lease = bus._names.lease("a")
+    redis.command("SET", lease, b"\xff")
+    await eventually(lambda: redis.command("GET", lease) != b"\xff")
+    beats = bus._beats
+    await eventually(lambda: bus._beats > beats + 1)
+    assert box.states == [True]
+
+
+async def test_whatever_fails_in_a_beat_the_next_one_comes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A beat in which anything at all goes wrong is logged once for as long as it does, and is tried again."""
+    bus, _ = await opened("a")
+    failed = 0
+
+    async def look() -> None:
+        nonlocal failed
+        failed += 1
+        raise LookupError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bus._announcer, "look", look)
+        await eventually(lambda: failed > 2)
+    await eventually(lambda: bus.is_up)
+    assert capsys.readouterr().out.count("LookupError") == 1

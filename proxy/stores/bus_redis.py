@@ -64,7 +64,7 @@ class RedisBus(RedisGroup):
         client, names = connect(address), Names(secret)
         super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
         self._lease = lease
-        self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
+        self._ear = Listener(self._client, self._names.channel(replica), self._take, self._ear_changed)
         self._announcer = Announcer(self._line, self._names, replica)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
@@ -253,14 +253,20 @@ class RedisBus(RedisGroup):
             if self._beats:
                 log.error("bus.name_taken", replica=self.replica, hint="every replica needs a name of its own")
 
+    def _ear_changed(self) -> None:
+        if self._ear.is_heard:
+            self._beat_now.set()  # find out at once what was missed
+        self._look_at_state()
+
     def _look_at_state(self) -> None:
         is_up = self._answers and self._ear.is_heard
-        if self._ear.is_heard and not self.is_up:
-            self._beat_now.set()  # find out at once what was missed
-        if is_up != self.is_up:
-            self.is_up = is_up
-            log.info("bus.up") if is_up else log.warning("bus.down")
-            self._inbox.changed(is_up=is_up)
+        if is_up == self.is_up:
+            return
+        self.is_up = is_up
+        log.info("bus.up") if is_up else log.warning("bus.down")
+        self._inbox.changed(is_up=is_up)
+        if not is_up:  # not at once: a server that refuses everything, quickly, would be asked without end
+            asyncio.get_running_loop().call_later(DOWN_BEAT_SECONDS, self._beat_now.set)
 
     def _broke(self, error: Exception) -> None:
         """A pipeline failed, wholly or in part: all is said again as soon as the bus answers."""

@@ -123,15 +123,15 @@ return {missing, stops}
 """KEYS: stops, live, the g of each owned generation. ARGV: lifetime in ms, prefix of g."""
 
 BEAT: Final = """
+for k, kind in ipairs({'string', 'string', 'zset', 'hash'}) do  -- somebody's garbage there must not cost us the beat
+  local found = redis.call('TYPE', KEYS[k]).ok
+  if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[k]) end
+end
 local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], time[1], 'NX')
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for k, kind in pairs({[3] = 'zset', [4] = 'hash'}) do  -- somebody's garbage there must not cost us the beat
-  local found = redis.call('TYPE', KEYS[k]).ok
-  if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[k]) end
-end
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from redis import Redis
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores import bus_line, bus_redis
@@ -356,3 +357,42 @@ async def test_whatever_fails_in_a_beat_the_next_one_comes(
         await eventually(lambda: failed > 2)
     await eventually(lambda: bus.is_up)
     assert capsys.readouterr().out.count("LookupError") == 1
+
+
+def scripts_run(redis: RedisServer) -> int:
+    """How many scripts the server was asked to run so far."""
+    with Redis(port=redis.port) as client:
+        said = client.info("commandstats").get("cmdstat_eval", {})
+        return sum(said.get(name, 0) for name in ("calls", "rejected_calls"))
+
+
+@pytest.mark.parametrize("how", ["full", "read only", "not allowed"])
+async def test_a_server_that_refuses_is_not_asked_without_end(redis: RedisServer, opened: Open, how: str) -> None:
+    """S15: a server that refuses quickly is asked again a few times a second, and used once it takes writes."""
+    bus, _ = await opened("a")
+    refuse, relent = {
+        "full": ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        "read only": ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        "not allowed": ("ACL SETUSER default -eval", "ACL SETUSER default +eval"),
+    }[how]
+    redis.command(*refuse.split())
+    await eventually(lambda: not bus.is_up)
+    before = scripts_run(redis)
+    await asyncio.sleep(1.5)
+    assert scripts_run(redis) - before < 20
+    assert not bus.is_up
+    redis.command(*relent.split())
+    await eventually(lambda: bus.is_up)
+
+
+@pytest.mark.parametrize("which", ["lease", "since", "replicas", "mail"])
+async def test_a_key_of_the_beat_that_is_something_else(redis: RedisServer, opened: Open, which: str) -> None:
+    """S17: somebody's list at a key that each beat needs is taken away by the next one."""
+    bus, _ = await opened("a")
+    names = bus._names
+    key = {"lease": names.lease("a"), "since": names.since, "replicas": names.replicas, "mail": names.mail("a")}[which]
+    redis.command("DEL", key)
+    redis.command("LPUSH", key, "garbage")
+    await eventually(lambda: redis.command("TYPE", key) != b"list")
+    beats = bus._beats
+    await eventually(lambda: bus._beats > beats and bus.is_up)

@@ -52,6 +52,8 @@ SINCE_SECONDS: Final = 86_400.0
 
 _FETCH, _BEAT = b"F", b"B"
 _MILLION: Final = 1_000_000
+_SINCE_DIGITS: Final = 12
+"""More than any time in seconds has."""
 
 log = structlog.get_logger()
 
@@ -116,7 +118,9 @@ class RedisBus(RedisGroup):
         """Whether the directory is full, see `Bus`."""
         self._check()
         since: bytes | None = await self._line.call("GET", self._names.since)
-        return since is not None and self.now() - int(since) > FILL_SECONDS
+        if since is None or not since.isdigit() or len(since) > _SINCE_DIGITS:
+            return False  # somebody wrote something else there; the next beat puts that right
+        return self.now() - int(since) > FILL_SECONDS
 
     async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send, see `Bus`."""

@@ -112,7 +112,8 @@ return 1
 """KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most, prefixes of g and w, the id's hash."""
 
 LOOK: Final = """
-local missing = 0
+local missing, kind = 0, redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end  -- somebody's garbage
 for k = 2, #KEYS do missing = missing + 1 - redis.call('PEXPIRE', KEYS[k], ARGV[1]) end
 local stops = redis.call('HGETALL', KEYS[1])
 for k = 1, #stops, 2 do
@@ -129,7 +130,10 @@ for k, kind in ipairs({'string', 'string', 'zset', 'hash'}) do  -- somebody's ga
 end
 local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], time[1], 'NX')
+local since = redis.call('GET', KEYS[2])
+if not since or #since > 12 or not since:match('^%d+$') or tonumber(since) > tonumber(time[1]) then
+  redis.call('SET', KEYS[2], time[1])
+end
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[6])

@@ -11,7 +11,7 @@ from proxy.core.letters import FindIt, Seal, StopThese, Wish
 from proxy.core.lifecycle import Cause
 from proxy.stores.bus_names import Names
 from support.chat import chat_events
-from support.client import RawClient
+from support.client import Answer, RawClient
 from support.proxy import RunningProxy
 from support.redis_server import RedisServer
 from support.replicas import SECRET, bus_of, identity_of, joined, known
@@ -133,3 +133,17 @@ async def test_garbage_in_the_directory(tmp_path: Path) -> None:
         assert bus_of(a).is_up
         assert bus_of(b).is_up
         assert (await stop(b, "t-1", ANN)).json()["result"] == "stopped"
+
+
+async def test_garbage_that_says_since_when_all_is_known(tmp_path: Path) -> None:
+    """S17: until the next beat nobody can know of an unknown id, and bulk stops and lists say that they may lack some."""
+    async with joined(events_then_hang(SAID), tmp_path, "a") as ((a,), _, redis):
+
+        async def ask(method: str, path: str, body: object = b"") -> Answer:
+            redis.command("SET", NAMES.since, "garbage")
+            return await call(a, method, path, body, ANN)
+
+        for method, path in (("POST", "/v1/generations/t-1/cancel"), ("GET", "/v1/generations/t-1")):
+            assert (await ask(method, path)).status == 503
+        assert (await ask("POST", "/v1/generations/cancel", {"all": True})).json()["complete"] is False
+        assert (await ask("GET", "/v1/generations")).json()["complete"] is False

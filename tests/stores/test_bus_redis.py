@@ -396,3 +396,26 @@ async def test_a_key_of_the_beat_that_is_something_else(redis: RedisServer, open
     await eventually(lambda: redis.command("TYPE", key) != b"list")
     beats = bus._beats
     await eventually(lambda: bus._beats > beats and bus.is_up)
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "", "1e3", "-5", "9" * 5000, "99999999999", "\u0661"])
+async def test_a_since_that_is_no_time(redis: RedisServer, opened: Open, garbage: str) -> None:
+    """S17: what is no time of the past means that the directory may lack something; the next beat replaces it."""
+    bus, _ = await opened("a")
+    redis.command("SET", bus._names.since, garbage)
+    assert not await bus.knows_all()
+    await eventually(lambda: redis.command("GET", bus._names.since) != garbage.encode())
+    since = int(redis.command("GET", bus._names.since))
+    assert abs(bus.now() - since) < 5.0
+    assert bus.is_up
+
+
+async def test_kept_stops_that_are_something_else(redis: RedisServer, opened: Open) -> None:
+    """S17: somebody's text where one caller's stops are kept costs no replica the bus, and goes."""
+    bus, box = await opened("a")
+    bus.own(owned("u", "t"))
+    await eventually(lambda: found(bus, "t"))
+    stops = bus._names.of(ACME).stops
+    redis.command("SET", stops, "garbage")
+    await eventually(lambda: not redis.command("EXISTS", stops))
+    assert box.states == [True]

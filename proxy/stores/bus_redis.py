@@ -66,7 +66,8 @@ class RedisBus(RedisGroup):
         client, names = connect(address), Names(secret)
         super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
         self._lease = lease
-        self._ear = Listener(self._client, self._names.channel(replica), self._take, self._ear_changed)
+        channel = names.channel(replica)
+        self._ear = Listener(client, channel, self._take, self._look_at_state, self._listens)
         self._announcer = Announcer(self._line, self._names, replica)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
@@ -76,6 +77,7 @@ class RedisBus(RedisGroup):
         self._answers = False
         self._failure = ""
         self._beats = 0
+        self._looks_due = 0
         self._named_at = 0.0
 
     def now(self) -> float:
@@ -236,7 +238,8 @@ class RedisBus(RedisGroup):
             await self._end_own_past()
         if not before or not was_up:  # it is new, or was restarted or emptied, or did not hear all
             await self._announcer.say_everything()
-        if not was_up or self._beats % LOOK_EVERY == 0:
+        if not was_up or self._looks_due or self._beats % LOOK_EVERY == 0:
+            self._looks_due = max(self._looks_due - 1, 0)
             await self._announcer.look()
         for letter in mail[1::2]:
             self._inbox.found_mail(letter)
@@ -257,10 +260,10 @@ class RedisBus(RedisGroup):
             if self._beats:
                 log.error("bus.name_taken", replica=self.replica, hint="every replica needs a name of its own")
 
-    def _ear_changed(self) -> None:
-        if self._ear.is_heard:
-            self._beat_now.set()  # find out at once what was missed
-        self._look_at_state()
+    def _listens(self) -> None:
+        """Letters may have been missed: what is kept is looked at now, and what is too young for that a beat later."""
+        self._looks_due = 2
+        self._beat_now.set()
 
     def _look_at_state(self) -> None:
         is_up = self._answers and self._ear.is_heard

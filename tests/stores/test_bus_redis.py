@@ -419,3 +419,22 @@ async def test_kept_stops_that_are_something_else(redis: RedisServer, opened: Op
     redis.command("SET", stops, "garbage")
     await eventually(lambda: not redis.command("EXISTS", stops))
     assert box.states == [True]
+
+
+async def test_whoever_listens_again_looks_again(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came while nobody listened is found at once, and with the next beat what was too young for that."""
+    monkeypatch.setattr(bus_redis, "LOOK_EVERY", 1_000_000)
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    await eventually(lambda: a._beats > 4)
+    redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    beats = a._beats
+    await eventually(lambda: len(at_a.stops) == 2)
+    assert a._beats - beats <= 3
+    await eventually(lambda: a._beats > beats + 4)
+    assert at_a.stops == [("u", b"letter")] * 2
+    assert at_a.states == [True]

@@ -182,6 +182,10 @@ class Bus(GroupBus, Protocol):
         """
         ...
 
+    def drop_reply(self, number: str) -> None:
+        """The answer to the letter with this number was read, and need not be kept any more."""
+        ...
+
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down for a replica, which keeps it for a short time; too many, and the oldest go.
 

@@ -128,6 +128,10 @@ class MemoryBus(MemoryGroup):
         self._check()
         return self._hub.replies.get(number)
 
+    def drop_reply(self, number: str) -> None:
+        """It was read."""
+        self._hub.replies.pop(number, None)
+
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down."""
         self._check()

@@ -159,6 +159,10 @@ class RedisBus(RedisGroup):
         found: bytes | None = await self._line.call("GET", self._names.reply(number))
         return found
 
+    def drop_reply(self, number: str) -> None:
+        """It was read, see `Bus`."""
+        self._line.later("UNLINK", self._names.reply(number))
+
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down, see `Bus`."""
         where = [self._names.parcels(replica)]

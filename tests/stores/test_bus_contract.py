@@ -245,7 +245,7 @@ async def test_waiting_stops_are_bounded(opened: Open) -> None:
 
 
 async def test_letters_and_replies_arrive(opened: Open) -> None:
-    """A letter goes to one replica, a reply too, however long, and is kept under its number."""
+    """A letter goes to one replica, a reply too, however long, and is kept under its number until it is dropped."""
     (a, at_a), (b, at_b) = await opened("a"), await opened("b")
     await b.send("a", b"ask")
     await eventually(lambda: at_a.letters)
@@ -256,6 +256,14 @@ async def test_letters_and_replies_arrive(opened: Open) -> None:
     assert await b.find_reply("n-2") == long
     assert await b.find_reply("n-3") is None
     assert at_a.letters == [b"ask"]
+    b.drop_reply("n-2")
+    await eventually(lambda: is_dropped(b, "n-2"))
+    assert await b.find_reply("n-1") == b"short"
+
+
+async def is_dropped(bus: Bus, number: str) -> bool:
+    """Whether an answer is kept no more."""
+    return await bus.find_reply(number) is None
 
 
 async def test_the_lease_ends_with_its_replica(opened: Open) -> None:

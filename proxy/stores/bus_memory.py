@@ -10,6 +10,7 @@ from proxy.stores.bus import (
     OVER_SECONDS,
     PARCELS_MOST,
     WAITING_EACH,
+    WAITING_USERS,
     WAITING_SECONDS,
     Inbox,
     Owned,
@@ -107,8 +108,14 @@ class MemoryBus(MemoryGroup):
             return False
         waiting = self._hub.waiting
         waiting.pop((identity, any_id, user), None)
-        own = [key for key in waiting if key[0] == identity]
-        if len(own) >= WAITING_EACH:
+        now, own = self.now(), [key for key in waiting if key[0] == identity]
+        for key in [key for key in own if waiting[key][0] <= now]:
+            own.remove(key)
+            del waiting[key]
+        same = [key for key in own if key[1] == any_id]
+        if len(same) >= WAITING_USERS:
+            del waiting[same[0]]
+        elif len(own) >= WAITING_EACH:
             del waiting[own[0]]
         waiting[identity, any_id, user] = (self.now() + WAITING_SECONDS, letter)
         return True

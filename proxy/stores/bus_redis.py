@@ -20,6 +20,7 @@ from proxy.stores.bus import (
     PARCEL_SECONDS,
     PARCELS_MOST,
     WAITING_EACH,
+    WAITING_USERS,
     WAITING_SECONDS,
     BusUnavailableError,
     Inbox,
@@ -138,7 +139,7 @@ class RedisBus(RedisGroup):
         keys = self._names.of(identity)
         hashed = keys.hashed(any_id)
         where = [keys.id(any_id), f"{keys.waits}{hashed}", keys.waiting]
-        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed)
+        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed, WAITING_USERS)
         return bool(await self._ask(scripts.LEAVE, where, keys.user(user), letter, *much))
 
     async def send(self, replica: str, letter: bytes) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
-from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
+from proxy.stores.bus import WAITING_EACH, WAITING_USERS, Bus, Owned, Place
 from proxy.stores.bus_group import Holder
 from proxy.stores.bus_memory import MemoryBus
 from proxy.stores.bus_memory_group import MemoryHub
@@ -242,6 +242,22 @@ async def test_waiting_stops_are_bounded(opened: Open) -> None:
     await eventually(lambda: found(a, f"t-{WAITING_EACH + 1}"))
     await eventually(lambda: len(at_a.waiting) == 2)
     assert {uid for uid, _ in at_a.waiting} == {"u-2", "u-3"}
+
+
+async def test_the_stops_that_wait_for_one_id_are_bounded(opened: Open) -> None:
+    """So many end users' stops wait for one id; of more the oldest go, and one that is left again is a new one."""
+    a, at_a = await opened("a")
+    for index in range(WAITING_USERS + 2):
+        await a.leave_stop(ACME, "t", f"user {index}", b"%d" % index)
+        await a.leave_stop(ACME, "t", "user 0", b"again")
+    waiting = await a.claim(ACME, "t", "u", [])
+    assert isinstance(waiting, list)
+    assert sorted(waiting) == sorted([b"again", *(b"%d" % index for index in range(3, WAITING_USERS + 2))])
+    await a.leave_stop(ACME, "s", None, b"other")
+    a.own(owned("v", "s"))
+    a.own(owned("u", "t", user="user 9"))
+    await eventually(lambda: len(at_a.waiting) == 2)
+    assert at_a.waiting == [("v", b"other"), ("u", b"9")]
 
 
 async def test_letters_and_replies_arrive(opened: Open) -> None:

@@ -240,7 +240,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     await eventually(lambda: a.find_reply("n"))
     await a.ship("b", b"parcel")
     kept = redis.names()
-    assert len(kept) == 14
+    assert len(kept) == 15
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)
@@ -438,3 +438,19 @@ async def test_whoever_listens_again_looks_again(
     await eventually(lambda: a._beats > beats + 4)
     assert at_a.stops == [("u", b"letter")] * 2
     assert at_a.states == [True]
+
+
+async def test_a_stop_does_not_wait_longer_for_those_that_come_later(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stop waits its own time for an id, however many others are left for the same one meanwhile."""
+    monkeypatch.setattr(bus_redis, "WAITING_SECONDS", 0.5)
+    bus, box = await opened("a")
+    began = monotonic()
+    await bus.leave_stop(ACME, "t", None, b"first")
+    while monotonic() - began < 0.4:
+        await bus.leave_stop(ACME, "t", "ann", b"another")
+    await asyncio.sleep(0.15)
+    bus.own(owned("u", "t"))
+    await eventually(lambda: found(bus, "t"))
+    assert box.waiting == []

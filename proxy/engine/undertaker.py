@@ -27,11 +27,13 @@ class Undertaker:
         self._bus = bus
         self._metrics = metrics
         self._tasks = Tasks()
+        self._is_closed = False
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
     def lapsed(self, replica: str) -> None:
         """A replica's lease is over."""
-        self._begin(replica)
+        if not self._is_closed:
+            self._begin(replica)
 
     async def is_dead(self, replica: str, seconds: float = BURIAL_WAIT) -> bool:
         """Whether a replica that does not answer is gone; then what it left is seen to, for up to so many seconds.
@@ -43,11 +45,13 @@ class Undertaker:
         """
         if not await self._bus.is_dead(replica) or not await self._bus.knows_all():
             return False
-        await asyncio.wait({self._begin(replica)}, timeout=seconds)
+        if not self._is_closed:
+            await asyncio.wait({self._begin(replica)}, timeout=seconds)
         return True
 
     async def close(self) -> None:
-        """Leave it to the others."""
+        """Leave it to the others, from now on too."""
+        self._is_closed = True
         await self._tasks.cancel()
 
     def _begin(self, replica: str) -> "asyncio.Task[None]":

@@ -2,7 +2,8 @@
 
 Its generations become `interrupted` in the directory. In its own ledger they do when it comes back; in one that the
 replicas share when its lease there is over too: a replica that only the bus has lost streams on, and is billed.
-A replica that stands still is not dead: its ear is open.
+A replica that stands still is not dead, for six leases more: its ear is open. What was kept for one that is buried
+stays: it may be back.
 """
 
 import asyncio

@@ -20,8 +20,8 @@ from proxy.stores.bus import (
     PARCEL_SECONDS,
     PARCELS_MOST,
     WAITING_EACH,
-    WAITING_USERS,
     WAITING_SECONDS,
+    WAITING_USERS,
     BusUnavailableError,
     Inbox,
     Owned,
@@ -65,8 +65,7 @@ class RedisBus(RedisGroup):
     def __init__(self, address: BusAddress, secret: bytes, replica: str, lease: float) -> None:
         """Made of the settings; `open` begins. `lease` is in seconds."""
         client, names = connect(address), Names(secret)
-        super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
-        self._lease = lease
+        super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex(), lease)
         channel = names.channel(replica)
         self._ear = Listener(client, channel, self._take, self._look_at_state, self._listens)
         self._announcer = Announcer(self._line, self._names, replica)
@@ -248,15 +247,17 @@ class RedisBus(RedisGroup):
             await self._announcer.look()
         for letter in mail[1::2]:
             self._inbox.found_mail(letter)
-        for replica in lapsed:
-            self._inbox.lapsed(replica.decode(errors="replace"))
+        late = [replica.decode(errors="replace") for replica in lapsed]
+        self._note_lapsed(late)
+        for replica in late:
+            self._inbox.lapsed(replica)
         self._failure = ""
 
     async def _end_own_past(self) -> None:
         """What a process of this name left, which died a moment ago: the ledger has ended that by now."""
         for prefix in await self._line.call("SMEMBERS", self._names.identities(self.replica)):
             keys = self._names.at(prefix.decode(errors="replace"))
-            await self._line.eval(group_scripts.BURY, [keys.live, keys.stops], self.replica, keys.generations)
+            await self._line.eval(group_scripts.BURY, [keys.live], self.replica, keys.generations)
 
     def _look_at_name(self, holder: str) -> None:
         """Somebody else holds our lease: a process that died a moment ago, or one with our name."""
@@ -277,7 +278,9 @@ class RedisBus(RedisGroup):
         self.is_up = is_up
         log.info("bus.up") if is_up else log.warning("bus.down")
         self._inbox.changed(is_up=is_up)
-        if not is_up:  # not at once: a server that refuses everything, quickly, would be asked without end
+        if not is_up:
+            self._lapsed.clear()
+            # not at once: a server that refuses everything, quickly, would be asked without end
             asyncio.get_running_loop().call_later(DOWN_BEAT_SECONDS, self._beat_now.set)
 
     def _broke(self, error: Exception) -> None:

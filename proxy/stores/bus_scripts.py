@@ -140,8 +140,8 @@ redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return 1
 """
 )
-"""KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most ids, prefixes of g and w, the id's hash, the
-most for one id."""
+"""KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most ids, prefixes of g and w, the id's hash,
+the most for one id."""
 
 LOOK: Final = """
 local missing, kind = 0, redis.call('TYPE', KEYS[1]).ok

@@ -138,7 +138,7 @@ async def test_garbage_in_the_directory(tmp_path: Path) -> None:
 
 
 async def test_garbage_that_says_since_when_all_is_known(tmp_path: Path) -> None:
-    """S17: until the next beat nobody can know of an unknown id, and bulk stops and lists say that they may lack some."""
+    """S17: until the next beat nobody can know of an unknown id, and bulk stops and lists may lack some."""
     async with joined(events_then_hang(SAID), tmp_path, "a") as ((a,), _, redis):
 
         async def ask(method: str, path: str, body: object = b"") -> Answer:
@@ -165,7 +165,9 @@ async def test_a_letterbox_that_is_closed(tmp_path: Path) -> None:
         seal, mallory = Seal(SECRET.encode(), "b"), Mallory(redis, b)
         head: dict[str, Any] = {"to": "a", "by": "b", "at": bus_of(a).now()}
         stop_it = partial(StopIt, identity=ann, any_id="t-1", uid=place.uid, user=None, confirm=1.0, wish=WISH)
-        look = LookAt(**head, identity=ann, shown="ann", route="/v1", rest="/generations/t-1", query="", user_header=None)
+        look = LookAt(
+            **head, identity=ann, shown="ann", route="/v1", rest="/generations/t-1", query="", user_header=None
+        )
         for letter in (stop_it(**head), FindIt(**head, identity=ann, any_id="t-1"), look):
             box.got_letter(seal.close(letter))
         box.got_letter(mallory.bulk(seal))

@@ -212,7 +212,7 @@ async def test_what_no_letter_can_say(tmp_path: Path, selection: dict[str, Any])
 
 @pytest.mark.parametrize("method", ["post", "find_reply"])
 async def test_one_that_can_not_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    """X22: when the letter to one replica, or the search for its answer, fails, what the others did is told all the same."""
+    """X22: when a letter to one replica, or the search for its answer, fails, what the others did is told."""
     async with joined(events_then_hang(SAID), tmp_path, "abc", **QUICK) as ((a, b, c), _, _):
         deafen(b)
         async with running((a, "t-1", ANN, {}), (b, "t-2", ANN, {})):

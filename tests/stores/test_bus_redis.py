@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from proxy.core.bus_address import parse_bus_url
-from proxy.stores import bus_line, bus_redis
+from proxy.stores import bus_line, bus_redis, bus_redis_group
 from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import BusUnavailableError, Owned, Place
 from proxy.stores.bus_redis import RedisBus
@@ -454,3 +454,64 @@ async def test_a_stop_does_not_wait_longer_for_those_that_come_later(
     bus.own(owned("u", "t"))
     await eventually(lambda: found(bus, "t"))
     assert box.waiting == []
+
+
+async def test_one_that_is_overdue_is_dead_although_it_listens(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that seems open saves nobody for ever; one that is back after all finds what was kept for it."""
+    monkeypatch.setattr(bus_redis_group, "OVERDUE_LEASES", 1.0)
+    async with AsyncExitStack() as stack:
+
+        async def open_bus(name: str) -> tuple[RedisBus, Box]:
+            bus, box = RedisBus(parse_bus_url(redis.url), b"secret", name, 2.0), Box()
+            await bus.open(box)
+            stack.push_async_callback(bus.close)
+            return bus, box
+
+        (a, at_a), (b, at_b) = await open_bus("a"), await open_bus("b")
+        b.own(owned("u", "t"))
+        await eventually(lambda: found(a, "t"))
+        (beating,) = [task for task in b._tasks if task.get_name() == "the bus's beat"]
+        beating.cancel()
+        await a.stop(await place_of(a, "t"), b"kept", b"sent")
+        await a.post("b", "n", b"mail")
+        await eventually(lambda: at_a.dead == {"b"})
+        assert not await a.is_dead("b")
+        assert not await a.is_unheard("b")
+        await eventually(lambda: a.is_dead("b"))
+        assert not await a.is_unheard("b")
+        assert await a.begin_burial("b")
+        await a.bury("b")
+        await a.end_burial("b")
+        assert (await place_of(a, "t")).is_over
+        b._start(b._beat_forever(asyncio.Event()), "the bus's beat")
+        await eventually(lambda: is_alive_again(a, "t"))
+        await eventually(lambda: at_b.stops and at_b.mail)
+        assert (at_b.stops[0], at_b.mail[0]) == (("u", b"kept"), b"mail")
+
+
+async def is_alive_again(bus: RedisBus, any_id: str) -> bool:
+    """Whether the directory has it as running."""
+    return not (await place_of(bus, any_id)).is_over
+
+
+async def test_a_bus_that_stood_still_makes_nobody_overdue(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases that ended while nobody could renew them, or long before anybody looked, are not over for long."""
+    monkeypatch.setattr(bus_redis_group, "OVERDUE_LEASES", 0.2)
+    bus, box = await opened("a")
+    listening = Redis(port=redis.port).pubsub()  # type: ignore[no-untyped-call] # the package has no type there
+    listening.subscribe(bus._names.channel("b"))
+    redis.command("ZADD", bus._names.replicas, 1, "b")
+    await eventually(lambda: box.dead == {"b"})
+    await asyncio.sleep(1.2)
+    redis.pause()
+    await eventually(lambda: not bus.is_up)
+    await asyncio.sleep(1.5)
+    redis.resume()
+    await eventually(lambda: bus.is_up)
+    assert not await bus.is_dead("b")
+    await eventually(lambda: bus.is_dead("b"))
+    listening.close()

@@ -31,7 +31,8 @@ class Correspondence:
         return self._seal.close(letter)
 
     def came(self, letter: Answer) -> None:
-        """An answer came."""
+        """An answer came. It may be long, so the bus keeps it no longer: nobody else asks for it."""
+        self.bus.drop_reply(letter.answers)
         asked = self._asked.get(letter.answers)
         if asked is not None and not asked.done():
             asked.set_result(letter)
@@ -52,7 +53,8 @@ class Correspondence:
             BusUnavailableError: it can't be asked for.
         """
         await asyncio.wait([said], timeout=confirm + GRACE_SECONDS)
-        return said.result() if said.done() else await self.kept(number)
+        kept = None if said.done() else await self.kept(number)
+        return said.result() if said.done() else kept  # it may have come while we looked
 
     async def kept(self, number: str) -> Answer | None:
         """The answer to a letter as it is kept for those who missed it.
@@ -65,4 +67,7 @@ class Correspondence:
             answer = None if kept is None else self._seal.open_kept(kept)
         except LetterError:
             return None
-        return answer if isinstance(answer, Answer) and answer.answers == number else None
+        if not isinstance(answer, Answer) or answer.answers != number:
+            return None
+        self.bus.drop_reply(number)
+        return answer

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.letters import Said, Served, ServeIt, StopIt, StopWhenItComes
@@ -22,6 +23,10 @@ from proxy.stores.bus import BusUnavailableError, Place
 
 TRIES: Final = 3
 """How often an id is looked up whose owner changes meanwhile."""
+
+BODY_BYTES: Final = 256 * 1024
+"""A longer body goes to no other replica. No endpoint that is served by owners needs one nearly as long, and a server
+cuts off a listener for whom tens of megabytes wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,14 @@ class Elsewhere:
 
         Raises:
             BusUnavailableError: see `find`.
+            Refusal: 413, its body is too long to be sent to the owner.
         """
         place = await self.find(identity.name, any_id, over_here)
-        return None if place is None else await self._serve_at(place, identity, any_id, route, request, confirm)
+        if place is None:
+            return None
+        if len(request.body) > BODY_BYTES:
+            raise _too_large()
+        return await self._serve_at(place, identity, any_id, route, request, confirm)
 
     async def find(self, identity: str, any_id: str, over_here: float | None) -> Place | None:
         """Where the generation is that an id names, if another replica owns it. None: nobody else does.
@@ -223,6 +233,12 @@ class Elsewhere:
         if not heard and await self._undertaker.is_dead(place.replica, letter.confirm):
             return _left(about)
         return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
+
+
+def _too_large() -> Refusal:
+    """413: another replica runs it; unlike elsewhere the body was read, and the connection goes on."""
+    message = f"Another replica runs this. A request about it may have a body of up to {BODY_BYTES} bytes."
+    return Refusal(413, "request_too_large", message)
 
 
 def _is_meant(place: Place, over_here: float | None) -> bool:

@@ -24,6 +24,8 @@ LOOK_SECONDS: Final = 1.0
 """How long others may take to say what they run; a reader waits for the slowest."""
 
 Asked = ListThese | FindIt | StopThese
+Heard = Answer | BusUnavailableError | None
+"""What a replica says: an answer, or nothing; or its letter may not have gone out."""
 Origin = Literal["native", "admin"]
 
 
@@ -87,7 +89,7 @@ class Group:
                 continue
             left = [record.task_id for record in await self._left(replica, chosen, done)]
             done.matched += left
-            if not dry:
+            if not dry and said is None:  # else no letter may be kept for it, and nothing was stopped
                 done.stopped += left
                 done.unconfirmed += left
         return done
@@ -133,7 +135,7 @@ class Group:
 
     async def _ask_all(
         self, chosen: Chosen, letter: Callable[[str], Asked], seconds: float, missing: Missing, *, kept: bool = False
-    ) -> Mapping[str, Answer | None]:
+    ) -> Mapping[str, Heard]:
         """What each other replica that may know says to a letter; dead ones are left out, and seen to."""
         try:
             missing.complete = await self._bus.knows_all()
@@ -143,9 +145,11 @@ class Group:
             missing.complete = False
             return {}
         for replica, answer in list(answers.items()):
-            if answer is None and await self._is_dead(replica):
+            if isinstance(answer, Answer):
+                continue
+            if await self._is_dead(replica):
                 del answers[replica]
-            elif answer is None:
+            else:
                 missing.lacks(replica)
         return answers
 
@@ -156,20 +160,24 @@ class Group:
 
     async def _ask(
         self, whom: Iterable[str], letter: Callable[[str], Asked], seconds: float, *, kept: bool
-    ) -> dict[str, Answer | None]:
+    ) -> dict[str, Heard]:
         letters = {replica: letter(replica) for replica in whom}
         with ExitStack() as stack:
             expected = {to: stack.enter_context(self._letters.expected(each.number)) for to, each in letters.items()}
 
-            async def ask(to: str, asked: Asked) -> Answer | None:
+            async def ask(to: str, asked: Asked) -> Heard:
+                """One that can't be asked must not cost the answers of the others."""
                 sealed = self._letters.close(asked)
-                if kept:
-                    heard = await self._bus.post(to, asked.number, sealed)
-                else:
-                    heard = await self._bus.send(to, sealed)
-                if not heard and await self._bus.is_unheard(to):
+                try:
+                    heard = await (self._bus.post(to, asked.number, sealed) if kept else self._bus.send(to, sealed))
+                except BusUnavailableError as error:
+                    return error
+                try:
+                    if not heard and await self._bus.is_unheard(to):
+                        return None
+                    return await self._letters.said(asked.number, expected[to], seconds)
+                except BusUnavailableError:
                     return None
-                return await self._letters.said(asked.number, expected[to], seconds)
 
             said = await asyncio.gather(*(ask(to, each) for to, each in letters.items()))
         return dict(zip(letters, said, strict=True))

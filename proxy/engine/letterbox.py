@@ -75,6 +75,7 @@ class Letterbox:
         self._metrics = engine.metrics
         self._now = engine.now
         self._tasks = Tasks()
+        self._is_closed = False
         self.serve_here: ServeHere
 
     def got_letter(self, letter: bytes) -> None:
@@ -86,12 +87,14 @@ class Letterbox:
             return
         if isinstance(opened, Answer):
             self._letters.came(opened)
+        elif isinstance(opened, Reads):
+            self._lending.heard(opened)
+        elif self._is_closed:
+            return  # nothing runs here any more; who asks has it from the directory
         elif isinstance(opened, ItCame):
             self._registry.take_stop(opened.identity, opened.any_id, self._now(), opened.user)
         elif isinstance(opened, LookAt):
             self._lending.look(opened)
-        elif isinstance(opened, Reads):
-            self._lending.heard(opened)
         elif len(self._tasks) < MOST_AT_ONCE:
             self._work_on(opened)
 
@@ -110,6 +113,8 @@ class Letterbox:
 
     def found_stop(self, uid: str, letter: bytes) -> None:
         """A stop is kept for one of ours: its letter got lost, or is being followed already."""
+        if self._is_closed:
+            return
         opened = self._opened(letter)
         if not isinstance(opened, StopIt) or opened.uid != uid or self._bus.now() - opened.at < ON_ITS_WAY_SECONDS:
             return
@@ -132,6 +137,8 @@ class Letterbox:
 
     def found_waiting(self, uid: str, letter: bytes) -> None:
         """A stop waited for one of ours that was made known just now."""
+        if self._is_closed:
+            return
         opened, found = self._opened(letter), self._registry.find_uid(uid)
         if not isinstance(opened, StopWhenItComes) or found is None:
             return
@@ -145,6 +152,8 @@ class Letterbox:
 
     def found_mail(self, letter: bytes) -> None:
         """A letter is kept for this replica: it was not heard, or is being followed already."""
+        if self._is_closed:
+            return
         opened = self._opened(letter)
         if not isinstance(opened, StopThese) or opened.to != self._bus.replica:
             return
@@ -156,14 +165,16 @@ class Letterbox:
 
     def lapsed(self, replica: str) -> None:
         """Another replica's lease is over."""
-        self._undertaker.lapsed(replica)
+        if not self._is_closed:
+            self._undertaker.lapsed(replica)
 
     def changed(self, *, is_up: bool) -> None:
         """The bus can be used from now on, or not any more."""
         self._metrics.bus_up.set(is_up)
 
     async def close(self) -> None:
-        """Finish what is asked of us; whoever asks is not there for long either."""
+        """End what is asked of us, and begin nothing more; the answers to what we ask come yet."""
+        self._is_closed = True
         await self._tasks.cancel()
 
     def _opened(self, letter: bytes) -> AnyLetter | None:

@@ -2,7 +2,8 @@
 
 Its generations become `interrupted` in the directory. In its own ledger they do when it comes back; in one that the
 replicas share when its lease there is over too: a replica that only the bus has lost streams on, and is billed.
-A replica that stands still is not dead: its ear is open.
+A replica that stands still is not dead, for six leases more: its ear is open. What was kept for one that is buried
+stays: it may be back.
 """
 
 import asyncio
@@ -27,11 +28,13 @@ class Undertaker:
         self._bus = bus
         self._metrics = metrics
         self._tasks = Tasks()
+        self._is_closed = False
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
     def lapsed(self, replica: str) -> None:
         """A replica's lease is over."""
-        self._begin(replica)
+        if not self._is_closed:
+            self._begin(replica)
 
     async def is_dead(self, replica: str, seconds: float = BURIAL_WAIT) -> bool:
         """Whether a replica that does not answer is gone; then what it left is seen to, for up to so many seconds.
@@ -43,11 +46,13 @@ class Undertaker:
         """
         if not await self._bus.is_dead(replica) or not await self._bus.knows_all():
             return False
-        await asyncio.wait({self._begin(replica)}, timeout=seconds)
+        if not self._is_closed:
+            await asyncio.wait({self._begin(replica)}, timeout=seconds)
         return True
 
     async def close(self) -> None:
-        """Leave it to the others."""
+        """Leave it to the others, from now on too."""
+        self._is_closed = True
         await self._tasks.cancel()
 
     def _begin(self, replica: str) -> "asyncio.Task[None]":

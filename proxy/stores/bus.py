@@ -16,7 +16,9 @@ OVER_SECONDS: Final = 120.0
 
 WAITING_SECONDS: Final = 10.0
 WAITING_EACH: Final = 1000
-"""How long a stop waits for its generation, and how many wait for one caller's; of more the oldest go."""
+"""How long a stop waits for its generation, and for how many ids of one caller's some may; of more the oldest go."""
+WAITING_USERS: Final = 32
+"""So many stops wait for one id, each of another end user's; of more the oldest go."""
 
 PARCELS_MOST: Final = 4096
 PARCEL_SECONDS: Final = 30.0
@@ -180,6 +182,10 @@ class Bus(GroupBus, Protocol):
         Raises:
             BusUnavailableError: it can't be asked now.
         """
+        ...
+
+    def drop_reply(self, number: str) -> None:
+        """The answer to the letter with this number was read, and need not be kept any more."""
         ...
 
     async def ship(self, replica: str, parcel: bytes) -> None:

@@ -84,7 +84,10 @@ class GroupBus(Protocol):
         ...
 
     async def is_dead(self, replica: str) -> bool:
-        """Whether a replica is gone: its lease is over and nobody listens for it. One that stands still listens."""
+        """Whether a replica is gone: its lease is over and nobody listens for it, or it is over for very long.
+
+        One that stands still listens, and so does, for a server that knows no better, one whose machine vanished.
+        """
         ...
 
     async def begin_burial(self, replica: str) -> bool:

@@ -77,7 +77,6 @@ for k = 1, #all, 2 do
     local g = redis.call('HMGET', where, 'r', 's', 'a')
     if g[1] == ARGV[1] and g[2] == 'live' then
       redis.call('HSET', where, 's', 'over')
-      redis.call('HDEL', KEYS[2], all[k])
       found[#found + 1] = {all[k], g[3]}
     end
     redis.call('HDEL', KEYS[1], all[k])
@@ -85,7 +84,7 @@ for k = 1, #all, 2 do
 end
 return found
 """
-"""KEYS: live, stops. ARGV: replica, prefix of g."""
+"""KEYS: live. ARGV: replica, prefix of g. Stops that are kept stay, for one that is back after all; they expire."""
 
 NOTE: Final = """
 if ARGV[2] == '1' then redis.call('DEL', KEYS[1]) end
@@ -110,7 +109,7 @@ return redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 BURIED: Final = """
 redis.call('DEL', KEYS[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('DEL', KEYS[4], KEYS[5])
+redis.call('DEL', KEYS[4])
 return redis.call('ZREM', KEYS[3], ARGV[1])
 """
-"""KEYS: lease, burial, replicas, ids, mail. ARGV: the dead replica. One that came back meanwhile stays."""
+"""KEYS: lease, burial, replicas, ids. ARGV: the dead replica. One that came back meanwhile stays, and so does mail."""

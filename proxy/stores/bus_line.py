@@ -52,8 +52,12 @@ class Line:
         return self.call("EVAL", script, len(keys), *keys, *words)
 
     def note(self, script: str, keys: list[str], *words: str | bytes | int) -> "asyncio.Future[Any]":
-        """The same for what nobody waits for: it goes with what comes meanwhile, which is cheaper."""
-        done = self._put(("EVAL", script, len(keys), *keys, *words))
+        """What a script says for which nobody waits, see `later`."""
+        return self.later("EVAL", script, len(keys), *keys, *words)
+
+    def later(self, *words: str | bytes | int) -> "asyncio.Future[Any]":
+        """The same as `call` for what nobody waits for: it goes with what comes meanwhile, which is cheaper."""
+        done = self._put(words)
         if self._waking is None and not self._awake.is_set():
             self._waking = asyncio.get_running_loop().call_later(NOTE_SECONDS, self._awake.set)
         return done

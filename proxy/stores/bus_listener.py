@@ -18,7 +18,12 @@ class Listener:
     """Listens to one channel. `is_heard`: something came over the connection that it has now."""
 
     def __init__(
-        self, client: Client, channel: str, on_data: Callable[[bytes], None], on_change: Callable[[], None]
+        self,
+        client: Client,
+        channel: str,
+        on_data: Callable[[bytes], None],
+        on_change: Callable[[], None],
+        on_subscribed: Callable[[], None],
     ) -> None:
         """Ready to run.
 
@@ -27,11 +32,14 @@ class Listener:
             channel: where to listen.
             on_data: takes what comes.
             on_change: `is_heard` is another one now.
+            on_subscribed: it listens from now on, or again: the client does that by itself where a connection breaks,
+                and what was said meanwhile is lost.
         """
         self._client = client
         self._channel = channel
         self._on_data = on_data
         self._on_change = on_change
+        self._on_subscribed = on_subscribed
         self.is_heard = False
 
     async def run(self) -> None:
@@ -55,6 +63,8 @@ class Listener:
                 self._heard(now=True)
                 if message["type"] == "message":
                     self._on_data(message["data"])
+                elif message["type"] == "subscribe":
+                    self._on_subscribed()
 
     def _heard(self, *, now: bool) -> None:
         if self.is_heard != now:

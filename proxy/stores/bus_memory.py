@@ -11,6 +11,7 @@ from proxy.stores.bus import (
     PARCELS_MOST,
     WAITING_EACH,
     WAITING_SECONDS,
+    WAITING_USERS,
     Inbox,
     Owned,
     Place,
@@ -107,8 +108,14 @@ class MemoryBus(MemoryGroup):
             return False
         waiting = self._hub.waiting
         waiting.pop((identity, any_id, user), None)
-        own = [key for key in waiting if key[0] == identity]
-        if len(own) >= WAITING_EACH:
+        now, own = self.now(), [key for key in waiting if key[0] == identity]
+        for key in [key for key in own if waiting[key][0] <= now]:
+            own.remove(key)
+            del waiting[key]
+        same = [key for key in own if key[1] == any_id]
+        if len(same) >= WAITING_USERS:
+            del waiting[same[0]]
+        elif len(own) >= WAITING_EACH:
             del waiting[own[0]]
         waiting[identity, any_id, user] = (self.now() + WAITING_SECONDS, letter)
         return True
@@ -127,6 +134,10 @@ class MemoryBus(MemoryGroup):
         """A kept answer."""
         self._check()
         return self._hub.replies.get(number)
+
+    def drop_reply(self, number: str) -> None:
+        """It was read."""
+        self._hub.replies.pop(number, None)
 
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down."""

@@ -21,6 +21,7 @@ from proxy.stores.bus import (
     PARCELS_MOST,
     WAITING_EACH,
     WAITING_SECONDS,
+    WAITING_USERS,
     BusUnavailableError,
     Inbox,
     Owned,
@@ -52,6 +53,8 @@ SINCE_SECONDS: Final = 86_400.0
 
 _FETCH, _BEAT = b"F", b"B"
 _MILLION: Final = 1_000_000
+_SINCE_DIGITS: Final = 12
+"""More than any time in seconds has."""
 
 log = structlog.get_logger()
 
@@ -62,9 +65,9 @@ class RedisBus(RedisGroup):
     def __init__(self, address: BusAddress, secret: bytes, replica: str, lease: float) -> None:
         """Made of the settings; `open` begins. `lease` is in seconds."""
         client, names = connect(address), Names(secret)
-        super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
-        self._lease = lease
-        self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
+        super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex(), lease)
+        channel = names.channel(replica)
+        self._ear = Listener(client, channel, self._take, self._look_at_state, self._listens)
         self._announcer = Announcer(self._line, self._names, replica)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
@@ -74,6 +77,7 @@ class RedisBus(RedisGroup):
         self._answers = False
         self._failure = ""
         self._beats = 0
+        self._looks_due = 0
         self._named_at = 0.0
 
     def now(self) -> float:
@@ -116,7 +120,9 @@ class RedisBus(RedisGroup):
         """Whether the directory is full, see `Bus`."""
         self._check()
         since: bytes | None = await self._line.call("GET", self._names.since)
-        return since is not None and self.now() - int(since) > FILL_SECONDS
+        if since is None or not since.isdigit() or len(since) > _SINCE_DIGITS:
+            return False  # somebody wrote something else there; the next beat puts that right
+        return self.now() - int(since) > FILL_SECONDS
 
     async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
         """Keep and send, see `Bus`."""
@@ -132,7 +138,7 @@ class RedisBus(RedisGroup):
         keys = self._names.of(identity)
         hashed = keys.hashed(any_id)
         where = [keys.id(any_id), f"{keys.waits}{hashed}", keys.waiting]
-        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed)
+        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed, WAITING_USERS)
         return bool(await self._ask(scripts.LEAVE, where, keys.user(user), letter, *much))
 
     async def send(self, replica: str, letter: bytes) -> int:
@@ -152,6 +158,10 @@ class RedisBus(RedisGroup):
         self._check()
         found: bytes | None = await self._line.call("GET", self._names.reply(number))
         return found
+
+    def drop_reply(self, number: str) -> None:
+        """It was read, see `Bus`."""
+        self._line.later("UNLINK", self._names.reply(number))
 
     async def ship(self, replica: str, parcel: bytes) -> None:
         """Put a parcel down, see `Bus`."""
@@ -204,7 +214,7 @@ class RedisBus(RedisGroup):
             self._beat_now.clear()
             try:
                 await self._beat()
-            except BusUnavailableError as error:
+            except Exception as error:  # noqa: BLE001 whatever lies at the bus, the next beat has its chance
                 self._broke(error)
             if self.is_up:
                 first.set()
@@ -223,27 +233,31 @@ class RedisBus(RedisGroup):
             self.replica,
         )
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
-        self._look_at_name(before.decode())
+        self._look_at_name(before.decode(errors="replace"))
         self._beats += 1
-        self._answers, self._failure = True, ""
+        self._answers = True
         was_up = self.is_up
         self._look_at_state()
         if self._beats == 1:
             await self._end_own_past()
         if not before or not was_up:  # it is new, or was restarted or emptied, or did not hear all
             await self._announcer.say_everything()
-        if not was_up or self._beats % LOOK_EVERY == 0:
+        if not was_up or self._looks_due or self._beats % LOOK_EVERY == 0:
+            self._looks_due = max(self._looks_due - 1, 0)
             await self._announcer.look()
         for letter in mail[1::2]:
             self._inbox.found_mail(letter)
-        for replica in lapsed:
-            self._inbox.lapsed(replica.decode(errors="replace"))
+        late = [replica.decode(errors="replace") for replica in lapsed]
+        self._note_lapsed(late)
+        for replica in late:
+            self._inbox.lapsed(replica)
+        self._failure = ""
 
     async def _end_own_past(self) -> None:
         """What a process of this name left, which died a moment ago: the ledger has ended that by now."""
         for prefix in await self._line.call("SMEMBERS", self._names.identities(self.replica)):
             keys = self._names.at(prefix.decode(errors="replace"))
-            await self._line.eval(group_scripts.BURY, [keys.live, keys.stops], self.replica, keys.generations)
+            await self._line.eval(group_scripts.BURY, [keys.live], self.replica, keys.generations)
 
     def _look_at_name(self, holder: str) -> None:
         """Somebody else holds our lease: a process that died a moment ago, or one with our name."""
@@ -252,14 +266,22 @@ class RedisBus(RedisGroup):
             if self._beats:
                 log.error("bus.name_taken", replica=self.replica, hint="every replica needs a name of its own")
 
+    def _listens(self) -> None:
+        """Letters may have been missed: what is kept is looked at now, and what is too young for that a beat later."""
+        self._looks_due = 2
+        self._beat_now.set()
+
     def _look_at_state(self) -> None:
         is_up = self._answers and self._ear.is_heard
-        if self._ear.is_heard and not self.is_up:
-            self._beat_now.set()  # find out at once what was missed
-        if is_up != self.is_up:
-            self.is_up = is_up
-            log.info("bus.up") if is_up else log.warning("bus.down")
-            self._inbox.changed(is_up=is_up)
+        if is_up == self.is_up:
+            return
+        self.is_up = is_up
+        log.info("bus.up") if is_up else log.warning("bus.down")
+        self._inbox.changed(is_up=is_up)
+        if not is_up:
+            self._lapsed.clear()
+            # not at once: a server that refuses everything, quickly, would be asked without end
+            asyncio.get_running_loop().call_later(DOWN_BEAT_SECONDS, self._beat_now.set)
 
     def _broke(self, error: Exception) -> None:
         """A pipeline failed, wholly or in part: all is said again as soon as the bus answers."""

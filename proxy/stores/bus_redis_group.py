@@ -1,7 +1,8 @@
 """What Redis or Valkey knows of all replicas together: the half of `RedisBus` behind `GroupBus`."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from proxy.core.record_bytes import record_of
@@ -13,6 +14,9 @@ from proxy.stores.bus_line import Line
 from proxy.stores.bus_names import Keys, Names
 
 ASKED_AT_ONCE: Final = 500
+OVERDUE_LEASES: Final = 6.0
+"""So many leases behind the end of its lease a replica is gone although its connection is open: a machine that vanished
+without a word leaves that behind, for as long as the server believes in it."""
 LETTER: Final = b"L"
 """What a published letter begins with."""
 
@@ -20,9 +24,11 @@ LETTER: Final = b"L"
 class RedisGroup:
     """One replica's way to all of them. `is_up`: whether the bus can be used."""
 
-    def __init__(self, client: Client, line: Line, names: Names, replica: str, process: str) -> None:
+    def __init__(self, client: Client, line: Line, names: Names, replica: str, process: str, lease: float) -> None:
         self.replica = replica
         self.is_up = False
+        self._lease = lease
+        self._lapsed: dict[str, float] = {}
         self._client = client
         self._line = line
         self._names = names
@@ -96,7 +102,19 @@ class RedisGroup:
 
     async def is_dead(self, replica: str) -> bool:
         """Whether a replica is gone, see `GroupBus`."""
-        return not await self.is_alive(replica) and await self.is_unheard(replica)
+        return not await self.is_alive(replica) and (self._is_overdue(replica) or await self.is_unheard(replica))
+
+    def _note_lapsed(self, lapsed: Iterable[str]) -> None:
+        """The replicas whose leases are over now. Since when is told by our clock, and only while we hear the bus.
+
+        One that stood still ends all leases at once, and so does one whose clock jumped.
+        """
+        now = time.monotonic()
+        self._lapsed = {replica: self._lapsed.get(replica, now) for replica in lapsed}
+
+    def _is_overdue(self, replica: str) -> bool:
+        now = time.monotonic()
+        return now - self._lapsed.get(replica, now) > OVERDUE_LEASES * self._lease
 
     async def is_unheard(self, replica: str) -> bool:
         """Whether nobody listens for a replica, see `GroupBus`."""
@@ -117,15 +135,14 @@ class RedisGroup:
         """End what a dead replica ran, see `GroupBus`."""
         found: list[Place] = []
         for keys in await self._identities(replica):
-            rows = await self._ask(scripts.BURY, [keys.live, keys.stops], replica, keys.generations)
+            rows = await self._ask(scripts.BURY, [keys.live], replica, keys.generations)
             found += _places(rows, replica, is_over=True)
         return found
 
     async def end_burial(self, replica: str) -> None:
         """A dead replica is known no more, see `GroupBus`."""
         names = self._names
-        ids, mail = names.identities(replica), names.mail(replica)
-        where = [names.lease(replica), names.burial(replica), names.replicas, ids, mail]
+        where = [names.lease(replica), names.burial(replica), names.replicas, names.identities(replica)]
         await self._ask(scripts.BURIED, where, replica)
 
     async def _identities(self, replica: str) -> list[Keys]:

@@ -7,6 +7,7 @@ One identity's keys share a slot of a Cluster, so that a script may use them all
     …:live     hash: UID of what lives to its owner
     …:stops    hash: UID to the stop that is kept for its owner
     …:w:ID     hash: end user or * to a waiting stop
+    …:w:ID:until  sorted set: the same end users, by the time in µs at which their stops end
     …:waiting  sorted set: the IDs for which stops wait, by time
 
 The scripts are sent as they are each time: a server that was restarted, or took over, knows them all the same.
@@ -14,7 +15,17 @@ The scripts are sent as they are each time: a server that was restarted, or took
 
 from typing import Final
 
-OWN: Final = """
+_FORGET: Final = """
+local function forget(waits, now)  -- the stops that waited for long enough
+  local old = redis.call('ZRANGEBYSCORE', waits .. ':until', '-inf', string.format('%.0f', now))
+  for _, user in ipairs(old) do redis.call('HDEL', waits, user) end
+  redis.call('ZREMRANGEBYSCORE', waits .. ':until', '-inf', string.format('%.0f', now))
+end
+"""
+
+OWN: Final = (
+    _FORGET
+    + """
 local uid, waiting, order = ARGV[1], tonumber(ARGV[8]), ARGV[4]
 if order == '0' then
   local time = redis.call('TIME')
@@ -29,6 +40,11 @@ local said = {order}
 for k = 3, 2 + waiting do
   local stops = redis.call('HMGET', KEYS[k], ARGV[6], '*')
   if stops[1] or stops[2] then
+    local time = redis.call('TIME')
+    forget(KEYS[k], time[1] * 1000000 + time[2])
+    stops = redis.call('HMGET', KEYS[k], ARGV[6], '*')
+  end
+  if stops[1] or stops[2] then
     said[#said + 1] = stops[1] or stops[2]
     redis.call('HDEL', KEYS[k], ARGV[6], '*')
   end
@@ -42,6 +58,7 @@ for k = 3 + waiting, #KEYS do
 end
 return said
 """
+)
 """KEYS: g, live, the w of each id that stops may wait for, the i of each id, the task id's first.
 ARGV: uid, replica, about, order (0: none yet), lifetime in ms, end user, prefix of g, how many w."""
 
@@ -91,28 +108,44 @@ return redis.call('PUBLISH', ARGV[4] .. g[1], ARGV[5])
 """
 """KEYS: g, stops. ARGV: uid, letter, lifetime in ms, prefix of channels, what is published."""
 
-LEAVE: Final = """
+LEAVE: Final = (
+    _FORGET
+    + """
 for _, uid in ipairs(redis.call('HKEYS', KEYS[1])) do
   if redis.call('HGET', ARGV[5] .. uid, 's') == 'live' then return 0 end
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+forget(KEYS[2], now)
+local untils = KEYS[2] .. ':until'
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('ZADD', untils, now + ARGV[3] * 1000, ARGV[1])
+local users = redis.call('ZCARD', untils) - ARGV[8]
+if users > 0 then
+  for _, user in ipairs(redis.call('ZRANGE', untils, 0, users - 1)) do redis.call('HDEL', KEYS[2], user) end
+  redis.call('ZREMRANGEBYRANK', untils, 0, users - 1)
+end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', untils, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[3] * 1000)
 redis.call('ZADD', KEYS[3], now, ARGV[7])
 local many = redis.call('ZCARD', KEYS[3]) - ARGV[4]
 if many > 0 then
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, many - 1)) do redis.call('DEL', ARGV[6] .. id) end
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, many - 1)) do
+    redis.call('DEL', ARGV[6] .. id, ARGV[6] .. id .. ':until')
+  end
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, many - 1)
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return 1
 """
-"""KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most, prefixes of g and w, the id's hash."""
+)
+"""KEYS: i, w, waiting. ARGV: end user or *, letter, lifetime in ms, the most ids, prefixes of g and w, the id's hash,
+the most for one id."""
 
 LOOK: Final = """
-local missing = 0
+local missing, kind = 0, redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end  -- somebody's garbage
 for k = 2, #KEYS do missing = missing + 1 - redis.call('PEXPIRE', KEYS[k], ARGV[1]) end
 local stops = redis.call('HGETALL', KEYS[1])
 for k = 1, #stops, 2 do
@@ -123,15 +156,18 @@ return {missing, stops}
 """KEYS: stops, live, the g of each owned generation. ARGV: lifetime in ms, prefix of g."""
 
 BEAT: Final = """
-local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], time[1], 'NX')
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for k, kind in pairs({[3] = 'zset', [4] = 'hash'}) do  -- somebody's garbage there must not cost us the beat
+for k, kind in ipairs({'string', 'string', 'zset', 'hash'}) do  -- somebody's garbage there must not cost us the beat
   local found = redis.call('TYPE', KEYS[k]).ok
   if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[k]) end
 end
+local before, time = redis.call('GET', KEYS[1]), redis.call('TIME')
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local since = redis.call('GET', KEYS[2])
+if not since or #since > 12 or not since:match('^%d+$') or tonumber(since) > tonumber(time[1]) then
+  redis.call('SET', KEYS[2], time[1])
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4])

@@ -11,6 +11,7 @@ import yaml
 from proxy.config_file import load
 from proxy.core.settings import Settings
 from proxy.engine.metrics import Metrics
+from proxy.stores.bus_redis_group import OVERDUE_LEASES
 from support.balancer import haproxy_config, haproxy_program
 from support.deploy_files import DEPLOY, LAST_RECORDS, seconds, tool
 from support.program import ROOT
@@ -91,6 +92,13 @@ def test_compose_waits_for_the_drain() -> None:
     drain = settings_with(environ_of("quell-a")).drain
     for name in (*REPLICAS, "balancer"):
         assert seconds(compose()[name]["stop_grace_period"]) >= drain.ready_delay + drain.timeout + LAST_RECORDS
+
+
+def test_compose_notices_a_machine_that_vanished() -> None:
+    """The server gives a connection up that nobody is behind, sooner than replicas are taken for dead without that."""
+    command = compose()["valkey"]["command"]
+    keepalive = int(command[command.index("--tcp-keepalive") + 1])
+    assert 0 < 2 * keepalive < OVERDUE_LEASES * settings_with(environ_of("quell-a")).bus.lease
 
 
 def test_compose_mounts_only_files_that_are_there() -> None:

@@ -2,16 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from proxy.core.chosen import Chosen
 from proxy.core.generation import Stop
-from proxy.core.letters import FindIt, Seal, StopThese, Wish
+from proxy.core.letters import FindIt, LookAt, Said, Seal, StopIt, StopThese, StopWhenItComes, Wish
 from proxy.core.lifecycle import Cause
 from proxy.stores.bus_names import Names
 from support.chat import chat_events
-from support.client import RawClient
+from support.client import Answer, RawClient
 from support.proxy import RunningProxy
 from support.redis_server import RedisServer
 from support.replicas import SECRET, bus_of, identity_of, joined, known
@@ -133,3 +135,52 @@ async def test_garbage_in_the_directory(tmp_path: Path) -> None:
         assert bus_of(a).is_up
         assert bus_of(b).is_up
         assert (await stop(b, "t-1", ANN)).json()["result"] == "stopped"
+
+
+async def test_garbage_that_says_since_when_all_is_known(tmp_path: Path) -> None:
+    """S17: until the next beat nobody can know of an unknown id, and bulk stops and lists may lack some."""
+    async with joined(events_then_hang(SAID), tmp_path, "a") as ((a,), _, redis):
+
+        async def ask(method: str, path: str, body: object = b"") -> Answer:
+            redis.command("SET", NAMES.since, "garbage")
+            return await call(a, method, path, body, ANN)
+
+        for method, path in (("POST", "/v1/generations/t-1/cancel"), ("GET", "/v1/generations/t-1")):
+            assert (await ask(method, path)).status == 503
+        assert (await ask("POST", "/v1/generations/cancel", {"all": True})).json()["complete"] is False
+        assert (await ask("GET", "/v1/generations")).json()["complete"] is False
+
+
+async def test_a_letterbox_that_is_closed(tmp_path: Path) -> None:
+    """At its end a replica begins nothing that others ask for, however it hears of that; answers to it come yet."""
+    async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, redis), RawClient(a.port) as client:
+        await start(client, "t-1", ask=ANN)
+        await client.until(b"data:", len(SAID))
+        await known(b, "t-1", ann := identity_of("ann"))
+        place = await bus_of(b).find(ann, "t-1")
+        assert place is not None
+        assert a.app.cluster is not None
+        box = a.app.cluster._letterbox
+        await a.app.cluster.close()
+        seal, mallory = Seal(SECRET.encode(), "b"), Mallory(redis, b)
+        head: dict[str, Any] = {"to": "a", "by": "b", "at": bus_of(a).now()}
+        stop_it = partial(StopIt, identity=ann, any_id="t-1", uid=place.uid, user=None, confirm=1.0, wish=WISH)
+        look = LookAt(
+            **head, identity=ann, shown="ann", route="/v1", rest="/generations/t-1", query="", user_header=None
+        )
+        for letter in (stop_it(**head), FindIt(**head, identity=ann, any_id="t-1"), look):
+            box.got_letter(seal.close(letter))
+        box.got_letter(mallory.bulk(seal))
+        old = head["at"] - 5.0
+        box.found_stop(place.uid, seal.close(stop_it(**head | {"at": old})))
+        box.found_stop(place.uid, seal.close(stop_it(**head | {"at": old}, wipes=True)))
+        box.found_mail(mallory.bulk(seal, at=old))
+        waits = StopWhenItComes(**head, identity=ann, any_id="t-1", user=None, wish=WISH)
+        box.found_waiting(place.uid, seal.close(waits))
+        box.lapsed("nobody")
+        a.app.cluster.undertaker.lapsed("nobody")
+        assert (len(box._tasks), len(box._lending), len(a.app.cluster.undertaker._tasks)) == (0, 0, 0)
+        assert await runs(a, "t-1")
+        with box._letters.expected("n-1") as said:
+            box.got_letter(seal.close(Said(**head, answers="n-1", record=None)))
+            assert said.done()

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from proxy.stores.bus import BusUnavailableError
+from proxy.stores.bus_redis import INLINE_BYTES
 from proxy.stores.ports import LedgerUnavailableError
 from support.chat import chat_events
 from support.client import Answer, RawClient, request_bytes
 from support.edge import refused, send
 from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
-from support.replicas import bus_of, joined, known
+from support.replicas import QUICK, bus_of, deafen, joined, known
 from support.scripts import events_then_hang
 from support.stops import record, settled, start, stop
 from support.wait import eventually
@@ -112,3 +113,21 @@ async def test_an_emptied_bus_makes_nobody_dead(tmp_path: Path) -> None:
             return False
 
         await eventually(is_spared)
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+async def test_answers_do_not_stay_at_the_bus(tmp_path: Path, is_deaf: bool) -> None:
+    """An answer that was read is gone from the bus, be it a long record or a receipt, heard or looked for."""
+    said = chat_events(2 * INLINE_BYTES // 5)[:-2]
+    async with joined(events_then_hang(said), tmp_path, **QUICK) as ((a, b), _, redis), RawClient(a.port) as client:
+        await start(client, "t-1")
+        await client.until(b"data:", len(said))
+        await known(b, "t-1")
+        if is_deaf:
+            deafen(b)
+        for _ in range(3):
+            told = await send(b, "GET", "/v1/generations/t-1")
+            assert told.json()["outcome"] == "running"
+            assert len(told.body) > INLINE_BYTES
+        assert (await stop(b, "t-1")).json()["result"] == "stopped"
+        await eventually(lambda: not any(b":reply:" in name for name in redis.names()))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from proxy.stores.bus import BusUnavailableError
 from support.chat import chat_events, text
 from support.client import RawClient
 from support.edge import refused, send
 from support.program import ADMIN_TOKEN, Program
 from support.proxy import RunningProxy
-from support.replicas import bus_of, identity_of, joined, known, programs
+from support.replicas import QUICK, bus_of, deafen, identity_of, joined, known, programs
 from support.scripts import events_then_hang
 from support.stops import Ask, call, record, start, stop
 from support.wait import eventually, within
@@ -207,3 +208,29 @@ async def test_what_no_letter_can_say(tmp_path: Path, selection: dict[str, Any])
     """A selection that is no text is refused by name, before anything is stopped or sent."""
     async with joined(events_then_hang(SAID), tmp_path, "a") as ((a,), _, _):
         assert refused(await send(a, "POST", "/v1/generations/cancel", selection)) == (400, "invalid_selection")
+
+
+@pytest.mark.parametrize("method", ["post", "find_reply"])
+async def test_one_that_can_not_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """X22: when a letter to one replica, or the search for its answer, fails, what the others did is told."""
+    async with joined(events_then_hang(SAID), tmp_path, "abc", **QUICK) as ((a, b, c), _, _):
+        deafen(b)
+        async with running((a, "t-1", ANN, {}), (b, "t-2", ANN, {})):
+            bus = bus_of(c)
+            real = getattr(bus, method)
+
+            async def fail(first: str, *more: object) -> object:
+                if method == "post" and first != "b":
+                    return await real(first, *more)
+                raise BusUnavailableError
+
+            with monkeypatch.context() as patched:
+                patched.setattr(bus, method, fail)
+                done = await cancel_many(c, {"all": True}, ANN)
+            assert (done["unreachable"], done["complete"]) == (["b"], False)
+            is_kept = method != "post"
+            assert sorted(done["stopped"]) == ["t-1", *(["t-2"] if is_kept else [])]
+            assert done["unconfirmed"] == (["t-2"] if is_kept else [])
+            assert (await record(a, "t-1", ANN))["outcome"] == "cancelled"
+            if not is_kept:
+                assert (await record(b, "t-2", ANN))["outcome"] == "running"

@@ -1,5 +1,6 @@
 """What each dialect says of a stop whose owner does not confirm, or is dead; and deletions of what others run."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.engine.elsewhere import BODY_BYTES
 from support import aitronos, assistants, async_messages, responses
 from support.chat import chat_events
 from support.client import RawClient
@@ -192,3 +194,20 @@ async def lives_at(proxy: RunningProxy, any_id: str, replica: str) -> bool:
     """Whether the directory knows that what an id names lives on a replica."""
     place = await bus_of(proxy).find("anonymous", any_id)
     return place is not None and (place.is_over, place.replica) == (False, replica)
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+async def test_a_body_that_is_too_long_to_travel(tmp_path: Path, dialect: str) -> None:
+    """A body that is too long for the bus is 413, and nothing is stopped; one just short enough stops what runs."""
+    async with begun(tmp_path, dialect) as (_, b, up, _, stop):
+        json_type = [("Content-Type", "application/json")]
+        answers = await asyncio.gather(*(send(b, "POST", stop, padded(BODY_BYTES + 1), json_type) for _ in range(4)))
+        assert {answer.status for answer in answers} == {413}
+        assert up.connections == 1
+        assert (await send(b, "POST", stop, padded(BODY_BYTES), json_type)).status == 200
+        await up.no_connections()
+
+
+def padded(size: int) -> bytes:
+    """An empty object in so many bytes."""
+    return b"{" + b" " * (size - 2) + b"}"

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
-from proxy.stores.bus import WAITING_EACH, Bus, Owned, Place
+from proxy.stores.bus import WAITING_EACH, WAITING_USERS, Bus, Owned, Place
 from proxy.stores.bus_group import Holder
 from proxy.stores.bus_memory import MemoryBus
 from proxy.stores.bus_memory_group import MemoryHub
@@ -244,8 +244,24 @@ async def test_waiting_stops_are_bounded(opened: Open) -> None:
     assert {uid for uid, _ in at_a.waiting} == {"u-2", "u-3"}
 
 
+async def test_the_stops_that_wait_for_one_id_are_bounded(opened: Open) -> None:
+    """So many end users' stops wait for one id; of more the oldest go, and one that is left again is a new one."""
+    a, at_a = await opened("a")
+    for index in range(WAITING_USERS + 2):
+        await a.leave_stop(ACME, "t", f"user {index}", b"%d" % index)
+        await a.leave_stop(ACME, "t", "user 0", b"again")
+    waiting = await a.claim(ACME, "t", "u", [])
+    assert isinstance(waiting, list)
+    assert sorted(waiting) == sorted([b"again", *(b"%d" % index for index in range(3, WAITING_USERS + 2))])
+    await a.leave_stop(ACME, "s", None, b"other")
+    a.own(owned("v", "s"))
+    a.own(owned("u", "t", user="user 9"))
+    await eventually(lambda: len(at_a.waiting) == 2)
+    assert at_a.waiting == [("v", b"other"), ("u", b"9")]
+
+
 async def test_letters_and_replies_arrive(opened: Open) -> None:
-    """A letter goes to one replica, a reply too, however long, and is kept under its number."""
+    """A letter goes to one replica, a reply too, however long, and is kept under its number until it is dropped."""
     (a, at_a), (b, at_b) = await opened("a"), await opened("b")
     await b.send("a", b"ask")
     await eventually(lambda: at_a.letters)
@@ -256,6 +272,14 @@ async def test_letters_and_replies_arrive(opened: Open) -> None:
     assert await b.find_reply("n-2") == long
     assert await b.find_reply("n-3") is None
     assert at_a.letters == [b"ask"]
+    b.drop_reply("n-2")
+    await eventually(lambda: is_dropped(b, "n-2"))
+    assert await b.find_reply("n-1") == b"short"
+
+
+async def is_dropped(bus: Bus, number: str) -> bool:
+    """Whether an answer is kept no more."""
+    return await bus.find_reply(number) is None
 
 
 async def test_the_lease_ends_with_its_replica(opened: Open) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from redis import Redis
 
 from proxy.core.bus_address import parse_bus_url
-from proxy.stores import bus_line, bus_redis
+from proxy.stores import bus_line, bus_redis, bus_redis_group
 from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import BusUnavailableError, Owned, Place
 from proxy.stores.bus_redis import RedisBus
@@ -239,7 +240,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     await eventually(lambda: a.find_reply("n"))
     await a.ship("b", b"parcel")
     kept = redis.names()
-    assert len(kept) == 14
+    assert len(kept) == 15
     assert all(redis.command("PTTL", key) > 0 for key in kept)
     a.release("u", b"")
     await eventually(lambda: redis.command("PTTL", keys_of(a, "thread")) <= 120_000)
@@ -326,3 +327,191 @@ async def test_parcels_of_a_server_that_forgot(redis: RedisServer, opened: Open)
     await eventually(lambda: a.is_up and b.is_up)
     await a.ship("b", b"two")
     assert await b.collect() == [b"two"]
+
+
+async def test_a_lease_that_nobody_can_read(redis: RedisServer, opened: Open) -> None:
+    """S17: bytes that are no text where a lease should be cost no beat: the lease is taken again."""
+    bus, box = await opened("a")
+    lease = bus._names.lease("a")
+    redis.command("SET", lease, b"\xff")
+    await eventually(lambda: redis.command("GET", lease) != b"\xff")
+    beats = bus._beats
+    await eventually(lambda: bus._beats > beats + 1)
+    assert box.states == [True]
+
+
+async def test_whatever_fails_in_a_beat_the_next_one_comes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A beat in which anything at all goes wrong is logged once for as long as it does, and is tried again."""
+    bus, _ = await opened("a")
+    failed = 0
+
+    async def look() -> None:
+        nonlocal failed
+        failed += 1
+        raise LookupError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bus._announcer, "look", look)
+        await eventually(lambda: failed > 2)
+    await eventually(lambda: bus.is_up)
+    assert capsys.readouterr().out.count("LookupError") == 1
+
+
+def scripts_run(redis: RedisServer) -> int:
+    """How many scripts the server was asked to run so far."""
+    with Redis(port=redis.port) as client:
+        said = client.info("commandstats").get("cmdstat_eval", {})
+        return sum(said.get(name, 0) for name in ("calls", "rejected_calls"))
+
+
+@pytest.mark.parametrize("how", ["full", "read only", "not allowed"])
+async def test_a_server_that_refuses_is_not_asked_without_end(redis: RedisServer, opened: Open, how: str) -> None:
+    """S15: a server that refuses quickly is asked again a few times a second, and used once it takes writes."""
+    bus, _ = await opened("a")
+    refuse, relent = {
+        "full": ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        "read only": ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        "not allowed": ("ACL SETUSER default -eval", "ACL SETUSER default +eval"),
+    }[how]
+    redis.command(*refuse.split())
+    await eventually(lambda: not bus.is_up)
+    before = scripts_run(redis)
+    await asyncio.sleep(1.5)
+    assert scripts_run(redis) - before < 20
+    assert not bus.is_up
+    redis.command(*relent.split())
+    await eventually(lambda: bus.is_up)
+
+
+@pytest.mark.parametrize("which", ["lease", "since", "replicas", "mail"])
+async def test_a_key_of_the_beat_that_is_something_else(redis: RedisServer, opened: Open, which: str) -> None:
+    """S17: somebody's list at a key that each beat needs is taken away by the next one."""
+    bus, _ = await opened("a")
+    names = bus._names
+    key = {"lease": names.lease("a"), "since": names.since, "replicas": names.replicas, "mail": names.mail("a")}[which]
+    redis.command("DEL", key)
+    redis.command("LPUSH", key, "garbage")
+    await eventually(lambda: redis.command("TYPE", key) != b"list")
+    beats = bus._beats
+    await eventually(lambda: bus._beats > beats and bus.is_up)
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "", "1e3", "-5", "9" * 5000, "99999999999", "\u0661"])
+async def test_a_since_that_is_no_time(redis: RedisServer, opened: Open, garbage: str) -> None:
+    """S17: what is no time of the past means that the directory may lack something; the next beat replaces it."""
+    bus, _ = await opened("a")
+    redis.command("SET", bus._names.since, garbage)
+    assert not await bus.knows_all()
+    await eventually(lambda: redis.command("GET", bus._names.since) != garbage.encode())
+    since = int(redis.command("GET", bus._names.since))
+    assert abs(bus.now() - since) < 5.0
+    assert bus.is_up
+
+
+async def test_kept_stops_that_are_something_else(redis: RedisServer, opened: Open) -> None:
+    """S17: somebody's text where one caller's stops are kept costs no replica the bus, and goes."""
+    bus, box = await opened("a")
+    bus.own(owned("u", "t"))
+    await eventually(lambda: found(bus, "t"))
+    stops = bus._names.of(ACME).stops
+    redis.command("SET", stops, "garbage")
+    await eventually(lambda: not redis.command("EXISTS", stops))
+    assert box.states == [True]
+
+
+async def test_whoever_listens_again_looks_again(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came while nobody listened is found at once, and with the next beat what was too young for that."""
+    monkeypatch.setattr(bus_redis, "LOOK_EVERY", 1_000_000)
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    await eventually(lambda: a._beats > 4)
+    redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    beats = a._beats
+    await eventually(lambda: len(at_a.stops) == 2)
+    assert a._beats - beats <= 3
+    await eventually(lambda: a._beats > beats + 4)
+    assert at_a.stops == [("u", b"letter")] * 2
+    assert at_a.states == [True]
+
+
+async def test_a_stop_does_not_wait_longer_for_those_that_come_later(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stop waits its own time for an id, however many others are left for the same one meanwhile."""
+    monkeypatch.setattr(bus_redis, "WAITING_SECONDS", 0.5)
+    bus, box = await opened("a")
+    began = monotonic()
+    await bus.leave_stop(ACME, "t", None, b"first")
+    while monotonic() - began < 0.4:
+        await bus.leave_stop(ACME, "t", "ann", b"another")
+    await asyncio.sleep(0.15)
+    bus.own(owned("u", "t"))
+    await eventually(lambda: found(bus, "t"))
+    assert box.waiting == []
+
+
+async def test_one_that_is_overdue_is_dead_although_it_listens(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that seems open saves nobody for ever; one that is back after all finds what was kept for it."""
+    monkeypatch.setattr(bus_redis_group, "OVERDUE_LEASES", 1.0)
+    async with AsyncExitStack() as stack:
+
+        async def open_bus(name: str) -> tuple[RedisBus, Box]:
+            bus, box = RedisBus(parse_bus_url(redis.url), b"secret", name, 2.0), Box()
+            await bus.open(box)
+            stack.push_async_callback(bus.close)
+            return bus, box
+
+        (a, at_a), (b, at_b) = await open_bus("a"), await open_bus("b")
+        b.own(owned("u", "t"))
+        await eventually(lambda: found(a, "t"))
+        (beating,) = [task for task in b._tasks if task.get_name() == "the bus's beat"]
+        beating.cancel()
+        await a.stop(await place_of(a, "t"), b"kept", b"sent")
+        await a.post("b", "n", b"mail")
+        await eventually(lambda: at_a.dead == {"b"})
+        assert not await a.is_dead("b")
+        assert not await a.is_unheard("b")
+        await eventually(lambda: a.is_dead("b"))
+        assert not await a.is_unheard("b")
+        assert await a.begin_burial("b")
+        await a.bury("b")
+        await a.end_burial("b")
+        assert (await place_of(a, "t")).is_over
+        b._start(b._beat_forever(asyncio.Event()), "the bus's beat")
+        await eventually(lambda: is_alive_again(a, "t"))
+        await eventually(lambda: at_b.stops and at_b.mail)
+        assert (at_b.stops[0], at_b.mail[0]) == (("u", b"kept"), b"mail")
+
+
+async def is_alive_again(bus: RedisBus, any_id: str) -> bool:
+    """Whether the directory has it as running."""
+    return not (await place_of(bus, any_id)).is_over
+
+
+async def test_a_bus_that_stood_still_makes_nobody_overdue(
+    redis: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases that ended while nobody could renew them, or long before anybody looked, are not over for long."""
+    monkeypatch.setattr(bus_redis_group, "OVERDUE_LEASES", 0.2)
+    bus, box = await opened("a")
+    listening = Redis(port=redis.port).pubsub()  # type: ignore[no-untyped-call] # the package has no type there
+    listening.subscribe(bus._names.channel("b"))
+    redis.command("ZADD", bus._names.replicas, 1, "b")
+    await eventually(lambda: box.dead == {"b"})
+    await asyncio.sleep(1.2)
+    redis.pause()
+    await eventually(lambda: not bus.is_up)
+    await asyncio.sleep(1.5)
+    redis.resume()
+    await eventually(lambda: bus.is_up)
+    assert not await bus.is_dead("b")
+    await eventually(lambda: bus.is_dead("b"))
+    listening.close()

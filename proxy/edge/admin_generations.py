@@ -110,7 +110,7 @@ class AdminGenerations:
         """Stop what runs under an id, here or on another replica.
 
         Raises:
-            Refusal: see `find_anywhere`.
+            Refusal: see `find_anywhere` and `Canceller.cancel`.
         """
         cancel = self._engine.canceller.cancel
         if isinstance(in_memory(self._engine, any_id), Relay):
@@ -121,7 +121,10 @@ class AdminGenerations:
         whose, named = None, any_id
         if seen.here is None and seen.is_live:
             whose, named = Identity(seen.record.identity, seen.record.key_id), seen.record.message_id
-        return await cancel(whose, named, stop, dialect=OPERATOR, confirm=confirm) or seen.record
+        record = await cancel(whose, named, stop, dialect=OPERATOR, confirm=confirm)
+        if record is None and seen.is_live:  # nobody took the stop
+            raise Refusal.bus_unavailable()
+        return record or seen.record
 
     async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """Stop all that the filters select; with `dry_run` only say which."""

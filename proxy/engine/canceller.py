@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.core.begun import with_newer
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
@@ -133,7 +134,7 @@ class Canceller:
         if record is not None and record.outcome is Outcome.INTERRUPTED:  # a ledger that is shared knows more
             kept = await self._ledger.find(name, record.message_id)
             is_it = kept is not None and kept.uid == record.uid and kept.outcome is not Outcome.RUNNING
-            record = kept if is_it else record
+            record = with_newer(kept, record) if kept is not None and is_it else record
         return record, True
 
     def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> list[asyncio.Task[None]]:

@@ -3,58 +3,27 @@
 X13: what did not reach the owner is refused, to be tried again, by every stop route; nothing is said to be stopping.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support import assistants, async_messages, dify, responses
 from support.chat import chat_events
-from support.client import Answer, RawClient, request_bytes
+from support.client import Answer, RawClient
 from support.edge import refused, send
 from support.postgres import Database
-from support.program import ADMIN_TOKEN, config_text
-from support.proxy import RunningProxy, running_proxy
-from support.redis_server import RedisServer, redis_server
-from support.replicas import bus_of, known, replicas
+from support.program import config_text
+from support.proxy import running_proxy
+from support.replicas import bus_of, known
 from support.scripts import events_then_hang
+from support.shared import admin, is_shared, lose_bus, sharing
 from support.stops import start, stop
-from support.upstream import ScriptedUpstream, scripted_upstream
+from support.upstream import scripted_upstream
 from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 """A stream that is not over."""
-
-
-@asynccontextmanager
-async def sharing(
-    folder: Path, database: Database, **config: Any
-) -> AsyncIterator[tuple[RunningProxy, RunningProxy, RedisServer, ScriptedUpstream]]:
-    """Two replicas with one bus and one ledger, whose upstream does not end."""
-    shared: dict[str, Any] = {"ledger": {"url": database.url, "text": "all"}, **config}
-    async with (
-        redis_server(folder) as redis,
-        scripted_upstream(events_then_hang(SAID)) as up,
-        replicas(folder, up.base_url, redis.url, "ab", **shared) as (a, b),
-    ):
-        yield a, b, redis, up
-
-
-async def cut_off(database: Database, redis: RedisServer, *others: RunningProxy) -> None:
-    """Wait until the shared ledger has the one start, and end the bus; these know that it is away."""
-    await eventually(lambda: database.sql("SELECT count(*) FROM running") == [["1"]], what="the start is shared")
-    redis.kill()
-    await eventually(lambda: not any(bus_of(each).is_up for each in others), what="the bus is away")
-
-
-async def admin(proxy: RunningProxy, method: str, path: str, body: bytes = b"") -> Answer:
-    """One request to the admin API."""
-    headers = [("Authorization", f"Bearer {ADMIN_TOKEN}"), ("Content-Type", "application/json")]
-    async with RawClient(proxy.admin_port) as client:
-        await client.send(request_bytes(method, f"/api/generations/{path}", body, headers))
-        return await client.answer()
+STREAM = events_then_hang(SAID)
 
 
 def is_undelivered(answer: Answer) -> bool:
@@ -64,18 +33,19 @@ def is_undelivered(answer: Answer) -> bool:
 
 async def test_a_stop_that_reaches_nobody(tmp_path: Path, database: Database) -> None:
     """By the native routes and the operator's it is a 503; the bulk ones stop nothing; later it stops."""
-    async with sharing(tmp_path, database) as (a, b, redis, up), RawClient(a.port) as client:
+    async with sharing(STREAM, tmp_path, database.url) as (a, b, redis, up), RawClient(a.port) as client:
         await start(client, "t1")
         await client.until(b"data:", len(SAID))
-        await cut_off(database, redis, a, b)
+        await is_shared(database)
+        await lose_bus(redis, a, b)
         for path in ("generations/t1", "chat/completions/chatcmpl-scripted-1", "completions/chatcmpl-scripted-1"):
             assert is_undelivered(await send(b, "POST", f"/v1/{path}/cancel")), path
         assert refused(await stop(b, "t1")) == (503, "bus_unavailable")
-        answer = await admin(b, "POST", "t1/cancel")
+        answer = await admin(b, "POST", "/t1/cancel")
         assert (refused(answer), is_undelivered(answer)) == ((503, "bus_unavailable"), True)
         for done in (
             (await send(b, "POST", "/v1/generations/cancel", {"all": True})).json(),
-            (await admin(b, "POST", "cancel", b'{"all": true}')).json(),
+            (await admin(b, "POST", "/cancel", b'{"all": true}')).json(),
         ):
             assert (done["stopped"], done["count"], done["complete"]) == ([], 0, False)
         assert up.connections == 1
@@ -92,7 +62,7 @@ async def test_a_stop_that_reaches_nobody(tmp_path: Path, database: Database) ->
 
 async def test_without_a_bus(tmp_path: Path, database: Database) -> None:
     """Where replicas share a ledger and have no bus at all, a stop at another one is no `stopping` either."""
-    async with scripted_upstream(events_then_hang(SAID)) as up:
+    async with scripted_upstream(STREAM) as up:
         for name in "ab":
             (tmp_path / name).mkdir()
         texts = [config_text(up.base_url, replica=name, ledger={"url": database.url}) for name in "ab"]
@@ -103,30 +73,32 @@ async def test_without_a_bus(tmp_path: Path, database: Database) -> None:
         ):
             await start(client, "t1")
             await client.until(b"data:", len(SAID))
-            await eventually(lambda: database.sql("SELECT count(*) FROM running") == [["1"]])
+            await is_shared(database)
             assert refused(await stop(b, "t1")) == (503, "bus_unavailable")
-            assert refused(await admin(b, "POST", "t1/cancel")) == (503, "bus_unavailable")
+            assert refused(await admin(b, "POST", "/t1/cancel")) == (503, "bus_unavailable")
             assert (await stop(a, "t1")).json()["result"] == "stopped"
 
 
 async def test_dify(tmp_path: Path, database: Database) -> None:
     """Dify's stop says nothing but success, so it must not say it."""
     route = {"dialect": "dify", "model": "scripted"}
-    async with sharing(tmp_path, database, route=route) as (a, b, redis, _), RawClient(a.port) as client:
+    async with sharing(STREAM, tmp_path, database.url, route=route) as (a, b, redis, _), RawClient(a.port) as client:
         await dify.begin(client, "/chat-messages", dify.body(), "t-1")
         await client.until(b"data: ", 8)
-        await cut_off(database, redis, a, b)
+        await is_shared(database)
+        await lose_bus(redis, a, b)
         assert is_undelivered(await dify.send(b, "POST", "/chat-messages/t-1/stop", {"user": "ann"}))
 
 
 async def test_async_messages(tmp_path: Path, database: Database) -> None:
     """A message that another replica makes is not said to be cancelled."""
     route = {"dialect": "async_messages"}
-    async with sharing(tmp_path, database, route=route) as (a, b, redis, up):
+    async with sharing(STREAM, tmp_path, database.url, route=route) as (a, b, redis, up):
         await async_messages.initiate(a)
         await up.conn()
         await known(b, "m-1")
-        await cut_off(database, redis, a, b)
+        await is_shared(database)
+        await lose_bus(redis, a, b)
         assert is_undelivered(await async_messages.send(b, "POST", "/m-1/cancel"))
         assert up.connections == 1
 
@@ -134,12 +106,13 @@ async def test_async_messages(tmp_path: Path, database: Database) -> None:
 async def test_assistants(tmp_path: Path, database: Database) -> None:
     """A run that another replica has can be cancelled later: that is no `Cannot cancel`."""
     route = {"dialect": "assistants"}
-    async with sharing(tmp_path, database, route=route) as (a, b, redis, _), RawClient(a.port) as client:
+    async with sharing(STREAM, tmp_path, database.url, route=route) as (a, b, redis, _), RawClient(a.port) as client:
         assistant, thread = await assistants.an_assistant(a), await assistants.a_thread(a, "Hello")
         await client.post(f"/v1/threads/{thread}/runs", {"assistant_id": assistant, "stream": True})
         await client.until(b'"all "')
         (run,) = (await assistants.ask(b, "GET", f"/threads/{thread}/runs"))["data"]
-        await cut_off(database, redis, a, b)
+        await is_shared(database)
+        await lose_bus(redis, a, b)
         answer = await assistants.told(b, "POST", f"/threads/{thread}/runs/{run['id']}/cancel")
         assert is_undelivered(answer)
 
@@ -148,11 +121,12 @@ async def test_assistants(tmp_path: Path, database: Database) -> None:
 async def test_responses(tmp_path: Path, database: Database, background: bool) -> None:
     """A response that another replica makes is not answered as if its stop were under way."""
     async with (
-        sharing(tmp_path, database, route=responses.EMULATE) as (a, b, redis, up),
+        sharing(STREAM, tmp_path, database.url, route=responses.EMULATE) as (a, b, redis, up),
         RawClient(a.port) as client,
     ):
         response_id = await responses.begin(client, background=background)
         await client.until(b"response.output_text.delta", 8)
-        await cut_off(database, redis, a, b)
+        await is_shared(database)
+        await lose_bus(redis, a, b)
         assert is_undelivered(await responses.cancel(b, response_id))
         assert up.connections == 1

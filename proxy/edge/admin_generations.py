@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import HeaderPair
-from proxy.core.lifecycle import Cause
+from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.receipt import receipt, shown
 from proxy.core.record import Record
 from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
@@ -72,6 +72,8 @@ class AdminGenerations:
             return await self._events_elsewhere(
                 http, place, about_one(seen.record.message_id, after), headers, deadline
             )
+        if seen.is_silent and seen.record.outcome is Outcome.INTERRUPTED:  # so says the ledger; its owner may run it on
+            raise Refusal.bus_unavailable()
         observer = Observer(http, headers)
         await tell_events(seen.here or seen.record, after, observer, deadline, holds=False)
         return observer.response

@@ -1,6 +1,7 @@
 """The native control API below every route: list, get, cancel, bulk cancel, events (`contract.md`, section 4)."""
 
 import json
+from collections import Counter
 from typing import Any, Final
 
 from aiohttp import web
@@ -184,10 +185,17 @@ def _json(request: Request, value: dict[str, Any]) -> web.Response:
 
 
 def stopped_many(done: StoppedMany) -> dict[str, Any]:
-    """What a bulk stop did, as it is answered."""
+    """What a bulk stop did, as it is answered: what is not confirmed yet is not among the stopped."""
+    left = Counter(done.unconfirmed)
+    stopped = []
+    for task_id in done.stopped:
+        if left[task_id]:
+            left[task_id] -= 1
+        else:
+            stopped.append(task_id)
     return {
-        "stopped": done.stopped,
-        "count": len(done.stopped),
+        "stopped": stopped,
+        "count": len(stopped),
         "unconfirmed": done.unconfirmed,
         "complete": done.complete,
         "unreachable": done.unreachable,

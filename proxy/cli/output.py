@@ -77,6 +77,13 @@ def age(seconds: float) -> str:
     return f"{days}d{hours % 24:02}h"
 
 
+def how_much(tokens: int | None, characters: int | None) -> str:
+    """The length of an answer behind a dot, in tokens where they are known; nothing where nobody knows it."""
+    if tokens is not None:
+        return f" · {tokens} tokens"
+    return "" if characters is None else f" · {characters} characters"
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return UNKNOWN

@@ -42,17 +42,29 @@ def ps(
     elif output == "json":
         show_json(found)
     else:
-        show_table(HEADS, [_row(each) for each in found])
+        replicas = {each.get("replica") for each in found}
+        if len(replicas) > 1:
+            show_table((*HEADS, "REPLICA"), [(*_row(each), each.get("replica")) for each in found])
+        else:
+            show_table(HEADS, [_row(each) for each in found])
 
 
 def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+    seconds = record["elapsed_seconds"]
     return (
         record["task_id"],
-        age(record["elapsed_seconds"]),
-        "stopping" if record["cause"] else record["phase"],
+        None if seconds is None else age(seconds),
+        _state(record),
         record["route"],
         record["model"],
         record["key_id"],
         record["user"],
         record["characters"],
     )
+
+
+def _state(record: dict[str, Any]) -> str | None:
+    """Where it is; of what a silent replica has nobody knows whether it still runs."""
+    if record.get("unconfirmed"):
+        return "unconfirmed"
+    return "stopping" if record["cause"] else record["phase"]

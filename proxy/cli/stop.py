@@ -7,11 +7,12 @@ import click
 
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.output import say, say_what_is_missing, show_json
+from proxy.cli.output import how_much, say, say_what_is_missing, show_json
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
 NOTHING: Final = "nothing runs that matches"
+NOTHING_HERE: Final = "nothing matches here; other replicas could not be asked"
 
 WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NOT_FOUND, Exit.ALREADY_FINISHED)
 """Which exit code several stops have together."""
@@ -84,7 +85,9 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
     else:
         for task_id in answer["stopped"]:
             click.echo(task_id)
-        say(f"stopped {answer['count']}{_unconfirmed(answer)}" if answer["matched"] else NOTHING)
+        for task_id in answer["unconfirmed"]:
+            say(f"{task_id}: not confirmed yet, its upstream may still be open")
+        say(f"stopped {answer['count']}" if answer["matched"] else _nothing(answer))
         say_what_is_missing(answer)
     if answer["unconfirmed"] or not answer.get("complete", True):
         return Exit.NOT_CONFIRMED
@@ -99,32 +102,37 @@ def _ask(client: AdminClient, filters: dict[str, Any]) -> None:
     """
     if not sys.stdin.isatty():
         raise click.UsageError("Nobody is there to be asked: stopping several from a script needs --yes.")
-    count = len(client.post("/generations/cancel", {**filters, "dry_run": True})["matched"])
+    answer = client.post("/generations/cancel", {**filters, "dry_run": True})
+    count = len(answer["matched"])
     if not count:
-        raise CommandError(NOTHING, Exit.NOT_FOUND)
+        is_sure = answer.get("complete", True)
+        raise CommandError(_nothing(answer), Exit.NOT_FOUND if is_sure else Exit.NOT_CONFIRMED)
     things = "1 generation" if count == 1 else f"{count} generations"
     if not click.confirm(f"Stop {things}?", err=True):
         raise CommandError("nothing was stopped")
 
 
 def _newest(client: AdminClient) -> str:
-    for record in client.get("/generations", {"state": "live", "limit": "1"})["data"]:
+    page = client.get("/generations", {"state": "live", "limit": "1"})
+    for record in page["data"]:
         return str(record["message_id"])
+    if not page.get("complete", True):
+        raise CommandError("nothing runs here; other replicas could not be asked", Exit.NOT_CONFIRMED)
     raise CommandError("nothing runs", Exit.NOT_FOUND)
 
 
 def sentence(receipt: dict[str, Any]) -> str:
     """A receipt in one line: what happened, how fast, what was kept."""
     task_id, result = receipt["task_id"], receipt["result"]
-    tokens, characters = receipt["usage"]["completion_tokens"], receipt["partial"]["characters"]
-    kept = f"{tokens} tokens" if tokens is not None else f"{characters or 0} characters"
+    amount = how_much(receipt["usage"]["completion_tokens"], receipt["partial"]["characters"])
     if result == "already_finished":
-        return f"{task_id} had already finished ({receipt['status']}) · {kept}"
+        return f"{task_id} had already finished ({receipt['status']}){amount}"
     if result == "stopping":
         return f"stopping {task_id} · the upstream's close is not confirmed yet"
     took = receipt["upstream_closed_ms"]
     speed = f" in {took:.1f} ms" if took is not None else ""
-    return f"stopped {task_id}{speed} · {kept} kept{_saved(receipt)} · upstream closed"
+    kept = f"{amount} kept" if amount else ""
+    return f"stopped {task_id}{speed}{kept}{_saved(receipt)} · upstream closed"
 
 
 def _saved(receipt: dict[str, Any]) -> str:
@@ -136,9 +144,9 @@ def _saved(receipt: dict[str, Any]) -> str:
     return "" if most is None else f" · at most {most} not made"
 
 
-def _unconfirmed(answer: dict[str, Any]) -> str:
-    count = len(answer["unconfirmed"])
-    return f", {count} of them not confirmed yet: their upstreams may still be open" if count else ""
+def _nothing(answer: dict[str, Any]) -> str:
+    """That nothing matches, as far as that is known."""
+    return NOTHING if answer.get("complete", True) else NOTHING_HERE
 
 
 def _worst(codes: list[Exit]) -> Exit:

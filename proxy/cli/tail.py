@@ -17,7 +17,7 @@ from aiohttp_sse_client.client import EventSource
 
 from proxy.cli.admin_client import AdminClient, CommandError, escaped
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.output import say
+from proxy.cli.output import how_much, say
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as of every program that SIGINT ends."""
@@ -25,9 +25,15 @@ INTERRUPTED: Final = 130
 TRIES: Final = 5
 """So often a broken connection is taken up again behind the last event, while the generation runs."""
 
+SILENT: Final = "the replica that runs it does not answer, so its text can't be shown now; try again"
+
+PAUSE: Final = 0.2
+"""Seconds until a replica that did not answer is asked again."""
+
 LONGEST_LINE: Final = 8 * 2**20
 CONNECT_SECONDS: Final = 10.0
 _RUNNING: Final = "running"
+_UNAVAILABLE: Final = 503
 _ESCAPES: Final = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 """Control characters but tab and line end: a model must not steer the terminal."""
 
@@ -85,16 +91,24 @@ async def _follow(client: AdminClient, message_id: str) -> bool:
         except BrokenPipeError:  # whoever read our output has left
             raise
         except (aiohttp.ClientError, ConnectionError, UnicodeDecodeError, ValueError) as error:
-            record = await asyncio.to_thread(client.get, f"/generations/{message_id}")
-            if record["outcome"] != _RUNNING:
+            is_silent = isinstance(error, aiohttp.ClientResponseError) and error.status == _UNAVAILABLE
+            if not is_silent and not await _still_runs(client, message_id):
                 return shown
             tries -= 1
             if not tries:
-                raise CommandError(
-                    f"the stream broke off ({type(error).__name__}); the generation still runs"
-                ) from error
+                raise CommandError(SILENT if is_silent else _broken(error)) from error
+            await asyncio.sleep(PAUSE if is_silent else 0)
         else:
             return shown
+
+
+async def _still_runs(client: AdminClient, message_id: str) -> bool:
+    record = await asyncio.to_thread(client.get, f"/generations/{message_id}")
+    return bool(record["outcome"] == _RUNNING)
+
+
+def _broken(error: Exception) -> str:
+    return f"the stream broke off ({type(error).__name__}); the generation still runs"
 
 
 async def _events(client: AdminClient, message_id: str, after: str) -> AsyncIterator[tuple[str, str]]:
@@ -105,7 +119,7 @@ async def _events(client: AdminClient, message_id: str, after: str) -> AsyncIter
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     headers = {**client.headers(), "Last-Event-ID": after}
-    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=LONGEST_LINE) as session:
+    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=LONGEST_LINE, raise_for_status=True) as session:
         source = EventSource(
             client.events_url(message_id),
             session=session,
@@ -129,7 +143,5 @@ def _write(text: str) -> None:
 def _ending(record: dict[str, Any]) -> str:
     if record["outcome"] == _RUNNING:
         return "the stream is over; the record is being written"
-    tokens = record["completion_tokens"]
     cause = f" by {record['cause']}" if record["cause"] else ""
-    count = f"{tokens} tokens" if tokens is not None else f"{record['characters'] or 0} characters"
-    return f"{record['outcome']}{cause} · {count}"
+    return f"{record['outcome']}{cause}{how_much(record['completion_tokens'], record['characters'])}"

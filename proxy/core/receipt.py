@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from proxy.core.begun import is_unconfirmed, phase_of
 from proxy.core.generation import was_asked_for
 from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.money import cost_text
@@ -25,9 +26,14 @@ def iso(seconds: float | None) -> str | None:
 def shown(record: Record, *, text: bool = True, most: int | None = None) -> dict[str, Any]:
     """A record as JSON shows it; without its text where the asker may not read it.
 
+    One that runs elsewhere, of which that replica says nothing now, is marked `unconfirmed`.
+
     `most`: characters of the text that are shown; None: all. What is cut is said to be clipped.
     """
     fields = {name: getattr(record, name) for name in Record.__slots__ if name not in HIDDEN}
+    fields["phase"] = phase_of(record)
+    if is_unconfirmed(record):
+        fields["unconfirmed"] = True
     for name in TIMES:
         fields[name] = iso(fields[name])
     if not text:
@@ -61,7 +67,7 @@ def cancel_result(record: Record) -> CancelResult:
 def receipt(record: Record) -> dict[str, Any]:
     """The native cancel's answer."""
     result = cancel_result(record)
-    running = record.outcome is Outcome.RUNNING
+    running, phase = record.outcome is Outcome.RUNNING, phase_of(record)
     return {
         "object": "generation.cancel",
         "task_id": record.task_id,
@@ -69,7 +75,7 @@ def receipt(record: Record) -> dict[str, Any]:
         "result": result.value,
         "status": "cancelling" if running else record.outcome.value,
         "cause": record.cause.value if record.cause else None,
-        "phase": record.phase.value,
+        "phase": None if phase is None else phase.value,
         "elapsed_seconds": record.elapsed_seconds,
         "upstream_closed_ms": record.upstream_closed_ms,
         "partial": {"characters": record.characters, "text": record.text},

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import HeaderPair
-from proxy.core.lifecycle import Cause
+from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.receipt import receipt, shown
 from proxy.core.record import Record
 from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
@@ -72,6 +72,8 @@ class AdminGenerations:
             return await self._events_elsewhere(
                 http, place, about_one(seen.record.message_id, after), headers, deadline
             )
+        if seen.is_silent and seen.record.outcome is Outcome.INTERRUPTED:  # so says the ledger; its owner may run it on
+            raise Refusal.bus_unavailable()
         observer = Observer(http, headers)
         await tell_events(seen.here or seen.record, after, observer, deadline, holds=False)
         return observer.response
@@ -110,7 +112,7 @@ class AdminGenerations:
         """Stop what runs under an id, here or on another replica.
 
         Raises:
-            Refusal: see `find_anywhere`.
+            Refusal: see `find_anywhere` and `Canceller.cancel`.
         """
         cancel = self._engine.canceller.cancel
         if isinstance(in_memory(self._engine, any_id), Relay):
@@ -121,7 +123,10 @@ class AdminGenerations:
         whose, named = None, any_id
         if seen.here is None and seen.is_live:
             whose, named = Identity(seen.record.identity, seen.record.key_id), seen.record.message_id
-        return await cancel(whose, named, stop, dialect=OPERATOR, confirm=confirm) or seen.record
+        record = await cancel(whose, named, stop, dialect=OPERATOR, confirm=confirm)
+        if record is None and seen.is_live:  # nobody took the stop
+            raise Refusal.bus_unavailable()
+        return record or seen.record
 
     async def cancel_many(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """Stop all that the filters select; with `dry_run` only say which."""

@@ -18,11 +18,15 @@ from proxy.stores.ports import LedgerUnavailableError
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One generation: its whole record, and who has more of it: this replica's memory, another one, or nobody."""
+    """One generation: its whole record, and who has more of it: this replica's memory, another one, or nobody.
+
+    `is_silent`: the replica that began it is there, and does not answer.
+    """
 
     record: Record
     here: Relay | Finished | None = None
     replica: str | None = None
+    is_silent: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -58,7 +62,7 @@ async def find_anywhere(engine: Engine, any_id: str) -> Seen:
     if len(living := [each for each in seen if each.is_live]) > 1:
         raise ambiguous([each.record.message_id for each in living])
     if over is not None:
-        seen.append(Seen(over, here))
+        seen.append(Seen(over, here, is_silent=here is None and over.replica in there.unreachable))
     elif unreadable is not None and not living:
         raise unreadable
     if not seen:

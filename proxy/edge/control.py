@@ -1,11 +1,13 @@
 """The native control API below every route: list, get, cancel, bulk cancel, events (`contract.md`, section 4)."""
 
 import json
+from collections import Counter
 from typing import Any, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.core.begun import with_newer
 from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
@@ -23,7 +25,16 @@ from proxy.edge.asked import (
 )
 from proxy.edge.cors import cors_headers
 from proxy.edge.downstream import Observer
-from proxy.edge.one_generation import ROOT, about_one, events_gone, find_own, record_shown, tell_events
+from proxy.edge.one_generation import (
+    ROOT,
+    Found,
+    about_one,
+    events_gone,
+    find_own,
+    is_known_over,
+    record_shown,
+    tell_events,
+)
 from proxy.edge.own_list import own_list
 from proxy.edge.passing_on import pass_on
 from proxy.edge.request import Request
@@ -129,6 +140,9 @@ class Control:
 
     async def _here(self, request: Request, any_id: str, after: int | None, deadline: float) -> web.StreamResponse:
         found = await find_own(self._engine, request.caller.identity.name, any_id)
+        return await self._told(request, found, after, deadline)
+
+    async def _told(self, request: Request, found: Found, after: int | None, deadline: float) -> web.StreamResponse:
         if after is None:
             return _json(request, await record_shown(self._engine, found))
         observer = Observer(request.http, _own(request))
@@ -141,18 +155,24 @@ class Control:
         """What the ledger says where the owner does not; else what is known without it.
 
         Raises:
-            Refusal: 503, nobody can know now; 410, the events are gone with their owner.
+            Refusal: 503, nobody can know now; 410, the events are gone with their owner, or it is over.
         """
+        found: Found | None
         try:
-            return await self._here(request, any_id, after, deadline)
+            found = await find_own(self._engine, request.caller.identity.name, any_id)
         except Refusal as refusal:
             if refusal.status != NOT_FOUND:
                 raise
-        if unserved is None or not unserved.is_dead:
-            raise Refusal.bus_unavailable()
-        if after is not None:
-            raise events_gone()
-        return _json(request, shown(unserved.record))
+            found = None
+        if after is not None and (found is None or isinstance(found, Record)):
+            raise events_gone() if is_known_over(found, unserved) else Refusal.bus_unavailable()
+        if found is None:
+            if unserved is None or not unserved.is_dead:
+                raise Refusal.bus_unavailable()
+            found = unserved.record
+        elif isinstance(found, Record) and unserved is not None:
+            found = with_newer(found, unserved.record)
+        return await self._told(request, found, after, deadline)
 
 
 def _own(request: Request) -> list[tuple[str, str]]:
@@ -165,10 +185,17 @@ def _json(request: Request, value: dict[str, Any]) -> web.Response:
 
 
 def stopped_many(done: StoppedMany) -> dict[str, Any]:
-    """What a bulk stop did, as it is answered."""
+    """What a bulk stop did, as it is answered: what is not confirmed yet is not among the stopped."""
+    left = Counter(done.unconfirmed)
+    stopped = []
+    for task_id in done.stopped:
+        if left[task_id]:
+            left[task_id] -= 1
+        else:
+            stopped.append(task_id)
     return {
-        "stopped": done.stopped,
-        "count": len(done.stopped),
+        "stopped": stopped,
+        "count": len(stopped),
         "unconfirmed": done.unconfirmed,
         "complete": done.complete,
         "unreachable": done.unreachable,

@@ -8,13 +8,15 @@ import math
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
+from proxy.core.begun import is_unconfirmed
 from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
+from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.engine.engine import Engine
 from proxy.engine.many import Place, place_of
 from proxy.engine.relay import Relay
-from proxy.stores.ports import RecordFilter
+from proxy.stores.ports import LedgerUnavailableError, RecordFilter
 
 FIRST: Place = (math.inf, "")
 LAST: Place = (-math.inf, "")
@@ -64,7 +66,8 @@ async def newest_first(
     found, more = await _behind(engine, which, before, limit, live)
     newest = sorted(found.items(), key=itemgetter(0), reverse=True)
     records = [one.generation.record(now) if isinstance(one, Relay) else one for _, one in newest[:limit]]
-    return _page(records, unreachable, more=more or len(newest) > limit, complete=complete)
+    cursor = _cursor(records[-1]) if more or len(newest) > limit else None
+    return Listing(records, cursor, unreachable, complete)
 
 
 async def newest_live(engine: Engine, chosen: Chosen, limit: int, cursor: str | None) -> Listing:
@@ -77,16 +80,30 @@ async def newest_live(engine: Engine, chosen: Chosen, limit: int, cursor: str | 
     there = await engine.many.living_elsewhere(chosen, before, limit + 1, 0)
     here = engine.many.newest_here(chosen, before, limit + 1, 0, now)
     found = {_place(record): record for record in (*there.records, *here)}
-    newest = [record for _, record in sorted(found.items(), key=itemgetter(0), reverse=True)]
-    return _page(newest[:limit], there.unreachable, more=len(newest) > limit, complete=there.complete)
+    newest = [record for _, record in sorted(found.items(), key=itemgetter(0), reverse=True)][: limit + 1]
+    records = (await _not_over(engine, newest))[:limit]
+    cursor = _cursor((records or newest)[-1]) if len(newest) > limit else None
+    return Listing(records, cursor, there.unreachable, there.complete)
 
 
-def _page(records: list[Record], unreachable: list[str], *, more: bool, complete: bool) -> Listing:
-    cursor = None
-    if more:
-        started, uid = _place(records[-1])
-        cursor = f"{started!r}_{uid}"
-    return Listing(records, cursor, unreachable, complete)
+async def _not_over(engine: Engine, records: list[Record]) -> list[Record]:
+    """These without what the ledger knows to be over, though others may think that it runs."""
+    kept: list[Record] = []
+    for at, record in enumerate(records):
+        if is_unconfirmed(record):
+            try:
+                found = await engine.ledger.find(record.identity, record.message_id)
+            except LedgerUnavailableError:
+                return kept + records[at:]
+            if found is not None and found.uid == record.uid and found.outcome is not Outcome.RUNNING:
+                continue
+        kept.append(record)
+    return kept
+
+
+def _cursor(last: Record) -> str:
+    started, uid = _place(last)
+    return f"{started!r}_{uid}"
 
 
 async def _behind(
@@ -101,7 +118,12 @@ async def _behind(
         page = await engine.ledger.page(which, limit, at)
         down_to = LAST if page.next_cursor is None else _place(page.records[-1])
         found: dict[Place, Relay | Record] = {_place(record): record for record in page.records}
-        found |= {place: one for place, one in live.items() if place >= down_to}
+        over = {_place(record) for record in page.records if record.outcome is not Outcome.RUNNING}
+        found |= {
+            place: one
+            for place, one in live.items()
+            if place >= down_to and not (place in over and isinstance(one, Record) and is_unconfirmed(one))
+        }
         found = {place: one for place, one in found.items() if place < before}
         if found or page.next_cursor is None:
             return found, page.next_cursor is not None

@@ -4,11 +4,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from proxy.core.errors import Refusal
+from proxy.core.lifecycle import Outcome
 from proxy.core.receipt import shown
 from proxy.core.record import Record
 from proxy.edge.asked import after_event
 from proxy.edge.events import send_events
 from proxy.engine.dialect import PlainRequest
+from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
 from proxy.engine.readers import Opening
 from proxy.engine.registry import Finished
@@ -106,11 +108,25 @@ async def tell_events(found: Found, after: int, opening: Opening, deadline: floa
     """Send the events behind number `after`, see `send_events`.
 
     Raises:
-        Refusal: 410, they are no longer kept.
+        Refusal: 410, they are no longer kept; 503, another replica may have them, and can't be asked.
     """
     if isinstance(found, Record):
-        raise events_gone()
+        raise events_gone() if is_known_over(found, None) else Refusal.bus_unavailable()
     await send_events(opening, found, after, deadline, holds=holds)
+
+
+def is_known_over(record: Record | None, unserved: Unserved | None) -> bool:
+    """Whether a generation is over for sure, so that nobody keeps its events.
+
+    `record`: as the ledger has it; `unserved`: what is known without its owner. One that the ledger calls interrupted
+    runs on where its owner merely stands still.
+    """
+    if unserved is not None and unserved.is_dead:
+        return True
+    if record is None or record.outcome is Outcome.RUNNING:
+        return False
+    may_run = unserved is not None and unserved.record.outcome is Outcome.RUNNING
+    return record.outcome is not Outcome.INTERRUPTED or not may_run
 
 
 def events_gone() -> Refusal:

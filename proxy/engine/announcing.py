@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from proxy.core.begun import as_begun
 from proxy.core.lifecycle import RunState
 from proxy.core.record_bytes import record_bytes
 from proxy.engine.relay import Relay
@@ -54,5 +55,5 @@ class Announcing:
 
     def _about(self, relay: Relay) -> bytes:
         """Its record as of now. The text stays here: whoever may see it asks for it."""
-        record = relay.generation.record(self._now())
+        record = as_begun(relay.generation.record(self._now()))
         return record_bytes(record if record.text is None else replace(record, text=None))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.core.begun import with_newer
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
@@ -35,13 +36,14 @@ class Canceller:
     """Stops generations by id, and says truthfully what became of it."""
 
     def __init__(
-        self, registry: Registry, runs: Runs, ledger: Ledger, metrics: Metrics, now: Callable[[], float]
+        self, registry: Registry, runs: Runs, ledger: Ledger, metrics: Metrics, now: Callable[[], float], replica: str
     ) -> None:
         self._registry = registry
         self._runs = runs
         self._ledger = ledger
         self._metrics = metrics
         self._now = now
+        self._replica = replica
         self.left = LeftRuns()
         self.elsewhere: Elsewhere | None = None
         """The other replicas, where there are any."""
@@ -74,7 +76,8 @@ class Canceller:
             somebody else's.
 
         Raises:
-            Refusal: 503, it means nothing here, and the other replicas can't be asked now.
+            Refusal: 503, it means nothing here, and the other replicas can't be asked now; or a ledger that is shared
+                says that another one runs it, which the stop did not reach.
         """
         name = None if identity is None else identity.name
         record, result = await self._cancel(name, any_id, stop, confirm, user, asks_others=asks_others)
@@ -107,6 +110,8 @@ class Canceller:
             record = await self._ledger.find(name, any_id)
             if record is None or record.outcome is Outcome.RUNNING:  # it may have come while others were asked
                 record = await self._in_memory(name, any_id, stop, confirm, user) or record
+            if record is not None and record.outcome is Outcome.RUNNING and record.replica != self._replica:
+                record, is_certain = None, False  # that another one began it is no proof that it heard of the stop
         if told:
             await asyncio.wait(told, timeout=confirm)
         if record is not None and user is not None and record.user != user:
@@ -129,7 +134,7 @@ class Canceller:
         if record is not None and record.outcome is Outcome.INTERRUPTED:  # a ledger that is shared knows more
             kept = await self._ledger.find(name, record.message_id)
             is_it = kept is not None and kept.uid == record.uid and kept.outcome is not Outcome.RUNNING
-            record = kept if is_it else record
+            record = with_newer(kept, record) if kept is not None and is_it else record
         return record, True
 
     def _stop_runs(self, name: str | None, any_id: str, stop: Stop, user: str | None) -> list[asyncio.Task[None]]:

@@ -120,7 +120,7 @@ class Engine:
         self.typical = Typical()
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
         self._aborter = Aborter(metrics)
-        self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now)
+        self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now, replica)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
         self._stops = KeptStops(ledger, self._settler.as_it_stands)

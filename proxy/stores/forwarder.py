@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from proxy.core.begun import as_begun
 from proxy.core.record import Record
 from proxy.stores.forward import Load, Whose, forward
 from proxy.stores.forward_statements import NEWLY_WIPED, PLACE_OF
@@ -145,7 +146,7 @@ class Forwarder:
         page = await self._spool.next(self._position, MOST, MOST_CHARACTERS)
         wiped = await self._spool.wiped(_MOST_WIPED)
         starts = dict(self._starts)
-        rows = [row_of(record, None) for record in starts.values()]
+        rows = [row_of(as_begun(record), None) for record in starts.values()]
         load = Load(page.position, page.versions, rows, wiped)
         try:
             async with self._postgres.writing() as connection:

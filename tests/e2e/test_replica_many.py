@@ -174,7 +174,7 @@ async def test_an_owner_that_says_nothing(tmp_path: Path) -> None:
                 assert [each["task_id"] for each in page["data"]] == ["t-2", "t-1"]
                 assert (page["complete"], page["unreachable"]) == (False, ["a"])
                 done = (await send_to(b, "POST", "/v1/generations/cancel", {"all": True})).json()
-                assert sorted(done["stopped"]) == ["t-1", "t-2"]
+                assert done["stopped"] == ["t-2"]
                 assert (done["unconfirmed"], done["unreachable"], done["complete"]) == (["t-1"], ["a"], False)
                 await asyncio.sleep(11.0)  # the letter is too old to be followed as such: it is kept
             finally:

@@ -123,7 +123,7 @@ async def test_an_end_that_is_not_durable_is_no_end(tmp_path: Path) -> None:
         receipt = (await stop(proxy, "t-1")).json()
         assert (receipt["result"], receipt["status"]) == ("stopping", "cancelling")
         many = (await call(proxy, "POST", "/v1/generations/cancel", {"all": True})).json()
-        assert many["stopped"] == ["t-2"]
+        assert (many["stopped"], many["unconfirmed"]) == ([], ["t-2"])
         ledger.writes.set()
         await settled(proxy)
         receipt = (await stop(proxy, "t-1")).json()

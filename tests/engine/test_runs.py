@@ -381,7 +381,7 @@ async def test_stop_by_any_id_before_the_calls_of_tools_are_on_disk(any_id: str)
     relay.plan = SimpleNamespace(run=run, aliases=("k",))
     registry.add(relay)
     relay.generation.end(Outcome.COMPLETED, 2.0)
-    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 3.0)
+    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 3.0, "a")
     await canceller.cancel(ACME, any_id, STOP, dialect="any", confirm=0.01)
     assert run.settled(4.0, waits=True)
     assert run.state is RunState.STOPPED
@@ -398,7 +398,7 @@ async def test_dialect_is_told_of_a_stop_while_it_waits(identity: Identity | Non
         told.append(run.state)
 
     run.on_left = on_left
-    canceller = Canceller(Registry(), runs, NullLedger(), Metrics(), lambda: 4.0)
+    canceller = Canceller(Registry(), runs, NullLedger(), Metrics(), lambda: 4.0, "a")
     await canceller.cancel(GLOBEX, "k", STOP, dialect="any", confirm=1.0)
     assert told == []
     for _ in range(2):
@@ -418,7 +418,7 @@ async def test_stopper_that_leaves() -> None:
         told += 1
 
     run.on_left = on_left
-    canceller = Canceller(Registry(), runs, NullLedger(), Metrics(), lambda: 4.0)
+    canceller = Canceller(Registry(), runs, NullLedger(), Metrics(), lambda: 4.0, "a")
     stopper = Tasks().start(canceller.cancel(ACME, "k", STOP, dialect="any", confirm=1.0), "stop")
     await asyncio.sleep(0)
     stopper.cancel()
@@ -443,7 +443,7 @@ async def test_live_generation_is_stopped_before_any_dialect_is_asked() -> None:
     live.plan = SimpleNamespace(run=None, aliases=("k",))
     live.settled = live.released = asyncio.get_running_loop().create_future()
     registry.add(live)
-    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 4.0)
+    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 4.0, "a")
     stopper = Tasks().start(canceller.cancel(ACME, "k", STOP, dialect="any", confirm=10.0), "stop")
     await asyncio.sleep(0)
     assert live.generation.stop is STOP
@@ -460,7 +460,7 @@ async def test_task_id_of_a_live_generation() -> None:
     live.plan = SimpleNamespace(run=None, aliases=())
     live.settled = live.released = asyncio.get_running_loop().create_future()
     registry.add(live)
-    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 10.0)
+    canceller = Canceller(registry, runs, NullLedger(), Metrics(), lambda: 10.0, "a")
     for identity in (ACME, None):
         await canceller.cancel(identity, "t-1", STOP, dialect="any", confirm=0.01)
     assert live.generation.stop is STOP

@@ -9,11 +9,15 @@ from proxy.core.ledger_address import parse_ledger_address
 from proxy.stores.conversations_postgres import PostgresConversations
 from proxy.stores.holds_statements import new_owner
 from proxy.stores.postgres import Postgres
+from support.client import Answer, RawClient, request_bytes
 from support.ledgers import a_ledger
+from support.postgres import Database
+from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
-from support.redis_server import redis_server
-from support.replicas import replicas
+from support.redis_server import RedisServer, redis_server
+from support.replicas import bus_of, replicas
 from support.upstream import Script, ScriptedUpstream, scripted_upstream
+from support.wait import eventually
 
 
 @asynccontextmanager
@@ -47,3 +51,37 @@ async def joined(
         replicas(folder, up.base_url, redis.url, names, **shared) as started,
     ):
         yield started, up
+
+
+@asynccontextmanager
+async def sharing(
+    script: Script, folder: Path, url: str, **config: Any
+) -> AsyncIterator[tuple[RunningProxy, RunningProxy, RedisServer, ScriptedUpstream]]:
+    """Two such replicas, with the bus at hand."""
+    shared: dict[str, Any] = {"ledger": {"url": url, "text": "all"}, **config}
+    async with (
+        redis_server(folder) as redis,
+        scripted_upstream(script) as up,
+        replicas(folder, up.base_url, redis.url, "ab", **shared) as (a, b),
+    ):
+        yield a, b, redis, up
+
+
+async def is_shared(database: Database, running: int = 1) -> None:
+    """Wait until the ledger has so many starts of what runs."""
+    count = "SELECT count(*) FROM running"
+    await eventually(lambda: database.sql(count) == [[str(running)]], what="the starts are shared")
+
+
+async def lose_bus(redis: RedisServer, *proxies: RunningProxy) -> None:
+    """End the bus, and wait until these know that it is away."""
+    redis.kill()
+    await eventually(lambda: not any(bus_of(each).is_up for each in proxies), what="the bus is away")
+
+
+async def admin(proxy: RunningProxy, method: str, path: str, body: bytes = b"") -> Answer:
+    """One request to the admin API's generations."""
+    headers = [("Authorization", f"Bearer {ADMIN_TOKEN}"), ("Content-Type", "application/json")]
+    async with RawClient(proxy.admin_port) as client:
+        await client.send(request_bytes(method, f"/api/generations{path}", body, headers))
+        return await client.answer()

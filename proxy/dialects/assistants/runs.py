@@ -60,11 +60,12 @@ async def cancel(thread_id: str, run_id: str, _request: PlainRequest, desk: Desk
     """`POST /threads/{id}/runs/{id}/cancel`: the upstream is closed, and the run is `cancelled` as soon as asked again.
 
     Raises:
-        Refusal: 400, it is over, or was cancelled before; 404.
+        Refusal: 400, it is over, or was cancelled before; 404; 503, another replica has it and can't be told.
     """
     found = live_run(thread_id, run_id, desk)
     if found is None:
-        raise uncancellable((await look(thread_id, run_id, desk))["status"])
+        status = (await look(thread_id, run_id, desk))["status"]
+        raise uncancellable(status) if status in TERMINAL or desk.is_alone else Refusal.bus_unavailable()
     run, live = found
     if live.is_over or run.is_over or is_stopping(run):
         await have_written(run, desk)

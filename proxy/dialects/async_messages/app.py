@@ -132,15 +132,21 @@ def _cancelled(message_id: str) -> PlainReply:
 
 
 async def _stop_stored(message_id: str, desk: Desk) -> None:
-    """Stop a message that is not among those that live, or was not a moment ago."""
+    """Stop a message that is not among those that live, or was not a moment ago.
+
+    Raises:
+        Refusal: 404, there is none; 503, another replica makes it, and can't be told.
+    """
     try:
-        _, source = await _find(message_id, desk)
+        message, source = await _find(message_id, desk)
     except Refusal:
         if desk.find(message_id) is None:
             await desk.stop(message_id, dialect=NAME)  # its start may be on the way: then it never begins
         raise
     if isinstance(source, Relay):
         await desk.stop(source.generation.facts.task_id, dialect=NAME)
+    elif message.status is MessageStatus.IN_PROGRESS and not desk.is_alone:
+        await desk.stop(message_id, dialect=NAME)
 
 
 async def delete(message_id: str, desk: Desk) -> PlainReply:

@@ -97,7 +97,8 @@ class MemoryGroup:
         other, replica = hub.claims.get((identity, task_id), (uid, self.replica))
         if other not in {uid, *but}:
             return Holder(other, replica, is_begun=False)
-        hub.claims[identity, task_id] = uid, self.replica
+        if uid not in hub.known:
+            hub.claims[identity, task_id] = uid, self.replica
         now = self._hub.now()
         return [
             letter

@@ -392,6 +392,23 @@ async def is_claimed(bus: Bus, uid: str) -> bool:
     return await bus.claim(ACME, "t", uid, []) == []
 
 
+async def test_a_claim_that_comes_behind_its_generation(opened: Open) -> None:
+    """A claim that is later than the beginning of what it was for hides that from nobody, nor holds the id after it."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(about("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    assert await a.claim(ACME, "t", "u", []) == []
+    assert await found(b, "t") == ("u", "a", False)
+    assert await b.claim(ACME, "t", "v", []) == Holder("u", "a", is_begun=True)
+    await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    await eventually(lambda: _looked(a) or at_a.stops)
+    a.release("u", b"")
+    await eventually(lambda: is_over(b, "t"))
+    assert await a.claim(ACME, "t", "u", []) == []
+    assert await is_over(b, "t")
+    assert await b.claim(ACME, "t", "v", []) == []
+
+
 async def test_a_claim_tells_of_the_stops_that_wait(opened: Open) -> None:
     """Stops that wait for a claimed id are told at once, and wait on until its generation is known."""
     (a, at_a), (b, _) = await opened("a"), await opened("b")

@@ -18,7 +18,7 @@ from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.metrics import Metrics
 from proxy.engine.undertaker import Undertaker
 from proxy.engine.wishes import is_text, wish_of
-from proxy.stores.bus import BusUnavailableError, Place
+from proxy.stores.bus import BusUnavailableError, KeptStop, Place
 
 TRIES: Final = 3
 """How often an id is looked up whose owner changes meanwhile."""
@@ -91,7 +91,8 @@ class Elsewhere:
                 letter = self._stop_it(place, any_id, stop, confirm, user)
                 with self._letters.expected(letter.number) as said:
                     sealed = self._letters.close(letter)
-                    heard = await self._bus.stop(place, sealed, sealed)
+                    kept = KeptStop(letter.number, sealed) if _may_stop(place, user) else None
+                    heard = await self._bus.stop(place, kept, sealed)
                     if heard is not None:
                         return await self._outcome(place, letter, said, heard)
         return None
@@ -147,7 +148,9 @@ class Elsewhere:
         )
         kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
         with self._letters.expected(letter.number) as said:
-            heard = await self._bus.stop(place, self._letters.close(kept), self._letters.close(letter))
+            heard = await self._bus.stop(
+                place, KeptStop(kept.number, self._letters.close(kept)), self._letters.close(letter)
+            )
             if not heard and await self._undertaker.is_dead(place.replica, confirm):
                 return Unserved.of(place, is_dead=True)
             served = await self._letters.said(letter.number, said, confirm)
@@ -174,8 +177,9 @@ class Elsewhere:
             return
         letter = self._stop_it(place, about.task_id, stop, confirm, None, wipes=True)
         sealed = self._letters.close(letter)
+        kept = KeptStop(letter.number, sealed, must_stay=True)
         with self._letters.expected(letter.number) as said:
-            if await self._bus.stop(place, sealed, sealed):
+            if await self._bus.stop(place, kept, sealed):
                 await self._letters.said(letter.number, said, confirm)
 
     def _stop_it(
@@ -223,6 +227,12 @@ class Elsewhere:
         if not heard and await self._undertaker.is_dead(place.replica, letter.confirm):
             return _left(about)
         return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
+
+
+def _may_stop(place: Place, user: str | None) -> bool:
+    """Whether a stop of this end user's, or (None) of anybody's, can take effect there: else none needs to be kept."""
+    about = record_of(place.about)
+    return user is None or about is None or about.user == user
 
 
 def _is_meant(place: Place, over_here: float | None) -> bool:

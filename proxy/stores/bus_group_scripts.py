@@ -81,6 +81,7 @@ for k = 1, #all, 2 do
     if g[1] == ARGV[1] and g[2] == 'live' then
       redis.call('HSET', where, 's', 'over')
       redis.call('HDEL', KEYS[2], all[k])
+      redis.call('DEL', where .. ':stops')
       found[#found + 1] = {all[k], g[3]}
     end
     redis.call('HDEL', KEYS[1], all[k])

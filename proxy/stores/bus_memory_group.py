@@ -25,7 +25,8 @@ class Known:
     ids: dict[str, bool]
     """Each id, and whether it is the task id."""
     until: float | None = None
-    stop: bytes | None = None
+    stops: dict[str, bytes] = field(default_factory=dict)
+    """Those that are kept for its owner, by their numbers."""
 
 
 @dataclass(slots=True)
@@ -136,7 +137,8 @@ class MemoryGroup:
         left = [known for known in self._live() if known.place.replica == replica]
         for known in left:
             known.place = replace(known.place, is_over=True)
-            known.until, known.stop = self._hub.now() + OVER_SECONDS, None
+            known.until = self._hub.now() + OVER_SECONDS
+            known.stops.clear()
         return [known.place for known in left]
 
     async def end_burial(self, replica: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Self
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.letters import Said, Served, ServeIt, StopIt, StopWhenItComes
-from proxy.core.lifecycle import CancelResult, Cause, Outcome
+from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
@@ -105,15 +105,20 @@ class Elsewhere:
         request: PlainRequest,
         confirm: float,
         *,
+        stops: bool,
         over_here: float | None = None,
     ) -> PlainReply | Unserved | None:
-        """Have the owner of an id serve a request to stop it, in its dialect's words. None: nobody else owns it.
+        """Have the owner of an id serve a request, in its dialect's words. None: nobody else owns it.
+
+        One that `stops` it is kept for an owner that does not hear it; what the owner refuses then stops nothing.
 
         Raises:
             BusUnavailableError: see `find`.
         """
         place = await self.find(identity.name, any_id, over_here)
-        return None if place is None else await self._serve_at(place, identity, any_id, route, request, confirm)
+        if place is None:
+            return None
+        return await self._serve_at(place, identity, any_id, route, request, confirm, stops=stops)
 
     async def find(self, identity: str, any_id: str, over_here: float | None) -> Place | None:
         """Where the generation is that an id names, if another replica owns it. None: nobody else does.
@@ -132,7 +137,15 @@ class Elsewhere:
         return place
 
     async def _serve_at(
-        self, place: Place, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
+        self,
+        place: Place,
+        identity: Identity,
+        any_id: str,
+        route: str,
+        request: PlainRequest,
+        confirm: float,
+        *,
+        stops: bool,
     ) -> PlainReply | Unserved | None:
         letter = ServeIt(
             **self._letters.head(place.replica),
@@ -145,12 +158,13 @@ class Elsewhere:
             content_type=request.content_type,
             body=request.body,
             user_header=request.user_header,
+            any_id=any_id,
+            uid=place.uid,
         )
-        kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
+        sealed = self._letters.close(letter)
+        kept = KeptStop(letter.number, sealed) if stops else None
         with self._letters.expected(letter.number) as said:
-            heard = await self._bus.stop(
-                place, KeptStop(kept.number, self._letters.close(kept)), self._letters.close(letter)
-            )
+            heard = await self._bus.stop(place, kept, sealed)
             if not heard and await self._undertaker.is_dead(place.replica, confirm):
                 return Unserved.of(place, is_dead=True)
             served = await self._letters.said(letter.number, said, confirm)

@@ -95,7 +95,10 @@ class ItCame(Letter, frozen=True, kw_only=True, tag="came"):
 
 
 class ServeIt(Letter, frozen=True, kw_only=True, tag="serve"):
-    """Serve a request to stop something, in the words of its dialect."""
+    """Serve a request that stops or changes something, in the words of its dialect.
+
+    One that stops may be kept. Then it is served only if the id names that generation still; `uid` says which.
+    """
 
     identity: str
     shown: str
@@ -106,6 +109,8 @@ class ServeIt(Letter, frozen=True, kw_only=True, tag="serve"):
     content_type: str
     body: bytes
     user_header: str | None
+    any_id: str = ""
+    uid: str = ""
 
 
 class LookAt(Letter, frozen=True, kw_only=True, tag="look"):

@@ -33,7 +33,9 @@ def at_owner(endpoint: AtOwner, engine: Engine, route: str) -> Serve:
             if endpoint.looks and engine.observing is not None:
                 reply = await engine.observing.look(desk.identity, any_id, route, request, over_here)
             else:
-                reply = await elsewhere.serve(desk.identity, any_id, route, request, confirm, over_here=over_here)
+                reply = await elsewhere.serve(
+                    desk.identity, any_id, route, request, confirm, stops=endpoint.stops, over_here=over_here
+                )
         except BusUnavailableError:
             return await _known(endpoint, request, desk, None)
         match reply:
@@ -73,7 +75,7 @@ def _lost() -> Refusal:
 async def serve_for_another(
     engine: Engine, runtime: Runtime, identity: Identity, route: str, request: PlainRequest
 ) -> PlainReply | None:
-    """Serve a stop that another replica took in, asking nobody else; None: there is no such endpoint here."""
+    """Serve a stop or a change that another replica took in, asking nobody else; None: no such endpoint is here."""
     served = runtime.served(route)
     if served is None:
         return None

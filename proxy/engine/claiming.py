@@ -118,6 +118,8 @@ class Claiming:
         undecided = 0
         try:
             for _ in range(TRIES):
+                if claim.is_used:  # the bus was too slow, and its generation runs: that is known, so nothing is claimed
+                    break
                 said = await self._bus.claim(claim.identity, claim.task_id, claim.uid, but)
                 if not isinstance(said, Holder):
                     return self._meant(claim, said)

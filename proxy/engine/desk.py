@@ -136,9 +136,9 @@ class Desk:
         stop = Stop(Cause.CLIENT, self.identity.shown, "its thread was deleted")
         return await self._engine.delete_thread(owner, thread_id, stop, self.cancellation.confirm_timeout)
 
-    async def delete_messages(self, owner: Owner, *message_ids: str) -> None:
-        """Delete messages that are over, see `Engine.delete_messages`."""
-        await self._engine.delete_messages(owner, *message_ids)
+    async def delete_messages(self, owner: Owner, *message_ids: str) -> bool:
+        """Delete messages, see `Engine.delete_messages`."""
+        return await self._engine.delete_messages(owner, *message_ids)
 
     # Runs.
 

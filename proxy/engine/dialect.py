@@ -129,13 +129,15 @@ class AtOwner:
     """The endpoint is about what this id names, and only its owner knows the words: it is served where that runs.
 
     `unserved`: the words of a stop where the owner can't serve it; None: there are none, so nobody can know.
-    `looks`: it only looks at it, else it stops it.
+    `looks`: it only looks at it. `stops`: it stops it, so that it is kept for an owner that does not hear it. Else it
+    changes something, and is served only if the owner hears it now.
     """
 
     any_id: str
     serve: Serve = field(compare=False)
     unserved: SayUnserved | None = field(default=None, compare=False)
     looks: bool = False
+    stops: bool = False
 
 
 Endpoint = ModelCall | StopCall | PassThrough | Refuse | Serve | AtOwner

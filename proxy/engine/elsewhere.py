@@ -10,7 +10,7 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import valid_task_id
 from proxy.core.letters import Said, Served, ServeIt, StopIt, StopWhenItComes
-from proxy.core.lifecycle import CancelResult, Cause, Outcome
+from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
@@ -19,7 +19,7 @@ from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.metrics import Metrics
 from proxy.engine.undertaker import Undertaker
 from proxy.engine.wishes import is_text, wish_of
-from proxy.stores.bus import BusUnavailableError, Place
+from proxy.stores.bus import BusUnavailableError, KeptStop, Place
 
 TRIES: Final = 3
 """How often an id is looked up whose owner changes meanwhile."""
@@ -96,7 +96,8 @@ class Elsewhere:
                 letter = self._stop_it(place, any_id, stop, confirm, user)
                 with self._letters.expected(letter.number) as said:
                     sealed = self._letters.close(letter)
-                    heard = await self._bus.stop(place, sealed, sealed)
+                    kept = KeptStop(letter.number, sealed) if _may_stop(place, user) else None
+                    heard = await self._bus.stop(place, kept, sealed)
                     if heard is not None:
                         return await self._outcome(place, letter, said, heard)
         return None
@@ -109,9 +110,12 @@ class Elsewhere:
         request: PlainRequest,
         confirm: float,
         *,
+        stops: bool,
         over_here: float | None = None,
     ) -> PlainReply | Unserved | None:
-        """Have the owner of an id serve a request to stop it, in its dialect's words. None: nobody else owns it.
+        """Have the owner of an id serve a request, in its dialect's words. None: nobody else owns it.
+
+        One that `stops` it is kept for an owner that does not hear it; what the owner refuses then stops nothing.
 
         Raises:
             BusUnavailableError: see `find`.
@@ -122,7 +126,7 @@ class Elsewhere:
             return None
         if len(request.body) > BODY_BYTES:
             raise _too_large()
-        return await self._serve_at(place, identity, any_id, route, request, confirm)
+        return await self._serve_at(place, identity, any_id, route, request, confirm, stops=stops)
 
     async def find(self, identity: str, any_id: str, over_here: float | None) -> Place | None:
         """Where the generation is that an id names, if another replica owns it. None: nobody else does.
@@ -141,7 +145,15 @@ class Elsewhere:
         return place
 
     async def _serve_at(
-        self, place: Place, identity: Identity, any_id: str, route: str, request: PlainRequest, confirm: float
+        self,
+        place: Place,
+        identity: Identity,
+        any_id: str,
+        route: str,
+        request: PlainRequest,
+        confirm: float,
+        *,
+        stops: bool,
     ) -> PlainReply | Unserved | None:
         letter = ServeIt(
             **self._letters.head(place.replica),
@@ -154,10 +166,13 @@ class Elsewhere:
             content_type=request.content_type,
             body=request.body,
             user_header=request.user_header,
+            any_id=any_id,
+            uid=place.uid,
         )
-        kept = self._stop_it(place, any_id, Stop(Cause.CLIENT, identity.shown), confirm, None)
+        sealed = self._letters.close(letter)
+        kept = KeptStop(letter.number, sealed) if stops else None
         with self._letters.expected(letter.number) as said:
-            heard = await self._bus.stop(place, self._letters.close(kept), self._letters.close(letter))
+            heard = await self._bus.stop(place, kept, sealed)
             if not heard and await self._undertaker.is_dead(place.replica, confirm):
                 return Unserved.of(place, is_dead=True)
             served = await self._letters.said(letter.number, said, confirm)
@@ -184,8 +199,9 @@ class Elsewhere:
             return
         letter = self._stop_it(place, about.task_id, stop, confirm, None, wipes=True)
         sealed = self._letters.close(letter)
+        kept = KeptStop(letter.number, sealed, must_stay=True)
         with self._letters.expected(letter.number) as said:
-            if await self._bus.stop(place, sealed, sealed):
+            if await self._bus.stop(place, kept, sealed):
                 await self._letters.said(letter.number, said, confirm)
 
     def _stop_it(
@@ -239,6 +255,12 @@ def _too_large() -> Refusal:
     """413: another replica runs it; unlike elsewhere the body was read, and the connection goes on."""
     message = f"Another replica runs this. A request about it may have a body of up to {BODY_BYTES} bytes."
     return Refusal(413, "request_too_large", message)
+
+
+def _may_stop(place: Place, user: str | None) -> bool:
+    """Whether a stop of this end user's, or (None) of anybody's, can take effect there: else none needs to be kept."""
+    about = record_of(place.about)
+    return user is None or about is None or about.user == user
 
 
 def _is_meant(place: Place, over_here: float | None) -> bool:

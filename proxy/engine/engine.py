@@ -301,22 +301,25 @@ class Engine:
         except BusUnavailableError as error:
             log_failure("delete.others_not_told", error, generations=len(others))
 
-    async def delete_messages(self, owner: Owner, *message_ids: str) -> None:
-        """Delete messages that are over, and let their texts be nowhere.
+    async def delete_messages(self, owner: Owner, *message_ids: str) -> bool:
+        """Delete messages, and let their texts be nowhere; False when none with a generation was there.
+
+        What other replicas make of them is stopped; what is made here is to be stopped before.
 
         It is done to its end although whoever asked for it leaves.
 
         Raises:
             LedgerUnavailableError: the store can't be written now.
         """
-        await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
+        return await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
 
-    async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> None:
+    async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> bool:
         uids = await self.conversations.delete_messages(owner, *message_ids)
         for uid in uids:
             self.registry.wipe(uid)
         stop = Stop(Cause.CLIENT, None, "its message was deleted")
         await self._stop_elsewhere(owner.identity, uids, stop, DELETE_SECONDS)
+        return bool(uids)
 
     # Admission.
 

@@ -76,6 +76,8 @@ class Letterbox:
         self._now = engine.now
         self._tasks = Tasks()
         self._is_closed = False
+        self._followed: set[str] = set()
+        """The numbers of the letters that are being followed."""
         self.serve_here: ServeHere
 
     def got_letter(self, letter: bytes) -> None:
@@ -116,24 +118,34 @@ class Letterbox:
         if self._is_closed:
             return
         opened = self._opened(letter)
-        if not isinstance(opened, StopIt) or opened.uid != uid or self._bus.now() - opened.at < ON_ITS_WAY_SECONDS:
+        if not isinstance(opened, StopIt | ServeIt) or opened.uid != uid or opened.number in self._followed:
             return
-        if opened.wipes and self._seal.is_new(opened, self._bus.now()):
-            self._tasks.start(self._wipe(opened), "wipe what was deleted")
-        if (any_id := self._kept_for(opened)) is not None and len(self._tasks) < MOST_AT_ONCE:
+        if self._bus.now() - opened.at < ON_ITS_WAY_SECONDS or len(self._tasks) >= MOST_AT_ONCE:
+            return
+        any_id = self._kept_for(opened)
+        if isinstance(opened, ServeIt):
+            if any_id == opened.any_id:
+                self._seal.is_new(opened, self._bus.now())
+                self._tasks.start(self._serve(opened), "serve a kept stop")
+        elif any_id is not None:
             self._seal.is_new(opened, self._bus.now())
             self._tasks.start(self._stop(opened, any_id), "a kept stop")
+        elif opened.wipes and self._seal.is_new(opened, self._bus.now()):
+            self._tasks.start(self._wipe_kept(opened), "wipe what was deleted")
 
-    def _kept_for(self, letter: StopIt) -> str | None:
+    def _kept_for(self, letter: StopIt | ServeIt) -> str | None:
         """The id by which to stop what a kept stop was for: exactly that, and nothing newer. None: it needs none."""
         relay = self._registry.find_uid(letter.uid)
+        user = letter.user if isinstance(letter, StopIt) else None  # a request is looked at as what it is
         if isinstance(relay, Relay) and relay.generation.stop is None:
             facts = relay.generation.facts
             for any_id in (letter.any_id, facts.task_id):
-                if facts.identity.name == letter.identity and self._registry.find(letter.identity, any_id) is relay:
+                is_theirs = facts.identity.name == letter.identity and user in (None, facts.user)
+                if is_theirs and self._registry.find(letter.identity, any_id) is relay:
                     return any_id
         waiting = self._runs.behind(letter.identity, letter.any_id)
-        return letter.any_id if any(run.has(letter.uid) for run in waiting) else None
+        is_behind = any(run.has(letter.uid) and user in (None, run.user) for run in waiting)
+        return letter.any_id if is_behind else None
 
     def found_waiting(self, uid: str, letter: bytes) -> None:
         """A stop waited for one of ours that was made known just now."""
@@ -190,8 +202,15 @@ class Letterbox:
         if letter.wipes:
             await self._wipe(letter)
         record = await self._canceller.cancel_here(letter.identity, any_id, stop, confirm=confirm, user=letter.user)
+        if record is not None or self._kept_for(letter) is None:  # else it is tried again as it is kept
+            self._bus.withdraw(letter.identity, letter.uid, letter.number)
         data = None if record is None else record_bytes(record)
         self._answer(Said(**self._letters.head(letter.by), answers=letter.number, record=data))
+
+    async def _wipe_kept(self, letter: StopIt) -> None:
+        """What a kept stop asks for where somebody else's was first."""
+        await self._wipe(letter)
+        self._bus.withdraw(letter.identity, letter.uid, letter.number)
 
     async def _wipe(self, letter: StopIt) -> None:
         """Let the text of a generation be nowhere, if it is its identity that asks."""
@@ -259,7 +278,13 @@ class Letterbox:
         request = PlainRequest(
             letter.method, letter.rest, letter.query, letter.content_type, letter.body, letter.user_header
         )
-        reply = await self.serve_here(Identity(letter.identity, letter.shown), letter.route, request)
+        self._followed.add(letter.number)
+        try:
+            reply = await self.serve_here(Identity(letter.identity, letter.shown), letter.route, request)
+        finally:
+            self._followed.discard(letter.number)
+        if letter.uid:
+            self._bus.withdraw(letter.identity, letter.uid, letter.number)
         if reply is None:
             reply = PlainReply(0, b"")
         served = Served(

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from proxy.stores.bus_group import GroupBus, Place
 
-__all__ = ["Bus", "BusUnavailableError", "Inbox", "Owned", "Place"]
+__all__ = ["Bus", "BusUnavailableError", "Inbox", "KeptStop", "Owned", "Place"]
 
 OVER_SECONDS: Final = 120.0
 """How long the directory knows a generation that is over; then only its record does."""
@@ -28,6 +28,9 @@ COLLECT_SECONDS: Final = 1.0
 
 KEPT_SECONDS: Final = 3600.0
 """How long a stop is kept for an owner that can't be reached."""
+
+KEPT_EACH: Final = 32
+"""So many stops are kept for one generation: any of them is enough, so of more the newer are sent only."""
 
 
 class BusUnavailableError(Exception):
@@ -51,6 +54,18 @@ class Owned:
     about: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeptStop:
+    """A letter that is kept for an owner until that withdraws it, or its generation is over.
+
+    `must_stay`: it asks for more than a stop, so that it is kept however many are.
+    """
+
+    number: str
+    letter: bytes
+    must_stay: bool = False
+
+
 class Inbox(Protocol):
     """What a replica does with what comes for it. None of this waits."""
 
@@ -59,7 +74,10 @@ class Inbox(Protocol):
         ...
 
     def found_stop(self, uid: str, letter: bytes) -> None:
-        """A stop is kept for a generation that this replica owns. It is found again until that is released."""
+        """A stop is kept for a generation that this replica owns.
+
+        It is found again until it is withdrawn, or its generation is released.
+        """
         ...
 
     def found_waiting(self, uid: str, letter: bytes) -> None:
@@ -143,8 +161,10 @@ class Bus(GroupBus, Protocol):
         """
         ...
 
-    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
-        """Keep a letter for the owner of what lives, and send it that or another one in the same step.
+    async def stop(self, place: Place, kept: KeptStop | None, sent: bytes) -> int | None:
+        """Keep a letter, if one is given, for the owner of what lives, and send it one in the same step.
+
+        Those that are kept for a generation already stay as they are.
 
         Gives how many listen on the owner's channel, as far as the server asked can tell; None: that generation is
         not known any more, so look again.
@@ -152,6 +172,10 @@ class Bus(GroupBus, Protocol):
         Raises:
             BusUnavailableError: it may not have been sent.
         """
+        ...
+
+    def withdraw(self, identity: str, uid: str, number: str) -> None:
+        """A kept stop of an identity's generation was followed, or refused: it is kept no longer."""
         ...
 
     async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:

@@ -72,6 +72,7 @@ class GroupBus(Protocol):
         """Claim a chosen id for a generation that is about to begin here.
 
         Gives the stops that wait for it, which stay there; or who has the id: `but` are generations that don't count.
+        A claim that comes behind the beginning of its own generation changes nothing.
         """
         ...
 

@@ -19,10 +19,13 @@ for _, other in ipairs(redis.call('HKEYS', KEYS[1])) do
     if g[2] == 'live' or g[2] == 'claimed' then return {0, other, g[1], g[2]} end
   end
 end
-redis.call('HSET', KEYS[2], 'r', ARGV[2], 's', 'claimed')
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-redis.call('HSET', KEYS[1], ARGV[1], 't')
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+local state = redis.call('HGET', KEYS[2], 's')
+if not state or state == 'claimed' then  -- else this claim is late: its generation has begun without it
+  redis.call('HSET', KEYS[2], 'r', ARGV[2], 's', 'claimed')
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  redis.call('HSET', KEYS[1], ARGV[1], 't')
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+end
 return {1, redis.call('HVALS', KEYS[3])}
 """
 """KEYS: i, g, w. ARGV: uid, replica, lifetime in ms, prefix of g, the generations that don't count."""

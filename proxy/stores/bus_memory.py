@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from proxy.stores.bus import (
     COLLECT_SECONDS,
+    KEPT_EACH,
     OVER_SECONDS,
     PARCELS_MOST,
     WAITING_EACH,
     WAITING_SECONDS,
     WAITING_USERS,
     Inbox,
+    KeptStop,
     Owned,
     Place,
 )
@@ -67,7 +69,8 @@ class MemoryBus(MemoryGroup):
         """It is over."""
         known = self._hub.known[uid]
         known.place = replace(known.place, is_over=True, about=about)
-        known.until, known.stop = self.now() + OVER_SECONDS, None
+        known.until = self.now() + OVER_SECONDS
+        known.stops.clear()
 
     async def find(self, identity: str, any_id: str) -> Place | None:
         """Look an id up."""
@@ -88,15 +91,21 @@ class MemoryBus(MemoryGroup):
         self._check()
         return True
 
-    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+    async def stop(self, place: Place, kept: KeptStop | None, sent: bytes) -> int | None:
         """Keep and send."""
         self._check()
         known = self._hub.known.get(place.uid)
         if known is None:
             return None
-        if not known.place.is_over:
-            known.stop = kept
+        if kept is not None and not known.place.is_over and (kept.must_stay or len(known.stops) < KEPT_EACH):
+            known.stops[kept.number] = kept.letter
         return self._deliver(known.place.replica, sent)
+
+    def withdraw(self, identity: str, uid: str, number: str) -> None:
+        """A stop is kept no longer."""
+        known = self._hub.known.get(uid)
+        if known is not None and known.place.identity == identity:
+            known.stops.pop(number, None)
 
     async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
         """Let a stop wait."""
@@ -159,8 +168,9 @@ class MemoryBus(MemoryGroup):
     def look(self) -> None:
         """Find what is kept for this replica and what it owns, and who is dead."""
         for uid, known in self._hub.known.items():
-            if known.stop is not None and known.place.replica == self.replica and self._inbox is not None:
-                self._inbox.found_stop(uid, known.stop)
+            if known.place.replica == self.replica and self._inbox is not None:
+                for letter in list(known.stops.values()):
+                    self._inbox.found_stop(uid, letter)
         if self._inbox is not None:
             for letter in list(self._hub.mail.get(self.replica, {}).values()):
                 self._inbox.found_mail(letter)

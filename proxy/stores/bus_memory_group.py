@@ -25,7 +25,8 @@ class Known:
     ids: dict[str, bool]
     """Each id, and whether it is the task id."""
     until: float | None = None
-    stop: bytes | None = None
+    stops: dict[str, bytes] = field(default_factory=dict)
+    """Those that are kept for its owner, by their numbers."""
 
 
 @dataclass(slots=True)
@@ -97,7 +98,8 @@ class MemoryGroup:
         other, replica = hub.claims.get((identity, task_id), (uid, self.replica))
         if other not in {uid, *but}:
             return Holder(other, replica, is_begun=False)
-        hub.claims[identity, task_id] = uid, self.replica
+        if uid not in hub.known:
+            hub.claims[identity, task_id] = uid, self.replica
         now = self._hub.now()
         return [
             letter
@@ -135,7 +137,8 @@ class MemoryGroup:
         left = [known for known in self._live() if known.place.replica == replica]
         for known in left:
             known.place = replace(known.place, is_over=True)
-            known.until, known.stop = self._hub.now() + OVER_SECONDS, None
+            known.until = self._hub.now() + OVER_SECONDS
+            known.stops.clear()
         return [known.place for known in left]
 
     async def end_burial(self, replica: str) -> None:

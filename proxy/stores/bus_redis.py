@@ -16,6 +16,7 @@ from proxy.core.bus_address import BusAddress
 from proxy.stores import bus_group_scripts as group_scripts
 from proxy.stores import bus_scripts as scripts
 from proxy.stores.bus import (
+    KEPT_EACH,
     KEPT_SECONDS,
     PARCEL_SECONDS,
     PARCELS_MOST,
@@ -24,6 +25,7 @@ from proxy.stores.bus import (
     WAITING_USERS,
     BusUnavailableError,
     Inbox,
+    KeptStop,
     Owned,
     Place,
 )
@@ -124,14 +126,19 @@ class RedisBus(RedisGroup):
             return False  # somebody wrote something else there; the next beat puts that right
         return self.now() - int(since) > FILL_SECONDS
 
-    async def stop(self, place: Place, kept: bytes, sent: bytes) -> int | None:
+    async def stop(self, place: Place, kept: KeptStop | None, sent: bytes) -> int | None:
         """Keep and send, see `Bus`."""
         keys = self._names.of(place.identity)
         where = [f"{keys.generations}{place.uid}", keys.stops]
-        heard = await self._ask(
-            scripts.STOP, where, place.uid, kept, _ms(KEPT_SECONDS), self._names.channels, LETTER + sent
-        )
+        much: tuple[str | bytes | int, ...] = ("",)
+        if kept is not None:
+            much = (kept.number, kept.letter, 0 if kept.must_stay else KEPT_EACH, _ms(KEPT_SECONDS))
+        heard = await self._ask(scripts.STOP, where, place.uid, self._names.channels, LETTER + sent, *much)
         return None if heard < 0 else int(heard)
+
+    def withdraw(self, identity: str, uid: str, number: str) -> None:
+        """A stop is kept no longer, see `Bus`."""
+        self._line.call("HDEL", f"{self._names.of(identity).generations}{uid}:stops", number)
 
     async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
         """Let a stop wait, see `Bus`."""

@@ -5,7 +5,8 @@ One identity's keys share a slot of a Cluster, so that a script may use them all
     …:g:UID    hash: r the owner, s claimed, live or over, a about, n order
     …:i:ID     hash: UID to t (it is the task id) or a (an alias)
     …:live     hash: UID of what lives to its owner
-    …:stops    hash: UID to the stop that is kept for its owner
+    …:stops    hash: UID of what stops are kept for
+    …:g:UID:stops  hash: number to a stop that is kept for its owner
     …:w:ID     hash: end user or * to a waiting stop
     …:w:ID:until  sorted set: the same end users, by the time in µs at which their stops end
     …:waiting  sorted set: the IDs for which stops wait, by time
@@ -80,6 +81,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 's', 'over', 'a', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1] .. ':stops')
 for k = 4, #KEYS do
   if redis.call('HLEN', KEYS[k]) == 1 then redis.call('PEXPIRE', KEYS[k], ARGV[3]) end
 end
@@ -100,13 +102,19 @@ return found
 STOP: Final = """
 local g = redis.call('HMGET', KEYS[1], 'r', 's')
 if not g[1] then return -1 end
-if g[2] == 'live' then
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+if g[2] == 'live' and ARGV[4] ~= '' then
+  local kept, most = KEYS[1] .. ':stops', tonumber(ARGV[6])
+  if most == 0 or redis.call('HLEN', kept) < most then
+    redis.call('HSET', kept, ARGV[4], ARGV[5])
+    redis.call('PEXPIRE', kept, ARGV[7])
+    redis.call('HSET', KEYS[2], ARGV[1], '')
+    redis.call('PEXPIRE', KEYS[2], ARGV[7])
+  end
 end
-return redis.call('PUBLISH', ARGV[4] .. g[1], ARGV[5])
+return redis.call('PUBLISH', ARGV[2] .. g[1], ARGV[3])
 """
-"""KEYS: g, stops. ARGV: uid, letter, lifetime in ms, prefix of channels, what is published."""
+"""KEYS: g, stops. ARGV: uid, prefix of channels, what is published; of what is kept: number (empty: nothing is),
+letter, the most (0: however many), lifetime in ms."""
 
 LEAVE: Final = (
     _FORGET
@@ -147,9 +155,14 @@ LOOK: Final = """
 local missing, kind = 0, redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end  -- somebody's garbage
 for k = 2, #KEYS do missing = missing + 1 - redis.call('PEXPIRE', KEYS[k], ARGV[1]) end
-local stops = redis.call('HGETALL', KEYS[1])
-for k = 1, #stops, 2 do
-  if redis.call('EXISTS', ARGV[2] .. stops[k]) == 0 then redis.call('HDEL', KEYS[1], stops[k]) end
+local stops = {}
+for _, uid in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local letters = redis.call('HVALS', ARGV[2] .. uid .. ':stops')
+  if #letters == 0 or redis.call('EXISTS', ARGV[2] .. uid) == 0 then redis.call('HDEL', KEYS[1], uid) end
+  for _, letter in ipairs(letters) do
+    stops[#stops + 1] = uid
+    stops[#stops + 1] = letter
+  end
 end
 return {missing, stops}
 """

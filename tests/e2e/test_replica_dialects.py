@@ -11,7 +11,7 @@ from support.chat import chat_events, text
 from support.client import RawClient
 from support.edge import send
 from support.proxy import RunningProxy
-from support.replicas import joined, known
+from support.replicas import QUICK, deafen, joined, known
 from support.scripts import events_then_hang, hang, in_turn, sse_stream
 from support.stops import record, settled
 from support.wait import eventually
@@ -45,6 +45,21 @@ async def test_dify(tmp_path: Path, user: str) -> None:
         assert (got.status, got.json()) == (200, dify.SUCCESS)
         assert (await record(a, "t-1"))["outcome"] == ("cancelled" if user == "ann" else "running")
         assert up.connections == (0 if user == "ann" else 1)
+
+
+async def test_dify_stops_that_are_kept(tmp_path: Path) -> None:
+    """A stop whose owner hears nothing is followed although another end user's, which may not stop it, came behind."""
+    route = {"dialect": "dify", "model": "scripted"}
+    async with joined(events_then_hang(SAID), tmp_path, route=route, **QUICK) as ((a, b), up, _):
+        async with RawClient(a.port) as client:
+            await dify.begin(client, "/chat-messages", dify.body(), "t-1")
+            await client.until(b"data: ", 8)
+            await known(b, "t-1")
+            deafen(a)
+            for user in ("ann", "bob"):
+                assert (await dify.send(b, "POST", "/chat-messages/t-1/stop", {"user": user})).status == 200
+            await up.no_connections()
+            assert (await record(a, "t-1"))["outcome"] == "cancelled"
 
 
 @pytest.mark.parametrize("window", ["0s", "60s"])

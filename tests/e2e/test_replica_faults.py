@@ -11,7 +11,7 @@ import pytest
 from proxy.core.generation import Stop
 from proxy.core.letters import Seal, StopIt, StopWhenItComes, Wish
 from proxy.core.lifecycle import Cause
-from proxy.stores.bus import BusUnavailableError, Place
+from proxy.stores.bus import BusUnavailableError, KeptStop, Place
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused, send
@@ -91,7 +91,11 @@ async def test_an_owner_that_stands_still(tmp_path: Path) -> None:
         finally:
             a.signal(signal.SIGCONT)
         await within(conn.closed.wait(), "the upstream sees the close")
-        assert (await ask_to_stop(b, "t-1")).json()["result"] == "stopped"
+
+        async def is_confirmed() -> bool:  # it has found the stop perhaps a moment before it listens again
+            return bool((await ask_to_stop(b, "t-1")).json()["result"] == "stopped")
+
+        await eventually(is_confirmed)
 
 
 async def test_a_replica_that_left_in_order(tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ async def test_letters_that_nobody_should_follow(tmp_path: Path) -> None:
             seal.close(changed(letter, identity=identity_of("bob"), at=0.0)),
             seal.close(changed(letter, uid="other", at=0.0)),
         ):
-            await bus.stop(place, kept, b"nothing")
+            await bus.stop(place, KeptStop("n-1", kept), b"nothing")
             await asyncio.sleep(2.2)  # it is looked at every 2 s
         waiting = StopWhenItComes(to="", by="b", at=bus.now(), identity=ann, any_id="t-2", user=None, wish=WISH)
         await bus.leave_stop(ann, "t-2", None, forger.close(waiting))
@@ -273,7 +277,7 @@ async def test_a_kept_stop_stops_no_later_namesake(tmp_path: Path) -> None:
             newer = await eventually(lambda: lives(b, "t-1"), what="the directory knows the newer one")
             assert newer is not None
             assert newer.uid != place.uid
-            await bus_of(b).stop(newer, seal.close(letter), b"nothing")
+            await bus_of(b).stop(newer, KeptStop("n-1", seal.close(letter)), b"nothing")
             await asyncio.sleep(2.5)
             assert (await record(a, "t-1"))["outcome"] == "running"
 

@@ -1,12 +1,19 @@
 """Chosen ids over all replicas: one generation of a caller's at a time, and stops that come first."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+from proxy.engine import claiming
+from proxy.stores.bus_group import Holder
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused
+from support.proxy import RunningProxy
 from support.replicas import bus_of, identity_of, joined, known, programs
 from support.scripts import events_then_hang, hang, sse_stream
 from support.stops import CHAT, STREAM, Ask, call, record, start, stop
@@ -85,6 +92,49 @@ async def test_a_start_that_comes_to_nothing_holds_no_id(tmp_path: Path) -> None
             await start(client, "t-1", ask=ANN)
             await client.until(b"data:", len(SAID))
         await eventually(lambda: sum(b":g:" in name for name in redis.names()) == 1)
+
+
+@pytest.mark.parametrize("late", [1, 2])
+async def test_a_claim_that_comes_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    """A claim that the bus answers behind its generation's beginning hides that from nobody: a stop elsewhere stops it.
+
+    It is the last one that is tried.
+    """
+    monkeypatch.setattr(claiming, "CLAIM_WAIT", 0.2)  # the directory still has a namesake that is over
+    async with joined(events_then_hang(SAID), tmp_path, "abc") as ((a, b, c), up, _), AsyncExitStack() as stack:
+        first, client = [await stack.enter_async_context(RawClient(proxy.port)) for proxy in (a, b)]
+        await start(first, "t-1")
+        await first.until(b"data:", len(SAID))
+        await known(c, "t-1")
+        monkeypatch.setattr(bus_of(a), "release", lambda _uid, _about: None)
+        assert (await stop(a, "t-1")).json()["result"] == "stopped"
+        await up.no_connections()
+        has_begun, claim, calls = asyncio.Event(), bus_of(b).claim, 0
+
+        async def slow(identity: str, task_id: str, uid: str, but: Collection[str]) -> Holder | list[bytes]:
+            nonlocal calls
+            calls += 1
+            if calls == late:
+                await has_begun.wait()
+            return await claim(identity, task_id, uid, but)
+
+        monkeypatch.setattr(bus_of(b), "claim", slow)
+        await start(client, "t-1")
+        await client.until(b"data:", len(SAID))
+        await eventually(partial(lives_at_b, c))
+        has_begun.set()
+        own = b.app.engine._claiming
+        assert own is not None
+        await eventually(lambda: not own._tasks)
+        assert calls == late
+        assert (await stop(c, "t-1")).json()["result"] == "stopped"
+        await up.no_connections()
+
+
+async def lives_at_b(proxy: RunningProxy) -> bool:
+    """Whether the directory knows that it runs there."""
+    place = await bus_of(proxy).find("anonymous", "t-1")
+    return place is not None and (place.is_over, place.replica) == (False, "b")
 
 
 async def test_without_the_bus_each_knows_its_own(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ async def is_wiped(proxy: RunningProxy, task_id: str) -> bool:
     return (kept["outcome"], kept["text"]) == ("cancelled", None)
 
 
-@pytest.mark.parametrize("dialect", ["assistants", "aitronos", "responses"])
+@pytest.mark.parametrize("dialect", ["assistants", "aitronos", "async", "responses"])
 async def test_a_deletion_that_its_owner_does_not_hear(tmp_path: Path, dialect: str) -> None:
     """With one store a thread is deleted although the owner of its run says nothing: stop and wipe are kept for it."""
     async with begun(tmp_path, dialect) as (a, b, up, path, _):

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
-from proxy.stores.bus import WAITING_EACH, WAITING_USERS, Bus, Owned, Place
+from proxy.stores.bus import KEPT_EACH, WAITING_EACH, WAITING_USERS, Bus, KeptStop, Owned, Place
 from proxy.stores.bus_group import Holder
 from proxy.stores.bus_memory import MemoryBus
 from proxy.stores.bus_memory_group import MemoryHub
@@ -169,7 +169,7 @@ async def test_a_stop_is_kept_and_sent(opened: Open) -> None:
     (a, at_a), (b, at_b) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
     await eventually(lambda: found(b, "t"))
-    heard = await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    heard = await b.stop(await place_of(b, "t"), KeptStop("n-1", b"letter"), b"letter")
     assert heard in {0, 1}  # a node of a Cluster counts its own listeners only
     await eventually(lambda: at_a.letters)
     assert at_a.letters == [b"letter"]
@@ -182,13 +182,45 @@ async def test_a_stop_is_kept_and_sent(opened: Open) -> None:
     assert (at_b.letters, at_b.stops) == ([], [])
 
 
+async def test_kept_stops_replace_no_others(opened: Open) -> None:
+    """Each stop that is kept is found until its owner withdraws that one; what is only sent is not."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    place = await place_of(b, "t")
+    for number in ("n-1", "n-2"):
+        await b.stop(place, KeptStop(number, number.encode()), b"letter")
+    await b.stop(place, None, b"sent only")
+    await eventually(lambda: at_a.letters[-1:] == [b"sent only"])
+    await eventually(lambda: _looked(a) or set(at_a.stops) == {("u", b"n-1"), ("u", b"n-2")})
+    a.withdraw(OTHER, "u", "n-2")
+    a.withdraw(ACME, "u", "n-1")
+    await found(a, "t")  # the bus has heard that by now
+    at_a.stops.clear()
+    await eventually(lambda: _looked(a) or len(at_a.stops) > 1)
+    assert set(at_a.stops) == {("u", b"n-2")}
+
+
+async def test_kept_stops_are_bounded(opened: Open) -> None:
+    """So many are kept for one generation, and besides those what asks for more than a stop."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(owned("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    place = await place_of(b, "t")
+    for number in range(KEPT_EACH + 2):
+        await b.stop(place, KeptStop(f"n-{number}", b"%d" % number), b"letter")
+    await b.stop(place, KeptStop("wipe", b"wipe", must_stay=True), b"letter")
+    await eventually(lambda: _looked(a) or ("u", b"wipe") in at_a.stops)
+    assert {letter for _, letter in at_a.stops} == {b"wipe", *(b"%d" % number for number in range(KEPT_EACH))}
+
+
 async def test_a_stop_of_what_is_over_is_only_sent(opened: Open) -> None:
     """What has ended is asked for, and nothing is kept."""
     (a, at_a), (b, _) = await opened("a"), await opened("b")
     a.own(owned("u", "t"))
     a.release("u", b"")
     await eventually(lambda: is_over(b, "t"))
-    await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    await b.stop(await place_of(b, "t"), KeptStop("n-1", b"letter"), b"letter")
     await eventually(lambda: at_a.letters)
     a.own(owned("v", "s"))
     await eventually(lambda: found(b, "s"))
@@ -414,6 +446,23 @@ async def test_a_chosen_id_is_claimed_once(opened: Open) -> None:
 async def is_claimed(bus: Bus, uid: str) -> bool:
     """Whether the id could be claimed."""
     return await bus.claim(ACME, "t", uid, []) == []
+
+
+async def test_a_claim_that_comes_behind_its_generation(opened: Open) -> None:
+    """A claim that is later than the beginning of what it was for hides that from nobody, nor holds the id after it."""
+    (a, at_a), (b, _) = await opened("a"), await opened("b")
+    a.own(about("u", "t"))
+    await eventually(lambda: found(b, "t"))
+    assert await a.claim(ACME, "t", "u", []) == []
+    assert await found(b, "t") == ("u", "a", False)
+    assert await b.claim(ACME, "t", "v", []) == Holder("u", "a", is_begun=True)
+    await b.stop(await place_of(b, "t"), KeptStop("n-1", b"letter"), b"letter")
+    await eventually(lambda: _looked(a) or at_a.stops)
+    a.release("u", b"")
+    await eventually(lambda: is_over(b, "t"))
+    assert await a.claim(ACME, "t", "u", []) == []
+    assert await is_over(b, "t")
+    assert await b.claim(ACME, "t", "v", []) == []
 
 
 async def test_a_claim_tells_of_the_stops_that_wait(opened: Open) -> None:

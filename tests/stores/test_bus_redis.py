@@ -13,7 +13,7 @@ from redis import Redis
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores import bus_line, bus_redis, bus_redis_group
 from proxy.stores import bus_scripts as scripts
-from proxy.stores.bus import BusUnavailableError, Owned, Place
+from proxy.stores.bus import BusUnavailableError, KeptStop, Owned, Place
 from proxy.stores.bus_redis import RedisBus
 from support.inbox import Box
 from support.redis_server import RedisServer, free_port, redis_server
@@ -94,7 +94,7 @@ async def test_what_the_server_lost_is_said_again(redis: RedisServer, opened: Op
     assert monotonic() - began < 5.0
     place = await place_of(b, "chatcmpl-7")
     assert place.about == b"later"
-    assert await b.stop(place, b"letter", b"letter") == 1
+    assert await b.stop(place, KeptStop("n-1", b"letter"), b"letter") == 1
     await eventually(lambda: at_a.letters)
 
 
@@ -145,7 +145,7 @@ async def test_a_stop_kept_while_its_owner_was_deaf_is_found(redis: RedisServer,
     await eventually(lambda: found(b, "t"))
     place = await place_of(b, "t")
     redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-    await b.stop(place, b"letter", b"letter")
+    await b.stop(place, KeptStop("n-1", b"letter"), b"letter")
     await eventually(lambda: at_a.stops)
     assert at_a.stops[0] == ("u", b"letter")
 
@@ -196,7 +196,7 @@ async def test_garbage_is_survived(redis: RedisServer, opened: Open) -> None:
     assert await b.find(ACME, "t") is None
     with pytest.raises(BusUnavailableError):
         await b.find(ACME, "other")
-    assert await b.stop(place, b"letter", b"letter") == 1
+    assert await b.stop(place, KeptStop("n-1", b"letter"), b"letter") == 1
     await eventually(lambda: b"letter" in at_a.letters)
     assert a.is_up
     assert b.is_up
@@ -234,7 +234,7 @@ async def test_everything_expires(redis: RedisServer, opened: Open) -> None:
     a, _ = await opened("a")
     a.own(owned("u", "t", "thread"))
     await eventually(lambda: found(a, "t"))
-    await a.stop(await place_of(a, "t"), b"letter", b"letter")
+    await a.stop(await place_of(a, "t"), KeptStop("n-1", b"letter"), b"letter")
     await a.leave_stop(ACME, "s", None, b"waiting")
     a.reply("a", "n", b"reply")
     await eventually(lambda: a.find_reply("n"))

@@ -53,12 +53,12 @@ def _of_thread(rest: str) -> Mapping[str, Serve | AtOwner] | None:
     """The endpoints below one thread's id."""
     match rest.split("/"):
         case ["", "model", "response", thread_id, "cancel"] if thread_id:
-            return {"POST": AtOwner(thread_key(thread_id), partial(cancel, thread_id), unserved)}
+            return {"POST": AtOwner(thread_key(thread_id), partial(cancel, thread_id), unserved, stops=True)}
         case ["", "threads", thread_id] if thread_id:
             return {
                 "GET": partial(threads.read, thread_id),
                 "PATCH": partial(threads.update, thread_id),
-                "DELETE": AtOwner(thread_key(thread_id), partial(threads.delete, thread_id)),
+                "DELETE": AtOwner(thread_key(thread_id), partial(threads.delete, thread_id), stops=True),
             }
         case ["", "threads", thread_id, "messages"] if thread_id:
             return {"GET": partial(threads.messages, thread_id)}

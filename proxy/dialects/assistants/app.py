@@ -56,7 +56,7 @@ def _with_ids(path: list[str]) -> Mapping[str, Serve | AtOwner] | None:
             return {
                 "GET": partial(threads.read, thread_id),
                 "POST": partial(threads.update, thread_id),
-                "DELETE": AtOwner(thread_id, partial(threads.delete, thread_id)),
+                "DELETE": AtOwner(thread_id, partial(threads.delete, thread_id), stops=True),
             }
         case ["threads", thread_id, "messages", *more] if thread_id.startswith(THREAD):
             return _messages(thread_id, more)
@@ -95,7 +95,10 @@ def _run(thread_id: str, run_id: str, path: list[str]) -> Mapping[str, Serve | A
         case ["cancel"]:
             return {
                 "POST": AtOwner(
-                    run_id, partial(runs.cancel, thread_id, run_id), partial(runs.unserved, thread_id, run_id)
+                    run_id,
+                    partial(runs.cancel, thread_id, run_id),
+                    partial(runs.unserved, thread_id, run_id),
+                    stops=True,
                 )
             }
         case ["submit_tool_outputs"]:

@@ -62,8 +62,8 @@ class AsyncMessages:
         allowed, serve = found
         one = _only(method, allowed, lambda _, desk: serve(message_id, desk))
         if serve is cancel:
-            return AtOwner(message_id, one, partial(_said_cancelled, message_id))
-        return AtOwner(message_id, one, looks=serve is not delete)
+            return AtOwner(message_id, one, partial(_said_cancelled, message_id), stops=True)
+        return AtOwner(message_id, one, looks=serve is not delete, stops=serve is delete)
 
     def refused(self, refusal: Refusal) -> PlainReply:
         """FastAPI's `detail` and Anthropic's `error`."""
@@ -156,7 +156,7 @@ async def delete(message_id: str, desk: Desk) -> PlainReply:
         await desk.stop(source.generation.facts.task_id, dialect=NAME)
     if message.generation is not None:
         await desk.wipe(message.generation)
-    if not await desk.conversations.delete_messages(desk.owner(NAME), message_id):
+    if not await desk.delete_messages(desk.owner(NAME), message_id):
         raise errors.no_stream(message_id)
     return PlainReply(204, b"")
 

@@ -47,9 +47,10 @@ def _serves(path: str) -> Mapping[str, Serve | AtOwner] | None:
         case ["", "responses"]:
             return {"POST": create}
         case ["", "responses", response_id] if response_id:
-            return {"GET": _looks(response_id, retrieve), "DELETE": AtOwner(response_id, partial(delete, response_id))}
+            deletes = AtOwner(response_id, partial(delete, response_id), stops=True)
+            return {"GET": _looks(response_id, retrieve), "DELETE": deletes}
         case ["", "responses", response_id, "cancel"] if response_id:
-            return {"POST": AtOwner(response_id, partial(cancel, response_id), unserved)}
+            return {"POST": AtOwner(response_id, partial(cancel, response_id), unserved, stops=True)}
         case ["", "responses", response_id, "input_items"] if response_id:
             return {"GET": _looks(response_id, input_items)}
     return None

@@ -431,7 +431,7 @@ async def test_whoever_listens_again_looks_again(
     await eventually(lambda: found(b, "t"))
     await eventually(lambda: a._beats > 4)
     redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-    await b.stop(await place_of(b, "t"), b"letter", b"letter")
+    await b.stop(await place_of(b, "t"), KeptStop("n-1", b"letter"), b"letter")
     beats = a._beats
     await eventually(lambda: len(at_a.stops) == 2)
     assert a._beats - beats <= 3
@@ -474,7 +474,7 @@ async def test_one_that_is_overdue_is_dead_although_it_listens(
         await eventually(lambda: found(a, "t"))
         (beating,) = [task for task in b._tasks if task.get_name() == "the bus's beat"]
         beating.cancel()
-        await a.stop(await place_of(a, "t"), b"kept", b"sent")
+        await a.stop(await place_of(a, "t"), KeptStop("n-1", b"kept"), b"sent")
         await a.post("b", "n", b"mail")
         await eventually(lambda: at_a.dead == {"b"})
         assert not await a.is_dead("b")

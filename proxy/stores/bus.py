@@ -90,6 +90,11 @@ class Bus(GroupBus, Protocol):
         ...
 
     @property
+    def place(self) -> str:
+        """Where the bus is, for people; nothing of it is secret."""
+        ...
+
+    @property
     def is_up(self) -> bool:
         """Whether the bus can be used."""
         ...

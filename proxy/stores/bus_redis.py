@@ -29,7 +29,7 @@ from proxy.stores.bus import (
 from proxy.stores.bus_announcer import Announcer
 from proxy.stores.bus_box import Box
 from proxy.stores.bus_choice import Candidate, choose, owners
-from proxy.stores.bus_connect import connect, let_go
+from proxy.stores.bus_connect import connect, hint, let_go, reason
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
@@ -63,6 +63,7 @@ class RedisBus(RedisGroup):
         """Made of the settings; `open` begins. `lease` is in seconds."""
         client, names = connect(address), Names(secret)
         super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex())
+        self.place = address.place
         self._lease = lease
         self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
         self._announcer = Announcer(self._line, self._names, replica)
@@ -258,7 +259,7 @@ class RedisBus(RedisGroup):
             self._beat_now.set()  # find out at once what was missed
         if is_up != self.is_up:
             self.is_up = is_up
-            log.info("bus.up") if is_up else log.warning("bus.down")
+            log.info("bus.up", bus=self.place) if is_up else log.warning("bus.down", bus=self.place)
             self._inbox.changed(is_up=is_up)
 
     def _broke(self, error: Exception) -> None:
@@ -266,7 +267,7 @@ class RedisBus(RedisGroup):
         name = type(error).__name__
         if not isinstance(error, BusUnavailableError) and name != self._failure:
             self._failure = name
-            log.warning("bus.failed", error=name)
+            log.warning("bus.failed", bus=self.place, error=name, why=reason(error), hint=hint(error))
         self._answers = False
         self._look_at_state()
 

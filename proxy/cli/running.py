@@ -84,7 +84,7 @@ async def _serve(job: Job) -> None:
         settle_memory()
         if job.member is None:
             settings = app.gateway.runtime.settings
-            click.echo(banner(settings, app.engine.replica, app.port, [app.admin_port], job.model, demo), err=True)
+            click.echo(banner(settings, app.replica, app.port, [app.admin_port], job.model, demo), err=True)
         else:
             job.member.came_up(app.port, app.admin_port)
         tell_of_last_run(app)

@@ -133,6 +133,8 @@ class Bus(GroupBus, Protocol):
     async def knows_all(self) -> bool:
         """Whether every replica has had the time to make its ids known since the directory was last empty.
 
+        Never while there are `strangers`.
+
         Raises:
             BusUnavailableError: it can't be asked now.
         """

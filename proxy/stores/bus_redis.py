@@ -34,6 +34,7 @@ from proxy.stores.bus_line import Line
 from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
 from proxy.stores.bus_redis_group import LETTER, RedisGroup
+from proxy.stores.bus_strangers import Strangers
 
 BEAT_SECONDS: Final = 1.0
 LOOK_EVERY: Final = 2
@@ -67,6 +68,7 @@ class RedisBus(RedisGroup):
         self._lease = lease
         self._ear = Listener(self._client, self._names.channel(replica), self._take, self._look_at_state)
         self._announcer = Announcer(self._line, self._names, replica)
+        self._strangers = Strangers(self._line, self._names, replica, lease, self.place)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,6 +78,11 @@ class RedisBus(RedisGroup):
         self._failure = ""
         self._beats = 0
         self._named_at = 0.0
+
+    @property
+    def strangers(self) -> list[str]:
+        """Who signs with another secret, see `GroupBus`."""
+        return self._strangers.names
 
     def now(self) -> float:
         """The server's clock, as last heard."""
@@ -116,6 +123,8 @@ class RedisBus(RedisGroup):
     async def knows_all(self) -> bool:
         """Whether the directory is full, see `Bus`."""
         self._check()
+        if self.strangers:
+            return False
         since: bytes | None = await self._line.call("GET", self._names.since)
         return since is not None and self.now() - int(since) > FILL_SECONDS
 
@@ -168,6 +177,7 @@ class RedisBus(RedisGroup):
         """Say what is to be said yet, give the lease back, and let go of all connections."""
         if not self._tasks:
             return
+        self._strangers.leave()
         with contextlib.suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._line.eval(
@@ -235,6 +245,7 @@ class RedisBus(RedisGroup):
             await self._announcer.say_everything()
         if not was_up or self._beats % LOOK_EVERY == 0:
             await self._announcer.look()
+            await self._strangers.look()
         for letter in mail[1::2]:
             self._inbox.found_mail(letter)
         for replica in lapsed:

@@ -18,6 +18,10 @@ REFUSED = [
     ("postgresql://db/quell?host=/run/postgresql", "named twice"),
     ("postgresql:///quell?host=db", "folder of a socket"),
     ("postgresql://d b/quell", "without blanks"),
+    ("postgresql://me:p#ss@db/quell", "# as %23"),
+    ("postgresql://me:p/ss@db/quell", "/ as %2F"),
+    ("postgresql://me:p?ss@db/quell", r"\? as %3F"),
+    ("postgresql://me:pa:ss/db", "@ as %40"),
 ]
 
 

@@ -122,6 +122,9 @@ PLACE: Final = _place.on_conflict_do_update(
 
 PLACE_OF: Final = select(spool.c.number).where(spool.c.id == bindparam("spool", type_=TEXT))
 
+SPOOL_OF: Final = select(spool.c.id).where(spool.c.replica == bindparam("whose", type_=TEXT)).limit(1)
+"""`whose`. A spool that a replica has forwarded."""
+
 OTHERS: Final = select(generation).where(_GIVEN)
 """`uids`. Records as they are here."""
 

@@ -156,5 +156,8 @@ def _interrupt(which: ColumnElement[bool]) -> Any:
 INTERRUPT: Final = _interrupt(_OTHER_LIVES), delete(running).where(_OTHER_LIVES)
 """`whose`, `life`, `at`. Ends what a replica ran in another life than that one. Of two who try it, one does."""
 
+WHOSE_LIFE: Final = select(running.c.replica).where(_THAT_LIFE).limit(1)
+"""`life`. The replica whose life that is, if anything ran in it."""
+
 INTERRUPT_LIFE: Final = _interrupt(_THAT_LIFE), delete(running).where(_THAT_LIFE)
 """`life`, `at`. The same of what ran in one life."""

@@ -273,7 +273,10 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
             await eventually(lambda: database.sql(TOTALS) == [["3", "0", "3"]], what="all are seen to run")
             program.kill()
             killed = asyncio.get_running_loop().time()
-        await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
+        with capture_logs() as logs:
+            await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
+            told = await eventually(lambda: [each for each in logs if each["event"] == "replica.records_interrupted"])
+        assert [(each["replica"], each["records"]) for each in told] == [("a", 3)]
         assert asyncio.get_running_loop().time() - killed < 2 * LEASE
         assert database.sql(ends) == [["interrupted", "1", "3"]]
         async with running_program(text["a"], tmp_path / "a") as program:

@@ -103,6 +103,8 @@ class App:
         self._warm = False
         self.port = 0
         self.admin_port = 0
+        self.replica = ""
+        """This replica's name, once it has started."""
         self.interrupted = 0
         """How many generations ran when the last process died."""
         self.cluster: Cluster | None = None
@@ -132,7 +134,7 @@ class App:
             raise
 
     async def _open(self, settings: Settings, ledger: Ledger | None) -> None:
-        replica = replica_name(settings)
+        self.replica = replica = replica_name(settings)
         left = Left([], unsettled=False)
         shared: SharedLedger | None = None
         if ledger is None:

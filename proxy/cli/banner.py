@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from proxy import __version__
+from proxy.core.bus_address import parse_bus_url
+from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.settings import RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
 
@@ -14,11 +16,14 @@ TRY_IT = """\
 """
 
 
-def banner(settings: Settings, port: int, admin_ports: Sequence[int], model: str, demo: DemoUpstream | None) -> str:
+def banner(
+    settings: Settings, replica: str, port: int, admin_ports: Sequence[int], model: str, demo: DemoUpstream | None
+) -> str:
     """The banner.
 
     Args:
         settings: what is served.
+        replica: this replica's name; of several workers, that of all together.
         port: the proxy's own.
         admin_ports: that of the admin listener, or of each worker's.
         model: the one in the command to try.
@@ -36,9 +41,19 @@ def banner(settings: Settings, port: int, admin_ports: Sequence[int], model: str
     for number, admin_port in enumerate(admin_ports, 1):
         worker = f"   worker {number} of {len(admin_ports)}" if len(admin_ports) > 1 else ""
         lines.append(f"  {'operator' if number == 1 else '        '}  http://{host}:{admin_port}/metrics{worker}")
+    lines += _among_others(settings, replica, len(admin_ports))
     key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
     try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=model)
     return "\n".join([*lines, try_it])
+
+
+def _among_others(settings: Settings, replica: str, workers: int) -> list[str]:
+    """Where the others are met, and the name that this one has there."""
+    lines = [] if settings.bus.url is None else [f"  bus       {parse_bus_url(settings.bus.url).place}"]
+    if settings.ledger.is_shared:
+        lines.append(f"  ledger    PostgreSQL at {parse_ledger_address(settings.ledger.url).place}")
+    names = f"{replica}-1 to {replica}-{workers}" if workers > 1 else replica
+    return [*lines, f"  replica   {names}"] if lines else []
 
 
 def _served(route: RouteSettings) -> str:

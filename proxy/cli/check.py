@@ -10,6 +10,7 @@ import click
 
 from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
+from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.settings import Settings
 from proxy.core.settings_urls import without_credentials
@@ -86,6 +87,11 @@ def _summary(settings: Settings) -> list[str]:
     if settings.ledger.is_shared:
         address = parse_ledger_address(settings.ledger.url)
         lines.append(f"  ledger  PostgreSQL at {address.place}, by way of {settings.ledger.spool}")
+    if settings.bus.url is not None:
+        lines.append(f"  bus     {parse_bus_url(settings.bus.url).place}")
+    if settings.bus.url is not None or settings.ledger.is_shared:
+        name = "auto: a name of its own at each start" if settings.replica == "auto" else settings.replica
+        lines.append(f"  replica {name}")
     keys = f"{len(settings.keys)} ({', '.join(key.id for key in settings.keys)})" if settings.keys else "none"
     table, fallback = settings.prices.table, settings.prices.fallback
     prices = [] if table is None else [f"{table.version} ({len(table.entries)} entries, {table.currency})"]

@@ -14,6 +14,8 @@ from proxy.cli.admin_client import (
 )
 
 READY = 200
+FAILING = {"not_draining": "draining"}
+"""What a check that fails means, where its name does not say so."""
 
 
 @click.command()
@@ -26,7 +28,7 @@ def health(admin: str | None) -> None:
     checks = answer.get("checks") if isinstance(answer, dict) else None
     if not isinstance(checks, dict):
         raise CommandError(f"what answers at {url} is no admin listener of Quell; give its address with --admin")
-    failing = [str(name) for name, passes in checks.items() if not passes]
+    failing = [FAILING.get(name, str(name)) for name, passes in checks.items() if not passes]
     if status != READY or failing:
         raise CommandError(f"not ready: {', '.join(failing)}")
     click.echo("ready")

@@ -13,7 +13,7 @@ import click
 
 from proxy.app import App, Reload, StartError
 from proxy.cli.banner import banner
-from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
+from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
 from proxy.cli.worker import Membership
 from proxy.core.settings import Address, Settings
 from proxy.demo.calls import DemoCall
@@ -84,7 +84,7 @@ async def _serve(job: Job) -> None:
         settle_memory()
         if job.member is None:
             settings = app.gateway.runtime.settings
-            click.echo(banner(settings, app.port, [app.admin_port], job.model, demo), err=True)
+            click.echo(banner(settings, app.replica, app.port, [app.admin_port], job.model, demo), err=True)
         else:
             job.member.came_up(app.port, app.admin_port)
         tell_of_last_run(app)
@@ -139,13 +139,18 @@ async def _until_told(app: App, member: Membership | None) -> None:
     reloads: asyncio.Queue[None] = asyncio.Queue()
 
     def tell() -> None:
-        (hurry if told.is_set() else told).set()
+        (be_quick if told.is_set() else told.set)()
+
+    def be_quick() -> None:
+        if not hurry.is_set():
+            hurry.set()
+            tell_of_hurry(app)
 
     def reload() -> None:
         reloads.put_nowait(None)
 
     if member is not None:
-        member.listen(told.set, hurry.set, reload)
+        member.listen(told.set, be_quick, reload)
     else:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, tell)

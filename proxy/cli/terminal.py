@@ -30,6 +30,13 @@ def tell_of_drain(app: App) -> None:
     _say(f"draining: {first}{running} run, up to {rules.timeout:g} s; Ctrl-C again ends at once")
 
 
+def tell_of_hurry(app: App) -> None:
+    """The second signal has come: what still runs is stopped at once."""
+    running = len(app.engine.registry)
+    log.warning("drain.hurried", running=running)
+    _say(f"ending at once: {running} run and are stopped, their partials are kept")
+
+
 def tell_of_end(stopped: int) -> None:
     """Everything has ended: say how many had to be stopped for it."""
     log.info("drain.ended", stopped=stopped)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 END: Final = b"E"
 """From the parent: a signal has come that ends us; the second one ends at once."""
 RELOAD: Final = b"R"
@@ -20,6 +22,8 @@ RELOAD: Final = b"R"
 
 _NOT_FOR_WORKERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _READ: Final = 4096
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class Membership:
             words = b""
         if not words:
             asyncio.get_running_loop().remove_reader(self.channel)
+            log.warning("worker.parent_gone", hint="this worker drains: no one would pass it signals or start it again")
             end()
         for word in (words[at : at + 1] for at in range(len(words))):
             if word == RELOAD:

@@ -191,7 +191,7 @@ class Parent:
         if all(ports) and len(ports) == len(self._again):
             self._board[0] = 1
             settings = self._settings.model_copy(update={"listen": self._listen})
-            click.echo(banner(settings, self._listen.port, ports, self._job.model, None), err=True)
+            click.echo(banner(settings, self._replica, self._listen.port, ports, self._job.model, None), err=True)
 
     def _bury(self, worker: _Worker) -> None:
         """A worker has ended: start it again after a while, unless all shall end."""

@@ -47,6 +47,12 @@ class BusAddress:
     password: str | None = field(default=None, repr=False)
     ca_file: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Hosts, and which database or primary of theirs, for people; nothing of it is secret."""
+        shown = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return "/".join(filter(None, (shown, self.service, "" if self.kind == "cluster" else str(self.db))))
+
 
 def parse_bus_url(text: str) -> BusAddress:
     """Read a `bus.url`.

@@ -23,6 +23,7 @@ _OPTIONS: Final = frozenset({"host", "sslmode", *_FILES})
 _TEXT: Final = re.compile(r"[!-~]+")
 _HOST_AND_PORT: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ENCODE: Final = "; in USER and PASSWORD write @ as %40, / as %2F, # as %23, ? as %3F and % as %25"
 _PORT: Final = 5432
 _LAST_PORT: Final = 65535
 
@@ -60,7 +61,9 @@ def parse_ledger_address(text: str) -> LedgerAddress:
         ValueError: it does not have the form above; says what was expected.
     """
     if not text.startswith(SCHEME) or not _TEXT.fullmatch(text) or "\\" in text or "#" in text:
-        raise ValueError(f"expected {SCHEME}[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, without blanks and in ASCII")
+        raise ValueError(
+            f"expected {SCHEME}[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, without blanks and in ASCII{_ENCODE}"
+        )
     rest, _, query = text.removeprefix(SCHEME).partition("?")
     where, _, database = rest.partition("/")
     if "@" in database or "@" in query:  # part of a password would be taken for a port, and shown
@@ -70,7 +73,7 @@ def parse_ledger_address(text: str) -> LedgerAddress:
     credentials, at, hosts = where.rpartition("@")
     username, colon, password = credentials.partition(":")
     if not database or "/" in database:
-        raise ValueError(f"expected the name of the database behind the host: {SCHEME}HOST:PORT/quell")
+        raise ValueError(f"expected the name of the database behind the host: {SCHEME}HOST:PORT/quell{_ENCODE}")
     options = _options(query)
     return LedgerAddress(
         hosts=_hosts(hosts, options),
@@ -116,7 +119,7 @@ def _host(text: str) -> tuple[str, int]:
         raise ValueError("the URL names no host")
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None:
-        raise ValueError("expected a URL with a valid host and port")
+        raise ValueError(f"expected a URL with a valid host and port{_ENCODE}")
     if found["host"]:
         check_host(found["host"])
     return found["six"] or found["host"], _port(found["port"] or "")

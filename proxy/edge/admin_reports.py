@@ -142,9 +142,11 @@ async def metrics_answer(http: web.BaseRequest, engine: Engine) -> web.Response:
 
 
 def readiness(http: web.BaseRequest, checks: dict[str, bool]) -> tuple[int, dict[str, Any]]:
-    """Status and answer of the readiness probe; `?verbose` lists the checks."""
+    """Status and answer of the readiness probe: not ready, the checks that fail; with `?verbose` all of them."""
     is_ready = all(checks.values())
     answer: dict[str, Any] = {"status": "ready" if is_ready else "not_ready"}
     if "verbose" in http.query:
         answer["checks"] = checks
+    elif not is_ready:
+        answer["checks"] = {name: passes for name, passes in checks.items() if not passes}
     return (200 if is_ready else 503), answer

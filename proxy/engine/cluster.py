@@ -38,6 +38,7 @@ class Cluster:
         self._letterbox.serve_here = serve_here
         self._lending.look_here = look_here
         engine.metrics.bus_up.set(0)
+        engine.metrics.bus_strangers.set_function(lambda: len(self._bus.strangers))
         await self._bus.open(self._letterbox)
         announcing = Announcing(self._bus, engine.now)
         engine.join(announcing, self._elsewhere, self._group, self._claiming, self._observing)

@@ -222,7 +222,8 @@ class Elsewhere:
         """Nobody makes the id known.
 
         Raises:
-            BusUnavailableError: that means nothing: the directory was emptied a moment ago.
+            BusUnavailableError: that means nothing: the directory was emptied a moment ago, or somebody on this bus
+                has another secret.
         """
         if not await self._bus.knows_all():
             raise BusUnavailableError("the directory is not complete")

@@ -7,6 +7,7 @@ told once.
 import asyncio
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -27,6 +28,9 @@ IDLE_SECONDS: Final = 2.0
 RETRY_FIRST: Final = 0.5
 RETRY_MOST: Final = 10.0
 
+AGAIN_SECONDS: Final = 300.0
+"""How often is said again what somebody must do, for as long as nobody did."""
+
 log = structlog.get_logger("quell.ledger")
 
 
@@ -39,6 +43,7 @@ class Forwarding:
         self._forwarder = forwarder
         self._metrics = metrics
         self._failures = 0
+        self._tell_again_at = 0.0
         metrics.watch_forwarding(lambda: forwarder.pending, lambda: forwarder.lag)
 
     async def forward_forever(self) -> None:
@@ -49,7 +54,7 @@ class Forwarding:
             try:
                 more = await self._forwarder.round()
             except LedgerUnavailableError as error:
-                await self._failed(str(error))
+                await self._failed(str(error), error.hint)
             except Exception as error:  # noqa: BLE001 a defect of ours must not end it for good
                 log_failure("ledger.forward_failed", error)
                 await self._failed(type(error).__name__)
@@ -89,12 +94,16 @@ class Forwarding:
     def _succeeded(self) -> None:
         if self._failures:
             log.info("ledger.forward_recovered", failures=self._failures, pending=self._forwarder.pending)
-        self._failures = 0
+        self._failures, self._tell_again_at = 0, 0.0
 
-    async def _failed(self, why: str) -> None:
+    async def _failed(self, why: str, hint: str = "") -> None:
         self._failures += 1
         self._metrics.forward_errors.inc()
-        if self._failures == 1:
+        if hint:
+            if time.monotonic() >= self._tell_again_at:
+                self._tell_again_at = time.monotonic() + AGAIN_SECONDS
+                log.error("ledger.forward_refused", why=why, hint=hint, pending=self._forwarder.pending)
+        elif self._failures == 1:
             log.warning("ledger.forward_failing", why=why, pending=self._forwarder.pending)
         longest = min(RETRY_FIRST * 2 ** min(self._failures - 1, 16), RETRY_MOST)
         await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 no secret is made of it

@@ -139,6 +139,7 @@ class Group:
         """What each other replica that may know says to a letter; dead ones are left out, and seen to."""
         try:
             missing.complete = await self._bus.knows_all()
+            missing.unreachable += self._bus.strangers
             whom = await self._whom(chosen)
             answers = await self._ask(whom, letter, seconds, kept=kept)
         except BusUnavailableError:

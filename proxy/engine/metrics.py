@@ -107,6 +107,11 @@ class Metrics:
             "quell_ledger_forward_errors_total", "Transactions of the forwarder that failed.", registry=self.registry
         )
         self.bus_up = Gauge("quell_bus_up", "Whether the bus answers; 1 without one.", registry=self.registry)
+        self.bus_strangers = Gauge(
+            "quell_bus_strangers",
+            "Replicas on the same bus that sign with another secret.",
+            registry=self.registry,
+        )
         self.letters_refused = Counter(
             "quell_bus_letters_refused_total",
             "Letters of other replicas not followed.",

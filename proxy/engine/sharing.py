@@ -221,7 +221,8 @@ class Sharing:
         if self._answers:
             self._answers = False
             self._metrics.limits_shared.set(0)
-            log.warning("limits.by_share", shares=self._rhythm.shares, error=type(error).__name__)
+            why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            log.warning("limits.by_share", shares=self._rhythm.shares, bus=self._bus.place, why=why)
 
     def _refused(self, entries: int) -> None:
         if entries:

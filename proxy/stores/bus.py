@@ -110,6 +110,11 @@ class Bus(GroupBus, Protocol):
         ...
 
     @property
+    def place(self) -> str:
+        """Where the bus is, for people; nothing of it is secret."""
+        ...
+
+    @property
     def is_up(self) -> bool:
         """Whether the bus can be used."""
         ...
@@ -147,6 +152,8 @@ class Bus(GroupBus, Protocol):
 
     async def knows_all(self) -> bool:
         """Whether every replica has had the time to make its ids known since the directory was last empty.
+
+        Never while there are `strangers`.
 
         Raises:
             BusUnavailableError: it can't be asked now.

@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 from proxy.stores.bus import COLLECT_SECONDS, BusUnavailableError
-from proxy.stores.bus_connect import Client
+from proxy.stores.bus_connect import Client, reason
 from proxy.stores.bus_line import Line
 
 AT_ONCE: Final = 100
@@ -37,7 +37,7 @@ class Box:
             entries = answer[0][1] if answer else []
         except Exception as error:
             self._last = _START  # a server that took over may count otherwise
-            raise BusUnavailableError(type(error).__name__) from error
+            raise BusUnavailableError(reason(error)) from error
         if not entries:
             return []
         self._last = entries[-1][0]

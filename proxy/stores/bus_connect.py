@@ -8,12 +8,17 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.core.bus_address import BusAddress
 
 CONNECT_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 2.0
 """How long a server may take; nothing waits longer for it."""
+
+REASON_MOST: Final = 300
+"""Characters of a reason that are shown."""
 
 Client = Redis | RedisCluster
 
@@ -37,6 +42,23 @@ def connect(address: BusAddress) -> Client:
         return found
     ((host, port),) = address.hosts
     return Redis(host=host, port=port, **common)
+
+
+def reason(error: BaseException) -> str:
+    """Why the bus could not be asked, in a line without what was said to it."""
+    if isinstance(error, TimeoutError | RedisTimeoutError):
+        return "no answer in time"
+    text = str(error).partition("\n")[0].partition(", with args")[0]
+    return text[:REASON_MOST] or type(error).__name__
+
+
+def hint(error: BaseException) -> str:
+    """What an operator may do about it."""
+    if isinstance(error, AuthenticationError | AuthorizationError) or str(error).startswith(("NOAUTH", "WRONGPASS")):
+        return "mend the name and the password in bus.url"
+    if isinstance(error, NoPermissionError):
+        return "let this user of the server use every command on keys and channels that begin with quell:"
+    return "see that bus.url is right and the server runs; it is tried again all the time"
 
 
 async def let_go(client: Client) -> None:

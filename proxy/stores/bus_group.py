@@ -41,6 +41,11 @@ class GroupBus(Protocol):
     Whatever waits does so for a bounded time, and raises `BusUnavailableError` where the bus can't be asked.
     """
 
+    @property
+    def strangers(self) -> list[str]:
+        """The replicas on this bus that sign with another secret: what they run can't be known."""
+        ...
+
     async def replicas(self) -> list[str]:
         """The replicas that there are: those that hold their lease, and those that lost it and are not buried yet."""
         ...

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.stores.bus import BusUnavailableError
-from proxy.stores.bus_connect import ANSWER_SECONDS, Client
+from proxy.stores.bus_connect import ANSWER_SECONDS, Client, reason
 
 AT_ONCE: Final = 200
 """So many commands go in one pipeline."""
@@ -93,7 +93,7 @@ class Line:
                     pipeline.execute_command(*call.words)
                 answers = await pipeline.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001 whatever a client raises, the next command has its chance
-            _fail(calls, type(error).__name__)
+            _fail(calls, reason(error))
             self._on_failure(error)
             return
         refused: Exception | None = None
@@ -101,7 +101,7 @@ class Line:
             if isinstance(answer, Exception):
                 # somebody's garbage under one of our keys is no reason to give up the others
                 refused = refused if "WRONGTYPE" in str(answer) else answer
-                _fail([call], type(answer).__name__)
+                _fail([call], reason(answer))
             elif not call.done.done():
                 call.done.set_result(answer)
         if refused is not None:

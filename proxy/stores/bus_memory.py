@@ -31,6 +31,11 @@ class MemoryBus(MemoryGroup):
         self._parcel = asyncio.Event()
 
     @property
+    def place(self) -> str:
+        """It is in this process."""
+        return "memory"
+
+    @property
     def is_up(self) -> bool:
         """Whether it can be used."""
         return not self._hub.is_down

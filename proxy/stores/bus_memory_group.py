@@ -56,6 +56,11 @@ class MemoryGroup:
         self._hub = hub
         self.replica = replica
 
+    @property
+    def strangers(self) -> list[str]:
+        """There is no secret here."""
+        return []
+
     async def replicas(self) -> list[str]:
         """Those that are open, or ended without closing."""
         self._check()

@@ -1,6 +1,7 @@
 """The names of keys and channels at the bus. Identities and ids are in them as keyed hashes only.
 
-Everything begins with a mark of the secret, so that two installations may share a server without meeting.
+Everything begins with a mark of the secret, so that two installations never take each other's; the one name that does
+not is where that is noticed, see `bus_strangers.py`.
 """
 
 import hashlib
@@ -12,6 +13,9 @@ from proxy.core.letters import derive
 
 _SIZE: Final = 12
 """Bytes of a hash: nobody can find two names that are the same without the secret."""
+
+MARKS: Final = "quell:secrets"
+"""The key of the marks of all secrets that are in use."""
 
 _IDENTITIES: Final = 4096
 """So many identities' keys are not made again."""
@@ -77,7 +81,8 @@ class Names:
 
     def __init__(self, secret: bytes) -> None:
         self._key = derive(secret, "names")
-        self.prefix = f"quell:{derive(secret, 'installation')[:4].hex()}:"
+        self.secret_mark = derive(secret, "installation")[:4].hex()
+        self.prefix = f"quell:{self.secret_mark}:"
         self._beat = f"{self.prefix}{{beat}}:"
         self.channels = f"{self.prefix}to:"
         self.of = lru_cache(maxsize=_IDENTITIES)(self._of)

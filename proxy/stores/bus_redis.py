@@ -32,11 +32,12 @@ from proxy.stores.bus import (
 from proxy.stores.bus_announcer import Announcer
 from proxy.stores.bus_box import Box
 from proxy.stores.bus_choice import Candidate, choose, owners
-from proxy.stores.bus_connect import connect, let_go
+from proxy.stores.bus_connect import connect, hint, let_go, reason
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_listener import Listener
 from proxy.stores.bus_names import Names
 from proxy.stores.bus_redis_group import LETTER, RedisGroup
+from proxy.stores.bus_strangers import Strangers
 
 BEAT_SECONDS: Final = 1.0
 LOOK_EVERY: Final = 2
@@ -68,9 +69,11 @@ class RedisBus(RedisGroup):
         """Made of the settings; `open` begins. `lease` is in seconds."""
         client, names = connect(address), Names(secret)
         super().__init__(client, Line(client, self._broke), names, replica, urandom(8).hex(), lease)
+        self.place = address.place
         channel = names.channel(replica)
         self._ear = Listener(client, channel, self._take, self._look_at_state, self._listens)
         self._announcer = Announcer(self._line, self._names, replica)
+        self._strangers = Strangers(self._line, self._names, replica, lease, self.place)
         self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,6 +84,11 @@ class RedisBus(RedisGroup):
         self._beats = 0
         self._looks_due = 0
         self._named_at = 0.0
+
+    @property
+    def strangers(self) -> list[str]:
+        """Who signs with another secret, see `GroupBus`."""
+        return self._strangers.names
 
     def now(self) -> float:
         """The server's clock, as last heard."""
@@ -121,6 +129,8 @@ class RedisBus(RedisGroup):
     async def knows_all(self) -> bool:
         """Whether the directory is full, see `Bus`."""
         self._check()
+        if self.strangers:
+            return False
         since: bytes | None = await self._line.call("GET", self._names.since)
         if since is None or not since.isdigit() or len(since) > _SINCE_DIGITS:
             return False  # somebody wrote something else there; the next beat puts that right
@@ -184,6 +194,7 @@ class RedisBus(RedisGroup):
         """Say what is to be said yet, give the lease back, and let go of all connections."""
         if not self._tasks:
             return
+        self._strangers.leave()
         with contextlib.suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._line.eval(
@@ -252,6 +263,7 @@ class RedisBus(RedisGroup):
         if not was_up or self._looks_due or self._beats % LOOK_EVERY == 0:
             self._looks_due = max(self._looks_due - 1, 0)
             await self._announcer.look()
+            await self._strangers.look()
         for letter in mail[1::2]:
             self._inbox.found_mail(letter)
         late = [replica.decode(errors="replace") for replica in lapsed]
@@ -283,7 +295,7 @@ class RedisBus(RedisGroup):
         if is_up == self.is_up:
             return
         self.is_up = is_up
-        log.info("bus.up") if is_up else log.warning("bus.down")
+        log.info("bus.up", bus=self.place) if is_up else log.warning("bus.down", bus=self.place)
         self._inbox.changed(is_up=is_up)
         if not is_up:
             self._lapsed.clear()
@@ -295,7 +307,7 @@ class RedisBus(RedisGroup):
         name = type(error).__name__
         if not isinstance(error, BusUnavailableError) and name != self._failure:
             self._failure = name
-            log.warning("bus.failed", error=name)
+            log.warning("bus.failed", bus=self.place, error=name, why=reason(error), hint=hint(error))
         self._answers = False
         self._look_at_state()
 

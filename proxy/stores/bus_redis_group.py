@@ -8,7 +8,7 @@ from typing import Any, Final
 from proxy.core.record_bytes import record_of
 from proxy.stores import bus_group_scripts as scripts
 from proxy.stores.bus import KEPT_SECONDS, BusUnavailableError, Place
-from proxy.stores.bus_connect import ANSWER_SECONDS, Client
+from proxy.stores.bus_connect import ANSWER_SECONDS, Client, reason
 from proxy.stores.bus_group import BURIAL_SECONDS, CLAIM_SECONDS, Holder
 from proxy.stores.bus_line import Line
 from proxy.stores.bus_names import Keys, Names
@@ -122,7 +122,7 @@ class RedisGroup:
             async with asyncio.timeout(ANSWER_SECONDS):
                 found = await self._client.pubsub_numsub(self._names.channel(replica))
         except Exception as error:
-            raise BusUnavailableError(type(error).__name__) from error
+            raise BusUnavailableError(reason(error)) from error
         return not any(int(count) for _, count in found)
 
     async def begin_burial(self, replica: str) -> bool:

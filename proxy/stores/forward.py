@@ -95,6 +95,12 @@ async def interrupt_left(
     return await _interrupt(connection, sql.INTERRUPT, {"whose": replica, "life": alive, "at": now})
 
 
+async def whose_life(connection: AsyncConnection, life: str) -> str | None:
+    """The name of the replica whose life that is; None: nothing ran in it."""
+    found: str | None = await connection.scalar(sql.WHOSE_LIFE, {"life": life})
+    return found
+
+
 async def interrupt_life(connection: AsyncConnection, life: str, now: float) -> list[tuple[str, str]]:
     """The same of what ran in one life of a replica's process, which is dead."""
     return await _interrupt(connection, sql.INTERRUPT_LIFE, {"life": life, "at": now})

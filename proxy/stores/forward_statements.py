@@ -135,6 +135,9 @@ PLACE: Final = _place.on_conflict_do_update(
 
 PLACE_OF: Final = select(spool.c.number).where(spool.c.id == bindparam("spool", type_=TEXT))
 
+SPOOL_OF: Final = select(spool.c.id).where(spool.c.replica == bindparam("whose", type_=TEXT)).limit(1)
+"""`whose`. A spool that a replica has forwarded."""
+
 OTHERS: Final = select(generation).where(_GIVEN)
 """`uids`. Records as they are here."""
 
@@ -165,6 +168,9 @@ def _interrupt(which: ColumnElement[bool]) -> Any:
 
 INTERRUPT: Final = _interrupt(_OTHER_LIVES), delete(running).where(_OTHER_LIVES)
 """`whose`, `life`, `at`. Ends what a replica ran in another life than that one. Of two who try it, one does."""
+
+WHOSE_LIFE: Final = select(running.c.replica).where(_THAT_LIFE).limit(1)
+"""`life`. The replica whose life that is, if anything ran in it."""
 
 INTERRUPT_LIFE: Final = _interrupt(_THAT_LIFE), delete(running).where(_THAT_LIFE)
 """`life`, `at`. The same of what ran in one life."""

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from proxy.core.begun import as_begun
 from proxy.core.record import Record
 from proxy.stores.forward import Load, Whose, forward
-from proxy.stores.forward_statements import NEWLY_WIPED, PLACE_OF
+from proxy.stores.forward_statements import NEWLY_WIPED, PLACE_OF, SPOOL_OF
 from proxy.stores.ledger_rows import row_of
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
@@ -25,6 +27,8 @@ MOST_CHARACTERS: Final = 4 * 2**20
 """Of their texts together; a longer one goes alone."""
 
 _MOST_WIPED: Final = 500
+
+_log = structlog.get_logger("quell.ledger")
 
 
 class Forwarder:
@@ -57,6 +61,7 @@ class Forwarder:
         self._lock = asyncio.Lock()
         self._whose: Whose | None = None
         self._starts: dict[str, Record] = {}
+        self._told_of_loss = False
         self._heard = 0
         self._position = 0
         self._end = 0
@@ -177,6 +182,17 @@ class Forwarder:
         begun = await self._spool.begin(self.replica)
         async with self._postgres.writing() as connection:
             there = await connection.scalar(PLACE_OF, {"spool": begun.id})
+            is_lost = (
+                there is None and not begun.forwarded and await connection.scalar(SPOOL_OF, {"whose": self.replica})
+            )
+        if is_lost and not self._told_of_loss:
+            self._told_of_loss = True
+            _log.warning(
+                "ledger.spool_is_new",
+                replica=self.replica,
+                why="a replica of this name has shared records from another spool",
+                hint="what a lost spool had not shared is lost; give each replica a name and a spool that stays",
+            )
         self._position = min(begun.forwarded, there or 0)
         if self._position < begun.forwarded:
             await self._spool.forwarded(self._position, 0)  # so that no purge takes what is sent again

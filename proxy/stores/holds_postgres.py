@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores import holds_statements as sql
-from proxy.stores.forward import interrupt_life
+from proxy.stores.forward import interrupt_life, whose_life
 from proxy.stores.holds import Held
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres_writes import PostgresWrites
@@ -124,14 +124,16 @@ class PostgresHolds:
                 return False
             await _bury(connection, owner)
             if claimed is not None and claimed.place != self._place:  # its own file would know better
+                whose.append(await whose_life(connection, owner))
                 ended.extend(await interrupt_life(connection, owner, time.time()))
             return True
 
         ended: list[tuple[str, str]] = []
+        whose: list[str | None] = []
         is_buried = await self._writes.transact(bury_it)
         self.buried += is_buried
         if ended:
-            log.warning("replica.records_interrupted", life=owner, records=len(ended))
+            log.warning("replica.records_interrupted", replica=whose[-1], life=owner, records=len(ended))
         return is_buried
 
     async def leave(self) -> None:

@@ -311,7 +311,10 @@ async def open_shared(
         try:
             await reading.prepare()
         except LedgerUnavailableError as error:
-            _log.warning("ledger.postgresql_away_at_start", why=str(error))
+            if error.hint:
+                _log.error("ledger.postgresql_refuses", why=str(error), hint=error.hint)
+            else:
+                _log.warning("ledger.postgresql_away_at_start", why=str(error))
         await conversations.open()
     except BaseException:
         await shared.close()

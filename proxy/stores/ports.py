@@ -14,7 +14,14 @@ from proxy.stores.usage import UsageQuery, UsageRow
 
 
 class LedgerUnavailableError(Exception):
-    """The ledger can't take a write; new work must be refused, running work goes on."""
+    """The ledger can't take a write; new work must be refused, running work goes on.
+
+    `hint`: what somebody must do, where waiting does not help; else empty.
+    """
+
+    def __init__(self, *args: object, hint: str = "") -> None:
+        super().__init__(*args)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)

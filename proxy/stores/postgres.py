@@ -48,8 +48,23 @@ _LOCK_SHARE: Final = 0.5
 UNREACHED: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a transaction raises that did not come to its end."""
 
+_HINTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (asyncpg.InvalidCatalogNameError, "create an empty database of that name; its tables are made by themselves"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "mend the user and the password in ledger.url, or pg_hba.conf"),
+    (asyncpg.InsufficientPrivilegeError, "make the user in ledger.url the owner of the database"),
+)
+"""What somebody must do: waiting does not help."""
+
 _FORGETFUL: Final[dict[str, Any]] = {"prepared_statement_cache_size": 0}
 """SQLAlchemy keeps no statement; asyncpg, which keeps none either, gives them no names then."""
+
+
+class StillDownError(ConnectionError):
+    """A connection failed a moment ago: `hint` is what somebody must do about that, see `hint`."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class Postgres:
@@ -73,7 +88,7 @@ class Postgres:
         self._prepared = False
         self._preparing = asyncio.Lock()
         self._down_until = 0.0
-        self._down_why = ""
+        self._down_why = self._down_hint = ""
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
@@ -153,12 +168,12 @@ class Postgres:
                     await connection.execute(_bounds(seconds))
                     yield connection
         except UNREACHED as error:
-            raise LedgerUnavailableError(f"PostgreSQL at {self.place}: {reason(error)}") from error
+            raise LedgerUnavailableError(f"PostgreSQL at {self.place}: {reason(error)}", hint=hint(error)) from error
 
     async def _connect(self, **options: Any) -> Any:
         loop = asyncio.get_running_loop()
         if loop.time() < self._down_until:
-            raise ConnectionError(self._down_why)
+            raise StillDownError(self._down_why, self._down_hint)
         if self._tls is None:
             self._tls = await asyncio.to_thread(_tls, self._address)
         hosts, ports = zip(*self._address.hosts, strict=True)
@@ -177,7 +192,7 @@ class Postgres:
                 **options,
             )
         except UNREACHED as error:
-            self._down_why = reason(error)
+            self._down_why, self._down_hint = reason(error), hint(error)
             self._down_until = loop.time() + PAUSE_SECONDS
             raise
 
@@ -190,6 +205,19 @@ def reason(error: BaseException) -> str:
         return "no answer in time"
     text = str(error).partition("\n")[0]
     return text or type(error).__name__
+
+
+def hint(error: BaseException) -> str:
+    """What somebody must do about it; empty: it may pass by itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StillDownError):
+            return cause.hint
+        for kind, what in _HINTS:
+            if isinstance(cause, kind):
+                return what
+        cause = cause.__cause__
+    return ""
 
 
 def _bounds(seconds: float) -> Any:

@@ -401,9 +401,10 @@ async def test_health(tmp_path: Path) -> None:
         assert (wrong.exit_code, "no admin listener" in wrong.stderr) == (1, True)
     gone = await run(health, url=proxy.admin_url)
     assert (gone.exit_code, "can't reach the proxy" in gone.stderr) == (1, True)
-    async with scripted_upstream(json_answer({"checks": {"ledger": False, "config": True}}, 503)) as fake:
-        not_ready = await run(health, url=fake.origin)
-        assert (not_ready.exit_code, not_ready.stderr) == (1, "quell: not ready: ledger\n")
+    for check, why in (("ledger", "ledger"), ("not_draining", "draining")):
+        async with scripted_upstream(json_answer({"checks": {check: False, "config": True}}, 503)) as fake:
+            not_ready = await run(health, url=fake.origin)
+            assert (not_ready.exit_code, not_ready.stderr) == (1, f"quell: not ready: {why}\n")
 
 
 async def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

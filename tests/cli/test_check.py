@@ -54,6 +54,17 @@ def test_a_valid_file_exits_0_and_says_what_is_served(tmp_path: Path) -> None:
     ]
 
 
+def test_the_summary_has_where_others_are_met(tmp_path: Path) -> None:
+    """The bus's address without its password, and the name of this replica, are in the summary."""
+    bus = 'bus: {url: "redis+sentinel://:canary@one,two:99/main/2", secret: "0123456789abcdef"}\n'
+    write(tmp_path, SMALLEST + bus)
+    done = quell("check", "quell.yaml", folder=tmp_path)
+    assert "  bus     one:26379,two:99/main/2\n  replica auto: a name of its own at each start\n" in done.stdout
+    assert "canary" not in done.stdout
+    write(tmp_path, SMALLEST + bus + "replica: one\n")
+    assert "  replica one\n" in quell("check", "quell.yaml", folder=tmp_path).stdout
+
+
 def test_the_summary_has_budgets_and_sink(tmp_path: Path) -> None:
     """Each budget is said in words, and where events go without what may be secret in it."""
     budgets = [

@@ -22,6 +22,10 @@ REFUSED = [
     ("postgresql://user:12345/canary@host/quell", "percent-encode"),
     ("postgresql://user:12345/1?canary@host/quell", "percent-encode"),
     ("postgresql://user:canary?1@host/quell", "percent-encode"),
+    ("postgresql://me:p#ss@db/quell", "# as %23"),
+    ("postgresql://me:p/ss@db/quell", "/ as %2F"),
+    ("postgresql://me:p?ss@db/quell", r"\? as %3F"),
+    ("postgresql://me:pa:ss/db", "@ as %40"),
 ]
 
 

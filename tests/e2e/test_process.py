@@ -143,6 +143,7 @@ async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
                 program.signal(signal.SIGTERM)
                 answer = await client.answer()
             assert await program.exit_code() == 0
+            assert program.log().count('"drain.hurried"') == 1
     assert answer.events[-1] == DONE
     assert rows(tmp_path)["t-1"] == ("cancelled", text(8))
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused, send
 from support.program import Program, running_program
-from support.proxy import RunningProxy
+from support.proxy import RunningProxy, running_proxy
 from support.redis_server import RedisServer
 from support.replicas import QUICK, SECRET, bus_of, identity_of, joined, known, programs, replica_text
 from support.scripts import events_then_hang, hang
-from support.stops import CHAT, STREAM, Ask, record, start, stop
+from support.stops import CHAT, STREAM, Ask, call, record, start, stop
 from support.wait import eventually, within
 
 SAID = chat_events(8)[:-2]
@@ -174,6 +175,26 @@ async def test_a_bus_that_stands_still(tmp_path: Path) -> None:
 def metric(proxy: RunningProxy) -> float:
     """What `quell_bus_up` says."""
     (sample,) = next(iter(proxy.app.engine.metrics.bus_up.collect())).samples
+    return sample.value
+
+
+async def test_a_wrong_secret_is_not_silent(tmp_path: Path) -> None:
+    """A replica with another secret: lists are not complete and name it, no stop says 404, a metric counts it."""
+    async with joined(hang(), tmp_path, "a") as ((a,), up, redis):
+        assert (await call(a, "GET", "/v1/generations")).json()["complete"] is True
+        (tmp_path / "b").mkdir()
+        text = replica_text(up.base_url, redis.url, "b", bus={"secret": "not the secret of the tests"})
+        async with running_proxy(text, tmp_path / "b") as b:
+            for one, other in ((a, "b"), (b, "a")):
+                await eventually(partial(strangers, one), what="it is noticed")
+                listed = (await call(one, "GET", "/v1/generations")).json()
+                assert (listed["complete"], listed["unreachable"]) == (False, [other])
+                assert (await stop(one, "t-1")).status == 503
+
+
+def strangers(proxy: RunningProxy) -> float:
+    """What `quell_bus_strangers` says."""
+    (sample,) = next(iter(proxy.app.engine.metrics.bus_strangers.collect())).samples
     return sample.value
 
 

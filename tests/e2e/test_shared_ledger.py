@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from structlog.testing import capture_logs
 
+from proxy.engine import forwarding
 from support.chat import chat_events
 from support.client import Answer, RawClient, request_bytes
 from support.postgres import PASSWORD, Database, a_pool, pgbouncer, postgres_server
@@ -165,6 +167,38 @@ async def test_an_outage_stops_nothing_and_loses_nothing(tmp_path: Path) -> None
     assert PASSWORD not in repr(logs)
 
 
+@pytest.mark.parametrize("wrong", ["password", "database"])
+async def test_what_waiting_does_not_help_is_an_error(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A wrong password, or no such database: everything is served, and the log says again and again what to do."""
+    monkeypatch.setattr(forwarding, "AGAIN_SECONDS", 0.0)
+    name = f"{database.name}_later"
+    url = database.url.replace(PASSWORD, "canary") if wrong == "password" else f"{database.url}_later"
+    with capture_logs() as logs:
+        async with sharing(tmp_path, url, "a") as (one,):
+            assert await ask(one, "t1") == 200
+
+            def told() -> list[Any]:
+                return [line for line in logs if line["event"] == "ledger.forward_refused"]
+
+            await eventually(lambda: len(told()) > 1, what="it is said again")
+            if wrong == "database":
+                database.server.sql(f"CREATE DATABASE {name}")
+                await all_shared(one)
+    at_start = [line for line in logs if line["event"] == "ledger.postgresql_refuses"]
+    hint = "mend the user and the password" if wrong == "password" else "create an empty database"
+    for line in (*told(), *at_start):
+        assert line["log_level"] == "error"
+        assert hint in line["hint"]
+        assert wrong in line["why"]
+    assert len(at_start) == 1
+    assert "canary" not in repr(logs)
+    if wrong == "database":
+        assert database.server.sql("SELECT count(*) FROM generation", name) == [["1"]]
+        database.server.drop(Database(database.server, name))
+
+
 async def test_a_start_does_not_need_postgresql(tmp_path: Path) -> None:
     """It is away at the start: the proxy is ready and serves, and shares what it did once it is there."""
     async with postgres_server() as server:
@@ -272,7 +306,10 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
             await eventually(lambda: database.sql(TOTALS) == [["3", "0", "3"]], what="all are seen to run")
             program.kill()
             killed = asyncio.get_running_loop().time()
-        await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
+        with capture_logs() as logs:
+            await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
+            told = await eventually(lambda: [each for each in logs if each["event"] == "replica.records_interrupted"])
+        assert [(each["replica"], each["records"]) for each in told] == [("a", 3)]
         assert asyncio.get_running_loop().time() - killed < 2 * LEASE
         assert database.sql(ends) == [["interrupted", "1", "3"]]
         async with running_program(text["a"], tmp_path / "a") as program:

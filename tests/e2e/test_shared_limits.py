@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.shared_use import is_untold
 from support.budgets import LONG, total_events
@@ -415,6 +416,17 @@ async def test_a_killed_replica_frees_its_streams(tmp_path: Path) -> None:
             assert not await is_free()
             await eventually(is_free, 8.0, "its streams are free")
             assert asyncio.get_running_loop().time() - killed < 8
+
+
+async def test_the_log_says_why_limits_are_kept_by_share(tmp_path: Path) -> None:
+    """When the bus goes away the line says which bus that is, and why it can't be used."""
+    async with joined(json_answer(chat_object(10)), tmp_path, "a", ledger=QUICK) as ((a,), _, redis):
+        await all_shared(a)
+        with capture_logs() as logs:
+            redis.kill()
+            said = await eventually(lambda: [each for each in logs if each["event"] == "limits.by_share"])
+        assert said[0]["bus"] == f"127.0.0.1:{redis.port}/0"
+        assert not said[0]["why"].endswith("Error")
 
 
 async def test_a_cluster_holds_the_limits_too(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ async def test_a_second_signal_ends_all_of_them_at_once(tmp_path: Path) -> None:
 
 
 async def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
-    """When the parent is killed, its workers drain and end."""
+    """When the parent is killed, its workers say so, drain and end."""
     async with (
         scripted_upstream(events_then_hang(SAID)) as up,
         running_workers(up.base_url, tmp_path, drain={"timeout": "100ms"}) as workers,
@@ -194,6 +194,7 @@ async def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
         workers.program.kill()
         assert all([b"cause=shutdown" in (await client.answer()).body for client in clients])
         await eventually(lambda: not any(is_alive(pid) for pid in pids), what="no worker is left")
+        assert workers.program.log().count("worker.parent_gone") == len(pids)
 
 
 def is_alive(pid: int) -> bool:

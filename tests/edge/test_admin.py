@@ -137,6 +137,8 @@ async def test_not_ready_while_draining_and_without_a_ledger(tmp_path: Path) -> 
             checks[name] = False
             answer = await call(port, "GET", "/readyz?verbose", headers=[])
             assert (answer.status, answer.json()["checks"]) == (503, checks)
+            answer = await call(port, "GET", "/readyz", headers=[])
+            assert (answer.status, answer.json()) == (503, {"status": "not_ready", "checks": {name: False}})
             assert (await call(port, "GET", "/livez", headers=[])).status == 200
             checks[name] = True
         assert (await call(port, "GET", "/readyz", headers=[])).status == 200

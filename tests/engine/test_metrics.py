@@ -35,6 +35,7 @@ NAMES = {
     "ledger_forward_lag_seconds": ("gauge", set()),
     "ledger_forward_errors_total": ("counter", set()),
     "bus_up": ("gauge", set()),
+    "bus_strangers": ("gauge", set()),
     "limits_shared": ("gauge", set()),
     "bus_letters_refused_total": ("counter", {"why"}),
     "limits_refused_total": ("counter", set()),

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores.bus import BusUnavailableError, Owned
@@ -43,6 +44,29 @@ async def test_a_password(tmp_path: Path, credentials: str, *, is_let_in: bool) 
         redis.command("CONFIG", "SET", "requirepass", "p@ss")
         async with opened(f"redis://{credentials}127.0.0.1:{redis.port}/3") as bus:
             assert bus.is_up is is_let_in
+
+
+@pytest.mark.parametrize(
+    ("credentials", "why", "hint"), [(":wrong-canary@", "invalid", "password"), (None, "refused", "bus.url")]
+)
+async def test_the_log_says_what_failed_where_and_why(
+    tmp_path: Path, credentials: str | None, why: str, hint: str
+) -> None:
+    """A bus that can't be used is in the log with its address, the reason and what to do, and no credential."""
+    async with redis_server(tmp_path) as redis:
+        redis.command("CONFIG", "SET", "requirepass", "p@ss")
+        if credentials is None:
+            redis.kill()
+        with capture_logs() as logs:
+            async with opened(f"redis://{credentials or ''}127.0.0.1:{redis.port}/3") as bus:
+                with pytest.raises(BusUnavailableError) as unavailable:
+                    await bus._line.call("PING")
+    failed = next(line for line in logs if line["event"] == "bus.failed")
+    assert failed["bus"] == f"127.0.0.1:{redis.port}/3"
+    assert why in failed["why"]
+    assert why in str(unavailable.value)
+    assert hint in failed["hint"]
+    assert "canary" not in str(logs)
 
 
 async def test_tls(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.stores import bus_line, bus_redis, bus_redis_group
@@ -227,6 +228,36 @@ async def test_nothing_readable_is_in_the_names(redis: RedisServer, opened: Open
     await other.open(Box())
     assert await other.find("key:acme", "task-1") is None
     await other.close()
+
+
+async def test_another_secret_is_told_at_both_sides(redis: RedisServer, opened: Open) -> None:
+    """Two secrets on one bus: both sides log it once, know the other's name, and know that they don't know all."""
+    with capture_logs() as logs:
+        a, _ = await opened("a")
+        await opened("b")
+        other = RedisBus(parse_bus_url(redis.url), b"another secret", "c", LEASE)
+        await other.open(Box())
+        await eventually(lambda: a.strangers == ["c"] and other.strangers == ["a", "b"])
+        redis.command("SET", a._names.since, 1)
+        assert not await a.knows_all()
+        await other.close()
+        await eventually(lambda: a.strangers == [], what="it is gone")
+        assert await a.knows_all()
+    told = [line for line in logs if line["event"] == "bus.another_secret"]
+    assert sum(line["replicas"] == ["c"] for line in told) == 2, "a and b, once each"
+    assert any(line["log_level"] == "error" and set(line["replicas"]) <= {"a", "b"} for line in told)
+    assert f"127.0.0.1:{redis.port}/0" in str(told)
+    assert b"secret" not in b" ".join(redis.command("ZRANGE", "quell:secrets", 0, -1))
+
+
+async def test_garbage_among_the_marks_of_secrets(redis: RedisServer, opened: Open) -> None:
+    """What is no mark there is nobody, and what is no such set at all costs nothing."""
+    redis.command("ZADD", "quell:secrets", 10**15, "garbage", 10**15, b"0000ffff \xff", 10**15, "0000ffff x")
+    bus, _ = await opened("a")
+    await eventually(lambda: bus.strangers == ["x"])
+    redis.command("DEL", "quell:secrets")
+    redis.command("SET", "quell:secrets", "garbage")
+    await eventually(lambda: bus.strangers == [] and bus.is_up)
 
 
 async def test_everything_expires(redis: RedisServer, opened: Open) -> None:

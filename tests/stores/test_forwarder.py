@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
@@ -128,6 +129,18 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: Database
                 await all_of_it(ledger.forwarder)
             assert ledger.forwarder.pending == (0 if number != 1 else 2)
     assert database.sql(TOTALS) == [["6", "6", "0"]]
+
+
+async def test_a_spool_that_is_missing_is_told(tmp_path: Path, database: Database) -> None:
+    """A new spool under a name that shared another one is told of once; the first one, and the same again, are not."""
+    told = []
+    for file in ("one.db", "one.db", "two.db"):
+        with capture_logs() as logs:
+            async with a_shared_ledger(tmp_path / file, database.url) as ledger:
+                await settle(ledger, ended(f"u-{len(told)}"))
+                await ledger.forwarder.round()
+        told.append([line["replica"] for line in logs if line["event"] == "ledger.spool_is_new"])
+    assert told == [[], [], ["one"]]
 
 
 async def test_another_database_is_filled_from_the_beginning(tmp_path: Path, database: Database) -> None:

@@ -25,6 +25,7 @@ from proxy.stores.items_postgres import PostgresItems
 from proxy.stores.late_spool import LateSpool
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
+from proxy.stores.postgres_transactions import PostgresTransactions
 from proxy.stores.postgres_writes import PostgresWrites, say_to
 
 LEASE: Final = 10.0
@@ -46,6 +47,7 @@ class PostgresConversations(PostgresItems):
 
     Args:
         postgres: the database; closed with this.
+        leasing: with a connection for the lease alone; closed with this.
         spool: in the replica's own file.
         place: that file's name, which no other has.
         lease: seconds after which a replica that was not heard of is dead.
@@ -57,6 +59,7 @@ class PostgresConversations(PostgresItems):
     def __init__(
         self,
         postgres: Postgres,
+        leasing: Postgres,
         spool: LateSpool,
         place: str,
         life: str,
@@ -67,8 +70,10 @@ class PostgresConversations(PostgresItems):
         patience: float,
     ) -> None:
         self._postgres = postgres
+        self._leasing = leasing
         writes = PostgresWrites(postgres, spool, patience)
-        super().__init__(writes, ConversationsReads(writes.reading), PostgresHolds(writes, life, place, lease))
+        holds = PostgresHolds(writes, PostgresTransactions(leasing, patience), life, place, lease)
+        super().__init__(writes, ConversationsReads(writes.reading), holds)
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(writes.piece)
@@ -86,23 +91,26 @@ class PostgresConversations(PostgresItems):
         self._tasks = [
             loop.create_task(self._writes.work_forever(), name="write conversations behind"),
             loop.create_task(self.holds.renew_forever(), name="hold the lease"),
+            loop.create_task(self.holds.bury_forever(), name="bury dead replicas"),
         ]
 
     async def close(self) -> None:
         """Write what can be written yet, and give the lease back. What is in the spool waits for the next start."""
         if self._tasks:
-            behind, renewing = self._tasks
-            renewing.cancel()
+            behind, *living = self._tasks
+            for task in living:
+                task.cancel()
             self._writes.close()
             await asyncio.wait({behind}, timeout=CLOSE_SECONDS)
             behind.cancel()
-            await asyncio.wait({behind, renewing})
+            await asyncio.wait({behind, *living})
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.holds.leave()
             except (LedgerUnavailableError, TimeoutError):
                 pass  # others find that the lease is over
         await self._postgres.close()
+        await self._leasing.close()
 
     @property
     def late(self) -> int:
@@ -121,7 +129,7 @@ class PostgresConversations(PostgresItems):
         for message, uid in zip(messages, begun.uids if begun else (), strict=True):
             self._texts.begin(message, uid)
         try:
-            added = await self._writes.or_undo(self._writes.transact(partial(self._put, adding, single)), undo)
+            added = await self._writes.or_undo(self.holds.begin(partial(self._put, adding, single)), undo)
         except BaseException as error:
             self._texts.forget_uids(set(begun.uids if begun else ()))
             if isinstance(error, _NotAllError):
@@ -137,7 +145,6 @@ class PostgresConversations(PostgresItems):
         Raises:
             _NotAllError: that can't be.
         """
-        await self.holds.live(connection)
         for each in adding:
             if not each.is_in(await say_to(connection, each.acts)):
                 raise _NotAllError

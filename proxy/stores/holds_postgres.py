@@ -1,11 +1,13 @@
 """Leases and holds of one life of a process, in PostgreSQL.
 
-The lease is renewed three times in its length. Whoever finds another's over ends what that one left, once: the row of
+The lease is renewed three times in its length, by a connection of its own: no other work is a reason to look dead.
+Whoever finds another's over ends what that one left, once: the row of
 the lease is locked, and goes with it. After PostgreSQL was away nobody judges others until they had the time to renew.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -15,6 +17,7 @@ from proxy.stores import holds_statements as sql
 from proxy.stores.forward import interrupt_life
 from proxy.stores.holds import Held
 from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.postgres_transactions import PAUSE, PostgresTransactions, T
 from proxy.stores.postgres_writes import PostgresWrites
 
 RENEWALS: Final = 3
@@ -25,10 +28,22 @@ FOREVER: Final = 1e9
 
 
 class PostgresHolds:
-    """The port `Holds`. `owner` is this life's name, `place` its file's; `lease` is in seconds."""
+    """The port `Holds`.
 
-    def __init__(self, writes: PostgresWrites, owner: str, place: str, lease: float) -> None:
+    Args:
+        writes: of the conversations.
+        leasing: for the lease alone, which waits for nothing else.
+        owner: this life's name.
+        place: its file's.
+        lease: seconds.
+    """
+
+    def __init__(
+        self, writes: PostgresWrites, leasing: PostgresTransactions, owner: str, place: str, lease: float
+    ) -> None:
         self._writes = writes
+        self._leasing = leasing
+        self._renewing = asyncio.Lock()
         self.owner = owner
         self._place = place
         self._lease = lease
@@ -43,11 +58,10 @@ class PostgresHolds:
         values = self._values(held, label)
 
         async def take_it(connection: AsyncConnection) -> bool:
-            await self.live(connection)
             return bool((await connection.execute(sql.TAKE, values | {"grace": self._grace()})).rowcount)
 
         try:
-            is_taken = await self._writes.transact(take_it)
+            is_taken = await self.begin(take_it)
         except (LedgerUnavailableError, asyncio.CancelledError):
             self._let_go(held)
             raise
@@ -79,22 +93,43 @@ class PostgresHolds:
             found: str | None = (await connection.execute(sql.HELD, values)).scalar()
         return found
 
-    async def live(self, connection: AsyncConnection) -> None:
-        """Make sure, in a transaction that begins something, that this life has a lease."""
-        if asyncio.get_running_loop().time() - self._renewed > self._lease / 2:
-            await self._renew(connection)
+    async def begin(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do something in a transaction that begins something: this life has a lease then.
+
+        Raises:
+            LedgerUnavailableError: see `PostgresTransactions.transact`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._writes.patience
+        if self._is_fading():
+            try:
+                async with asyncio.timeout_at(until), self._renewing:
+                    if self._is_fading():
+                        await self._renew()
+            except TimeoutError as error:
+                raise LedgerUnavailableError("the lease of this replica can't be renewed in time") from error
+        return await self._writes.transact(work, max(until - loop.time(), PAUSE))
 
     async def renew_forever(self) -> None:
-        """Live, and bury the dead."""
+        """Live."""
         while True:
             try:
                 await self.renew()
-                for owner in await self._dead():
-                    await self.bury(owner)
             except Exception as error:  # noqa: BLE001 nothing may end this: others would take this one for dead
                 self._judges_from = None
                 if not isinstance(error, LedgerUnavailableError):
                     log.error("lease.not_renewed", error=type(error).__name__)  # noqa: TRY400 no values in a log
+            await asyncio.sleep(self._lease / RENEWALS)
+
+    async def bury_forever(self) -> None:
+        """Bury the dead. However long that takes, this one lives on."""
+        while True:
+            try:
+                for owner in await self._dead():
+                    await self.bury(owner)
+            except Exception as error:  # noqa: BLE001 nothing may end this: what the dead hold stays locked
+                if not isinstance(error, LedgerUnavailableError):
+                    log.error("lease.not_buried", error=type(error).__name__)  # noqa: TRY400 no values in a log
             await asyncio.sleep(self._lease / RENEWALS)
 
     async def renew(self) -> None:
@@ -103,12 +138,17 @@ class PostgresHolds:
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now.
         """
+        async with self._renewing:
+            await self._renew()
+
+    async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
         is_late = self._judges_from is None or loop.time() - self._renewed > self._lease
-        await self._writes.transact(self._renew, self._lease / RENEWALS)
+        values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
+        await self._leasing.transact(lambda connection: connection.execute(sql.RENEW, values), self._lease / RENEWALS)
         if is_late:
             self._judges_from = loop.time() + self._lease
-            await self._writes.transact(self._take_again)
+            await self._leasing.transact(self._take_again)
         self._renewed = loop.time()
 
     async def bury(self, owner: str) -> bool:
@@ -140,21 +180,20 @@ class PostgresHolds:
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now; then others find the lease over.
         """
-        await self._writes.transact(lambda connection: _bury(connection, self.owner))
+        await self._leasing.transact(lambda connection: _bury(connection, self.owner))
 
     async def _dead(self) -> list[str]:
         values = {"owner": self.owner, "place": self._place, "seconds": self._grace()}
         async with self._writes.reading() as connection:
             return [str(row.owner) for row in await connection.execute(sql.DEAD, values)]
 
+    def _is_fading(self) -> bool:
+        return asyncio.get_running_loop().time() - self._renewed > self._lease / 2
+
     def _grace(self) -> float:
         """So many seconds behind its lease another still counts as alive."""
         now = asyncio.get_running_loop().time()
         return 0.0 if self._judges_from is not None and now >= self._judges_from else FOREVER
-
-    async def _renew(self, connection: AsyncConnection) -> None:
-        values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
-        await connection.execute(sql.RENEW, values)
 
     async def _take_again(self, connection: AsyncConnection) -> None:
         for held, label in list(self._held.values()):

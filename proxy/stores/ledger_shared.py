@@ -51,7 +51,7 @@ REPORT_SECONDS: Final = 60.0
 """How long a sum over the records may take."""
 
 READERS: Final = 4
-"""Connections for questions; the forwarder has one more."""
+"""Connections for questions; the forwarder and the lease have one each."""
 
 _PURGED_AT_ONCE: Final = 1000
 
@@ -323,6 +323,7 @@ async def open_shared(
     forwarder = Forwarder(local.spool, forwarding, replica, life, lease)
     conversations = PostgresConversations(
         Postgres(address, size=TALKERS, answer=START_DEADLINE, name=f"quell {replica} conversations"),
+        Postgres(address, size=1, answer=START_DEADLINE, name=f"quell {replica} lease"),
         local.late,
         (await local.spool.begin(replica)).id,
         life,

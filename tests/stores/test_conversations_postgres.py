@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
@@ -237,6 +238,38 @@ async def test_nobody_is_dead_because_the_database_was_away(tmp_path: Path) -> N
             await asyncio.sleep(2.5)
             assert [store.holds.buried for store in stores] == [0, 0]
             assert not await stores[1].holds.take(held(), "")
+
+
+async def test_a_busy_replica_lives(database: Database, tmp_path: Path) -> None:
+    """While its conversations have every connection, and its burials do not end, it renews its lease all the same."""
+    async with several(database.url, tmp_path, 1, lease=1.0) as (busy,):
+        await eventually(partial(is_renewed, busy, 0.0), what="it has a lease")
+        done, begun_ones = asyncio.Event(), []
+
+        async def works(_: AsyncConnection) -> None:
+            begun_ones.append(True)
+            await done.wait()
+
+        async def buries() -> list[str]:
+            begun_ones.append(True)
+            await done.wait()
+            return []
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(busy.holds, "_dead", buries)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(8):
+                    tasks.create_task(busy._writes.transact(works, 30.0))
+                await eventually(lambda: len(begun_ones) == 9, what="nothing is free")
+                for _ in range(2):
+                    renewed = busy.holds._renewed
+                    await eventually(partial(is_renewed, busy, renewed), what="it is renewed")
+                done.set()
+
+
+def is_renewed(store: PostgresConversations, before: float) -> bool:
+    """Whether a replica has renewed its lease since then."""
+    return store.holds._renewed > before
 
 
 async def test_deletions_against_additions(database: Database, tmp_path: Path) -> None:

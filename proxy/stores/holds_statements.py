@@ -25,6 +25,15 @@ RENEW: Final = for_postgres(
 )
 """Values: owner, place, seconds. The owner lives for so long."""
 
+_young: Final = exists().where(lease.c.owner == text("owner"), lease.c.until > _NOW + _SECONDS / 2)
+_lasting: Final = insert(lease).from_select(
+    list(lease.columns), select(text("owner"), text("place"), (_NOW + _SECONDS).label("until")).where(~_young)
+)
+LIVE: Final = for_postgres(
+    _lasting.on_conflict_do_update(index_elements=[lease.c.owner], set_={"until": _lasting.excluded.until})
+)
+"""The same, unless more than half of that is left: then the row is not even locked, which would hold up `RENEW`."""
+
 _LIVES: Final = hold.c.owner.in_(select(lease.c.owner).where(lease.c.until > _NOW - valued(lease.c.until, "grace")))
 
 

@@ -9,12 +9,14 @@ import pytest
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
+from proxy.stores.forward import Load, Whose, forward
 from proxy.stores.forwarder import Forwarder
+from proxy.stores.ledger_rows import row_of
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.spool import Begun
 from proxy.stores.truths import Attached, Told
 from proxy.stores.usage import Span
-from support.postgres import Database
+from support.postgres import Database, a_pool
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, ended, settle
 
@@ -235,6 +237,17 @@ async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: 
         ["before", "interrupted"],
         ["now", "running"],
     ]
+
+
+async def test_a_long_transaction_holds_up_no_lease(tmp_path: Path, database: Database) -> None:
+    """The forwarder shares a start in a transaction that takes its time: the lease is renewed meanwhile."""
+    async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one, a_pool(database.url) as other:
+        holds = one.conversations.holds
+        await holds.renew()
+        async with other.writing() as connection:
+            whose = Whose("the spool", "one", one.forwarder.boot, 10.0)
+            await forward(connection, whose, Load(0, starts=[row_of(a_record("u1"), None)]), 5000.0)
+            await holds.renew()
 
 
 async def test_truths_go_to_the_shared_ledger(tmp_path: Path, database: Database) -> None:

@@ -162,9 +162,9 @@ class PostgresHolds:
             claimed = (await connection.execute(sql.CLAIM, {"owner": owner, "place": self._place})).first()
             if claimed is None and (await connection.execute(sql.KNOWN, {"owner": owner})).first() is not None:
                 return False
-            await _bury(connection, owner)
             if claimed is not None and claimed.place != self._place:  # its own file would know better
                 ended.extend(await interrupt_life(connection, owner, time.time()))
+            await _bury(connection, owner)
             return True
 
         ended: list[tuple[str, str]] = []
@@ -176,6 +176,9 @@ class PostgresHolds:
 
     async def leave(self) -> None:
         """Give the lease back; what is left in progress, if anything, is interrupted.
+
+        While its records run in the shared ledger, for their ends were not forwarded yet, the lease is left to run out:
+        the next life on this file forwards them before, or others end them then.
 
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now; then others find the lease over.
@@ -214,5 +217,5 @@ class PostgresHolds:
 
 
 async def _bury(connection: AsyncConnection, owner: str) -> None:
-    for statement in sql.BURY:
+    for statement in (*sql.BURY, sql.END_LEASE):
         await connection.execute(statement, {"owner": owner, **sql.span_of(owner)})

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, PRESUMED, for_postgres, text, valued
-from proxy.stores.tables import deletion, hold, item, lease, message, message_text
+from proxy.stores.tables import deletion, hold, item, lease, message, message_text, running
 
 OWNER_LENGTH: Final = 16
 """Characters of an owner: each uid and token of its rows begins with them, and a point."""
@@ -117,12 +117,16 @@ BURY: Final = tuple(
             update(item).where(OPEN, item.c.uid.between(*_OF_IT)).values(is_open=0, is_interrupted=1),
             delete(hold).where(hold.c.owner == text("owner")),
             delete(deletion).where(deletion.c.token.between(*_OF_IT)),
-            delete(lease).where(lease.c.owner == text("owner")),
         ),
     )
 )
 """Values: owner, and between which two texts its uids and tokens are. Its messages and items are interrupted, with what
 there was of them; its thread keeps the time of its last change: this was none."""
+
+END_LEASE: Final = for_postgres(
+    delete(lease).where(lease.c.owner == text("owner"), ~exists().where(running.c.boot == text("owner")))
+)
+"""Values: owner. The lease goes, unless records of that life still run here: by it others find what they have to end."""
 
 
 def new_owner() -> str:

@@ -19,6 +19,7 @@ from proxy.stores.usage import Span
 from support.postgres import Database, a_pool
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, ended, settle
+from support.wait import eventually
 
 TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settled), (SELECT count(*) FROM running)"
 
@@ -222,6 +223,20 @@ async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Databa
             assert truths["done.2"].cost == Decimal("0.5")
             assert (truths["cut.2"].source, truths["cut.2"].completion_tokens) == ("replica:one", 2)
     assert database.sql("SELECT count(*) FROM running") == [["0"]]
+
+
+async def test_ends_that_a_clean_exit_did_not_forward(tmp_path: Path, database: Database) -> None:
+    """Its file is lost: others end what it still ran here, as after a crash; then nothing is left of its lease."""
+    async with a_shared_ledger(tmp_path / "b.db", database.url, "two", lease=1.0):
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=1.0) as one:
+            await one.begin(a_record("u1"))
+            await all_of_it(one.forwarder)
+            await one.end(ended("u1"))
+        await eventually(
+            lambda: database.sql("SELECT outcome FROM generation") == [["interrupted"]], what="it is ended"
+        )
+        assert database.sql(TOTALS) == [["1", "1", "0"]]
+        assert database.sql("SELECT count(*) FROM lease") == [["1"]]
 
 
 async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:

@@ -6,7 +6,7 @@ PostgreSQL is away. The uids of what a replica puts in begin with its name: so w
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores import conversations_acts as acts
+from proxy.stores.burials_postgres import PostgresBurials
 from proxy.stores.conversations import Outline, Owner, PutIn, Window
 from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
@@ -35,6 +36,10 @@ CLOSE_SECONDS: Final = 2.0
 """How long the last pieces, and the lease, may wait for PostgreSQL at the end."""
 
 
+async def _never() -> bool:
+    return False
+
+
 class _NotAllError(Exception):
     """Something of a call can't be put in, so nothing of it is."""
 
@@ -54,6 +59,7 @@ class PostgresConversations(PostgresItems):
         keep: seconds after its last change that a thread stays.
         async_keep: seconds after its end that a message without a thread stays.
         patience: seconds.
+        is_behind: whether the replica's own file has something that is yet to be told to the shared ledger.
     """
 
     def __init__(
@@ -68,12 +74,14 @@ class PostgresConversations(PostgresItems):
         keep: float,
         async_keep: float,
         patience: float,
+        is_behind: Callable[[], Awaitable[bool]] = _never,
     ) -> None:
         self._postgres = postgres
         self._leasing = leasing
         writes = PostgresWrites(postgres, spool, patience)
         holds = PostgresHolds(writes, PostgresTransactions(leasing, patience), life, place, lease)
         super().__init__(writes, ConversationsReads(writes.reading), holds)
+        self.burials: Final = PostgresBurials(writes, holds, place, lease, is_behind)
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(writes.piece)
@@ -91,7 +99,8 @@ class PostgresConversations(PostgresItems):
         self._tasks = [
             loop.create_task(self._writes.work_forever(), name="write conversations behind"),
             loop.create_task(self.holds.renew_forever(), name="hold the lease"),
-            loop.create_task(self.holds.bury_forever(), name="bury dead replicas"),
+            loop.create_task(self.burials.bury_forever(), name="bury dead replicas"),
+            loop.create_task(self.burials.bury_former(), name="bury the last life"),
         ]
 
     async def close(self) -> None:

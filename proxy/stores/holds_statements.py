@@ -73,23 +73,37 @@ def _without_lease(table: Any, goes_on: ColumnElement[bool]) -> Any:
 
 DEAD: Final = (
     select(lease.c.owner.label("owner"))
-    .where(lease.c.owner != text("owner"), or_(lease.c.until <= _NOW - _SECONDS, lease.c.place == text("place")))
+    .where(lease.c.owner != text("owner"), lease.c.until <= _NOW - _SECONDS)
     .union(
         _without_lease(message, IN_PROGRESS),
         _without_lease(item, OPEN),
         select(hold.c.owner).where(~exists().where(lease.c.owner == hold.c.owner)),
     )
 )
-"""Values: the owner that asks, its place, seconds. Owners whose lease has been over for so long, that were here before,
-or that left something and have no lease any more."""
+"""Values: the owner that asks, seconds. Owners whose lease has been over for so long, or that left something and have
+no lease any more."""
 
 CLAIM: Final = (
     select(lease.c.owner, lease.c.place)
-    .where(lease.c.owner == text("owner"), or_(lease.c.until <= _NOW, lease.c.place == text("place")))
+    .where(lease.c.owner == text("owner"), lease.c.until <= _NOW)
     .with_for_update(skip_locked=True)
 )
-"""Values: an owner that is to be buried, the place of who does it. Nothing while somebody else does it, or if it came
-back."""
+"""Values: an owner that is to be buried. Nothing while somebody else does it, or if it came back."""
+
+FORMER: Final = select(lease.c.owner, lease.c.until).where(
+    lease.c.place == text("place"), lease.c.owner != text("owner")
+)
+"""Values: the owner that asks, its place. Leases of the lives that this place had before, or has besides."""
+
+CLAIM_FORMER: Final = (
+    select(lease.c.owner)
+    .where(lease.c.owner == text("owner"), lease.c.until == valued(lease.c.until, "until"))
+    .with_for_update(skip_locked=True)
+)
+"""Values: one of them, until when its lease was. Nothing if it was renewed since, or while somebody else buries it."""
+
+KEEP: Final = for_postgres(update(lease).where(lease.c.owner == text("owner")).values(until=_NOW + _SECONDS))
+"""Values: an owner, seconds. Its lease, if there still is one, is over in so long."""
 
 KNOWN: Final = select(lease.c.owner).where(lease.c.owner == text("owner"))
 """Values: an owner that may have a lease."""
@@ -126,7 +140,7 @@ there was of them; its thread keeps the time of its last change: this was none."
 END_LEASE: Final = for_postgres(
     delete(lease).where(lease.c.owner == text("owner"), ~exists().where(running.c.boot == text("owner")))
 )
-"""Values: owner. The lease goes, unless records of that life still run here: by it others find what they have to end."""
+"""Values: owner. The lease goes, unless records of that life still run here: by it others find what to end."""
 
 
 def new_owner() -> str:

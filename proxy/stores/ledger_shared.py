@@ -321,6 +321,10 @@ async def open_shared(
     forwarding = Postgres(address, size=1, name=f"quell {replica} forwarder")
     life = new_owner()
     forwarder = Forwarder(local.spool, forwarding, replica, life, lease)
+
+    async def is_behind() -> bool:
+        return forwarder.pending > 0 or bool(await local.unsettled(1))
+
     conversations = PostgresConversations(
         Postgres(address, size=TALKERS, answer=START_DEADLINE, name=f"quell {replica} conversations"),
         Postgres(address, size=1, answer=START_DEADLINE, name=f"quell {replica} lease"),
@@ -331,6 +335,7 @@ async def open_shared(
         keep=conversations_keep,
         async_keep=async_keep,
         patience=START_DEADLINE,
+        is_behind=is_behind,
     )
     shared = SharedLedger(local, reading, forwarder, conversations, backlog=backlog, keep=keep, text_keep=text_keep)
     try:

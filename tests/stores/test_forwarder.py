@@ -239,6 +239,33 @@ async def test_ends_that_a_clean_exit_did_not_forward(tmp_path: Path, database: 
         assert database.sql("SELECT count(*) FROM lease") == [["1"]]
 
 
+async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Database) -> None:
+    """A life that comes back on its file keeps the lease of the last one until it has told how those records ended."""
+    async with a_shared_ledger(tmp_path / "b.db", database.url, "two", lease=5.0) as two:
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=5.0) as one:
+            last = one.forwarder.boot
+            for uid in ("known", "unknown"):
+                await one.begin(a_record(uid))
+            await all_of_it(one.forwarder)
+            await settle(one, ended("other"))
+            await one.end(ended("known"))
+        with closing(sqlite3.connect(tmp_path / "a.db")) as file, file:
+            file.execute("DELETE FROM generation WHERE uid = 'unknown'")  # as in an older copy of the file
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=5.0) as one:
+            until = f"SELECT until FROM lease WHERE owner = '{last}'"  # noqa: S608 a name of our own
+            await eventually(lambda: one.conversations.burials.buried, what="the last life is buried")
+            for _ in range(4):
+                kept = database.sql(until)
+                await eventually(lambda kept=kept: database.sql(until) != kept, what="its lease is kept")
+            assert database.sql("SELECT DISTINCT outcome FROM generation") == [["running"]]
+            await all_of_it(one.forwarder)
+            ends = "SELECT uid, outcome FROM generation ORDER BY uid"
+            told = [["known", "completed"], ["other", "completed"], ["unknown", "interrupted"]]
+            await eventually(lambda: database.sql(ends) == told, what="the rest is ended")
+            await eventually(lambda: database.sql(until) == [], what="its lease is gone")
+            assert one.forwarder.overtaken + two.forwarder.overtaken == 0
+
+
 async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:
     """A replica that comes back without its file ends what it ran before, and not what it runs now."""
     async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:

@@ -1,0 +1,150 @@
+"""Burials in PostgreSQL: what the dead left is ended once, by whoever notices.
+
+The row of a dead one's lease is locked for that, and goes with it. Burials are no part of the lease's renewal: however
+long they take, this one lives on.
+
+A lease that is still good and of this life's own place is either of a dead one, for one process has a file at a time,
+or of one that lives on a copy of the file. Only the second is renewed. The dead one's threads are free when that is
+known; its records are left to the file, which knows better than others how they ended, until it has told them.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.stores import holds_statements as sql
+from proxy.stores.forward import interrupt_life
+from proxy.stores.holds_postgres import RENEWALS, PostgresHolds, end_left
+from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.postgres_writes import PostgresWrites
+
+log = structlog.get_logger()
+
+
+class PostgresBurials:
+    """See above.
+
+    Args:
+        writes: of the conversations.
+        holds: of this life.
+        place: its file's name.
+        lease: seconds.
+        is_behind: whether something in this life's file is yet to be told to the shared ledger.
+    """
+
+    def __init__(
+        self,
+        writes: PostgresWrites,
+        holds: PostgresHolds,
+        place: str,
+        lease: float,
+        is_behind: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._writes = writes
+        self._holds = holds
+        self._place: Final = place
+        self._lease: Final = lease
+        self._is_behind = is_behind
+        self.buried = 0
+        """How many owners this one has buried."""
+
+    async def bury_forever(self) -> None:
+        """Bury the dead."""
+        while True:
+            try:
+                for owner in await self._dead():
+                    await self.bury(owner)
+            except Exception as error:  # noqa: BLE001 nothing may end this: what the dead hold stays locked
+                _note(error)
+            await asyncio.sleep(self._lease / RENEWALS)
+
+    async def bury(self, owner: str) -> bool:
+        """End what a dead owner left, its records too; False: somebody else does, or it came back.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be written now.
+        """
+
+        async def bury_it(connection: AsyncConnection) -> bool:
+            claimed = (await connection.execute(sql.CLAIM, {"owner": owner})).first()
+            if claimed is None and (await connection.execute(sql.KNOWN, {"owner": owner})).first() is not None:
+                return False
+            if claimed is not None:
+                if claimed.place == self._place and await self._is_behind():  # its own file knows better
+                    return False
+                ended[:] = await interrupt_life(connection, owner, time.time())
+            await end_left(connection, owner)
+            return True
+
+        ended: list[tuple[str, str]] = []
+        is_buried = await self._writes.transact(bury_it)
+        self.buried += is_buried
+        if ended:
+            log.warning("replica.records_interrupted", life=owner, records=len(ended))
+        return is_buried
+
+    async def bury_former(self) -> None:
+        """Bury, but for their records, the lives that this place had before, once that is known to be so.
+
+        Their leases are then kept until this file has told how their records ended.
+        """
+        former: list[str] | None = None
+        while True:
+            try:
+                if former is None:
+                    former = await self._buried_former()
+                if former is not None:
+                    if not former or not await self._is_behind():
+                        return
+                    await self._keep(former)
+            except Exception as error:  # noqa: BLE001 nothing may end this: others would end records too early
+                _note(error)
+            await asyncio.sleep(self._lease / RENEWALS)
+
+    async def _buried_former(self) -> list[str] | None:
+        """The lives that this place had before, buried; None: PostgreSQL was away meanwhile, so nobody could renew."""
+        await self._holds.live(asyncio.get_running_loop().time() + self._writes.patience)
+        judges_from = self._holds.judges_from
+        async with self._writes.reading() as connection:
+            values = {"owner": self._holds.owner, "place": self._place}
+            leases = (await connection.execute(sql.FORMER, values)).all()
+        if not leases:
+            return []
+        await asyncio.sleep(self._lease / 2)
+        if judges_from is None or judges_from != self._holds.judges_from:
+            return None
+        return [row.owner for row in leases if await self._bury_former(row.owner, row.until)]
+
+    async def _bury_former(self, owner: str, until: float) -> bool:
+        async def bury_it(connection: AsyncConnection) -> bool:
+            if (await connection.execute(sql.CLAIM_FORMER, {"owner": owner, "until": until})).first() is None:
+                return False
+            await end_left(connection, owner)
+            return True
+
+        is_buried = await self._writes.transact(bury_it)
+        self.buried += is_buried
+        return is_buried
+
+    async def _keep(self, former: list[str]) -> None:
+        for owner in former:
+            await self._writes.transact(partial(_keep, {"owner": owner, "seconds": self._lease}))
+
+    async def _dead(self) -> list[str]:
+        values = {"owner": self._holds.owner, "seconds": self._holds.grace()}
+        async with self._writes.reading() as connection:
+            return [str(row.owner) for row in await connection.execute(sql.DEAD, values)]
+
+
+async def _keep(values: dict[str, str | float], connection: AsyncConnection) -> None:
+    await connection.execute(sql.KEEP, values)
+
+
+def _note(error: Exception) -> None:
+    if not isinstance(error, LedgerUnavailableError):
+        log.error("lease.not_buried", error=type(error).__name__)

@@ -50,6 +50,8 @@ class PostgresBurials:
         self._place: Final = place
         self._lease: Final = lease
         self._is_behind = is_behind
+        self.former: set[str] = set()
+        """The lives that this place had before, which are dead although they may have a lease."""
         self.buried = 0
         """How many owners this one has buried."""
 
@@ -93,32 +95,34 @@ class PostgresBurials:
 
         Their leases are then kept until this file has told how their records ended.
         """
-        former: list[str] | None = None
+        is_known = False
         while True:
             try:
-                if former is None:
-                    former = await self._buried_former()
-                if former is not None:
-                    if not former or not await self._is_behind():
+                is_known = is_known or await self._has_buried_former()
+                if is_known:
+                    if not self.former or not await self._is_behind():
                         return
-                    await self._keep(former)
+                    await self._keep()
             except Exception as error:  # noqa: BLE001 nothing may end this: others would end records too early
                 _note(error)
             await asyncio.sleep(self._lease / RENEWALS)
 
-    async def _buried_former(self) -> list[str] | None:
-        """The lives that this place had before, buried; None: PostgreSQL was away meanwhile, so nobody could renew."""
+    async def _has_buried_former(self) -> bool:
+        """Look twice, and bury; False: PostgreSQL was away meanwhile, so nobody could renew."""
         await self._holds.live(asyncio.get_running_loop().time() + self._writes.patience)
         judges_from = self._holds.judges_from
         async with self._writes.reading() as connection:
             values = {"owner": self._holds.owner, "place": self._place}
             leases = (await connection.execute(sql.FORMER, values)).all()
         if not leases:
-            return []
+            return True
         await asyncio.sleep(self._lease / 2)
         if judges_from is None or judges_from != self._holds.judges_from:
-            return None
-        return [row.owner for row in leases if await self._bury_former(row.owner, row.until)]
+            return False
+        for row in leases:
+            if await self._bury_former(row.owner, row.until):
+                self.former.add(row.owner)
+        return True
 
     async def _bury_former(self, owner: str, until: float) -> bool:
         async def bury_it(connection: AsyncConnection) -> bool:
@@ -131,8 +135,8 @@ class PostgresBurials:
         self.buried += is_buried
         return is_buried
 
-    async def _keep(self, former: list[str]) -> None:
-        for owner in former:
+    async def _keep(self) -> None:
+        for owner in self.former:
             await self._writes.transact(partial(_keep, {"owner": owner, "seconds": self._lease}))
 
     async def _dead(self) -> list[str]:

@@ -30,6 +30,7 @@ from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ledger_statements import count_records, count_text, purge_records, purge_text
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import START_DEADLINE
+from proxy.stores.namesakes import namesakes
 from proxy.stores.outbox import Outbox
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.postgres import Postgres
@@ -212,10 +213,22 @@ class SharedLedger:
     async def interrupt_own(self) -> list[tuple[str, str]]:
         """The same of what this replica ran in an earlier life of its process, and its file lost.
 
+        Not of one that has a lease: it may live, and if not, it is buried when that is over.
+
         Raises:
             LedgerUnavailableError: PostgreSQL can't be reached.
         """
         return await self.interrupt_left(self.forwarder.replica, time.time(), self.forwarder.boot)
+
+    async def namesakes(self) -> dict[str, float]:
+        """Other lives that have this replica's name and a lease, and until when; without those that are known as dead.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached.
+        """
+        async with self._postgres.reading() as connection:
+            found = await namesakes(connection, self.forwarder.replica, self.forwarder.boot)
+        return {life: until for life, until in found.items() if life not in self.conversations.burials.former}
 
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge."""

@@ -56,9 +56,10 @@ class PostgresBurials:
         """How many owners this one has buried."""
 
     async def bury_forever(self) -> None:
-        """Bury the dead."""
+        """Bury the dead, and let go of what this one no longer holds."""
         while True:
             try:
+                await self._holds.let_go_of_strays()
                 for owner in await self._dead():
                     await self.bury(owner)
             except Exception as error:  # noqa: BLE001 nothing may end this: what the dead hold stays locked

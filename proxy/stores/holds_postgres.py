@@ -46,6 +46,7 @@ class PostgresHolds:
         self._place = place
         self._lease = lease
         self._held: dict[str, tuple[Held, str]] = {}
+        self._taking: set[str] = set()
         self.judges_from: float | None = None
         """From when on, by the loop's clock, this one judges others; None: it can't renew its own lease now."""
         self._renewed = -FOREVER
@@ -57,13 +58,16 @@ class PostgresHolds:
         async def take_it(connection: AsyncConnection) -> bool:
             return bool((await connection.execute(sql.TAKE, values | {"grace": self.grace()})).rowcount)
 
+        self._taking.add(held.token)
         try:
             is_taken = await self.begin(take_it)
+            if is_taken:
+                self._held[held.token] = held, label
         except (LedgerUnavailableError, asyncio.CancelledError):
             self._let_go(held)
             raise
-        if is_taken:
-            self._held[held.token] = held, label
+        finally:
+            self._taking.discard(held.token)
         return is_taken
 
     def let_go(self, held: Held) -> None:
@@ -150,6 +154,19 @@ class PostgresHolds:
             self.judges_from = loop.time() + self._lease
             await self._leasing.transact(self._take_again)
         self._renewed = loop.time()
+
+    async def let_go_of_strays(self) -> None:
+        """Let go of what has this life's name in the database, and is not held: what was to be let go of and was not.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be read or written now.
+        """
+        async with self._writes.reading() as connection:
+            there = set(await connection.scalars(sql.OWN, {"owner": self.owner}))
+        # Only now, for a token that was there before this is taken for good, or never again.
+        if strays := there - self._held.keys() - self._taking:
+            values = {"owner": self.owner, "tokens": sorted(strays)}
+            await self._writes.transact(lambda connection: connection.execute(sql.LET_GO_OF, values))
 
     async def leave(self) -> None:
         """Give the lease back; what is left in progress, if anything, is interrupted.

@@ -2,7 +2,23 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Float, TextClause, cast, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from proxy.core.conversation import MessageStatus
@@ -51,6 +67,14 @@ another owner has it. What is the owner's own is for it to know."""
 
 LET_GO: Final = for_postgres(delete(hold).where(hold.c.token == text("token"), hold.c.owner == text("owner")))
 """Values: token, owner."""
+
+OWN: Final = select(hold.c.token).where(hold.c.owner == text("owner"))
+"""Values: owner. The tokens of its holds."""
+
+LET_GO_OF: Final = for_postgres(
+    delete(hold).where(hold.c.owner == text("owner"), hold.c.token == any_(bindparam("tokens", type_=ARRAY(Text))))
+)
+"""Values: owner, tokens."""
 
 HELD: Final = select(hold.c.label).where(
     hold.c.identity == text("identity"),

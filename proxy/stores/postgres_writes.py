@@ -116,7 +116,7 @@ class PostgresWrites(PostgresTransactions):
         return written
 
     def soon(self, said: Executable, values: Mapping[str, Value]) -> None:
-        """Write something that nobody waits for, when there is time."""
+        """Write something that nobody waits for, when there is time. What is too much is forgotten."""
         if len(self._behind) < MOST_BEHIND:
             self._behind.append((said, values))
             self._awake.set()

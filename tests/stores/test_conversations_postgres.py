@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
+from proxy.stores import postgres_writes
 from proxy.stores.conversations import Owner
 from proxy.stores.conversations_postgres import PostgresConversations
 from proxy.stores.holds import Held
@@ -255,6 +256,18 @@ async def test_nobody_is_dead_because_the_database_was_away(tmp_path: Path) -> N
             await asyncio.sleep(2.5)
             assert [store.burials.buried for store in stores] == [0, 0]
             assert not await stores[1].holds.take(held(), "")
+
+
+async def test_what_could_not_be_let_go_of(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much was to be written behind that it was forgotten: the thread is free soon, and what is held stays held."""
+    async with several(database.url, tmp_path, 2, lease=1.0) as (one, two):
+        kept, gone = held("kept"), held("gone")
+        assert await one.holds.take(kept, "")
+        assert await one.holds.take(gone, "")
+        monkeypatch.setattr(postgres_writes, "MOST_BEHIND", 0)
+        one.holds.let_go(gone)
+        await eventually(lambda: two.holds.take(held("gone"), ""), what="it is free")
+        assert not await two.holds.take(held("kept"), "")
 
 
 async def test_a_busy_replica_lives(database: Database, tmp_path: Path) -> None:

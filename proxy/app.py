@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from os import urandom
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +40,7 @@ from proxy.engine.sharing import Rhythm, Sharing
 from proxy.engine.sink import Sink
 from proxy.engine.tasks import Tasks
 from proxy.engine.upstream import Upstream
+from proxy.stores.bus import Bus, BusUnavailableError
 from proxy.stores.ledger_choice import open_chosen
 from proxy.stores.ledger_open import Left
 from proxy.stores.ledger_sqlite import SqliteLedger
@@ -163,7 +165,7 @@ class App:
         self._stack.push_async_callback(self._close_upstreams)
         engine.budgets.hold(budgets)
         self.gateway = Gateway(engine, runtime)
-        await self._join(settings, replica)
+        await self._join(settings, replica, shared)
         self._stack.push_async_callback(self.tasks.cancel)
         warming = self.tasks.start(counter.warm(_encodings(settings)), "warm the tokenizer")
         self.tasks.start(engine.sweeper.sweep_forever(settings.ledger.flush), "sweep")
@@ -191,7 +193,7 @@ class App:
         if self.forwarding is not None:
             await self.forwarding.end_last_life()
 
-    async def _join(self, settings: Settings, replica: str) -> None:
+    async def _join(self, settings: Settings, replica: str, shared: "SharedLedger | None") -> None:
         """Be one replica of several, where the settings name a bus."""
         url, secret = settings.bus.url, settings.bus.secret
         if url is None or secret is None:
@@ -206,6 +208,8 @@ class App:
         bus = RedisBus(address, key, replica, lease)
         self.cluster = cluster = Cluster(self.engine, bus, key)
         self._stack.push_async_callback(cluster.close)
+        if shared is not None:
+            shared.conversations.burials.lives = partial(_lives, bus)
         await cluster.open(self.gateway.serve_for_another, self.gateway.look_for_another)
         engine = self.engine
         numbers, rhythm = RedisNumbers(address, key, lease), Rhythm(settings.ledger.flush, lease, settings.bus.shares)
@@ -406,6 +410,14 @@ def no_listening(address: Address, error: OSError, where: str) -> StartError:
     why = os.strerror(error.errno) if error.errno else str(error)
     stop = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
     return StartError(f"can't listen on {address} ({why.lower()}). {stop} another address: {where}")
+
+
+async def _lives(bus: Bus, replica: str) -> bool:
+    """Whether the bus takes a replica for alive; without the bus nobody knows."""
+    try:
+        return not await bus.is_dead(replica)
+    except BusUnavailableError:
+        return False
 
 
 def replica_name(settings: Settings) -> str:

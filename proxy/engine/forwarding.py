@@ -25,6 +25,9 @@ GATHER_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 2.0
 """Without anything to send, so often is asked what others have deleted, and looked what was deleted here."""
 
+OWN_NAME: Final = "another live process has this name: give each its own in `replica`, or leave it at auto"
+"""What to do about two processes of one name."""
+
 RETRY_FIRST: Final = 0.5
 RETRY_MOST: Final = 10.0
 
@@ -73,7 +76,10 @@ class Forwarding:
             await self._forwarder.catch_up(seconds)
 
     async def end_last_life(self) -> None:
-        """End what an earlier process of this replica's name ran; first is shared what its file knows of that."""
+        """End what an earlier process of this replica's name ran; first is shared what its file knows of that.
+
+        Then look whether that process, or another one of this name, lives.
+        """
         while True:
             try:
                 await self._forwarder.catch_up(RETRY_MOST)
@@ -84,6 +90,19 @@ class Forwarding:
         if ended:
             self._metrics.interrupted(ended)
             log.info("ledger.last_life_ended", records=len(ended))
+        await self._look_for_namesakes()
+
+    async def _look_for_namesakes(self) -> None:
+        """Say so, once, if another process that lives has this replica's name; what died has no lease soon."""
+        seen: dict[str, float] | None = None
+        while seen is None or seen:
+            with contextlib.suppress(LedgerUnavailableError):
+                found = await self._ledger.namesakes()
+                if any(until > (seen or found).get(life, until) for life, until in found.items()):
+                    log.error("ledger.name_taken", replica=self._forwarder.replica, hint=OWN_NAME)
+                    return
+                seen = found
+            await asyncio.sleep(self._forwarder.lease / 2)
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -6,7 +6,7 @@ PostgreSQL is away. The uids of what a replica puts in begin with its name: so w
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores import conversations_acts as acts
+from proxy.stores.burials_postgres import PostgresBurials
 from proxy.stores.conversations import Outline, Owner, PutIn, Window
 from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
@@ -25,6 +26,7 @@ from proxy.stores.items_postgres import PostgresItems
 from proxy.stores.late_spool import LateSpool
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
+from proxy.stores.postgres_transactions import PostgresTransactions
 from proxy.stores.postgres_writes import PostgresWrites, say_to
 from proxy.stores.purge_shared import not_ahead
 
@@ -33,6 +35,10 @@ LEASE: Final = 10.0
 
 CLOSE_SECONDS: Final = 2.0
 """How long the last pieces, and the lease, may wait for PostgreSQL at the end."""
+
+
+async def _never() -> bool:
+    return False
 
 
 class _NotAllError(Exception):
@@ -47,17 +53,20 @@ class PostgresConversations(PostgresItems):
 
     Args:
         postgres: the database; closed with this.
+        leasing: with a connection for the lease alone; closed with this.
         spool: in the replica's own file.
         place: that file's name, which no other has.
         lease: seconds after which a replica that was not heard of is dead.
         keep: seconds after its last change that a thread stays.
         async_keep: seconds after its end that a message without a thread stays.
         patience: seconds.
+        is_behind: whether the replica's own file has something that is yet to be told to the shared ledger.
     """
 
     def __init__(
         self,
         postgres: Postgres,
+        leasing: Postgres,
         spool: LateSpool,
         place: str,
         life: str,
@@ -66,10 +75,14 @@ class PostgresConversations(PostgresItems):
         keep: float,
         async_keep: float,
         patience: float,
+        is_behind: Callable[[], Awaitable[bool]] = _never,
     ) -> None:
         self._postgres = postgres
+        self._leasing = leasing
         writes = PostgresWrites(postgres, spool, patience)
-        super().__init__(writes, ConversationsReads(writes.reading), PostgresHolds(writes, life, place, lease))
+        holds = PostgresHolds(writes, PostgresTransactions(leasing, patience), life, place, lease)
+        super().__init__(writes, ConversationsReads(writes.reading), holds)
+        self.burials: Final = PostgresBurials(writes, holds, place, lease, is_behind)
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(writes.piece)
@@ -87,23 +100,27 @@ class PostgresConversations(PostgresItems):
         self._tasks = [
             loop.create_task(self._writes.work_forever(), name="write conversations behind"),
             loop.create_task(self.holds.renew_forever(), name="hold the lease"),
+            loop.create_task(self.burials.bury_forever(), name="bury dead replicas"),
+            loop.create_task(self.burials.bury_former(), name="bury the last life"),
         ]
 
     async def close(self) -> None:
         """Write what can be written yet, and give the lease back. What is in the spool waits for the next start."""
         if self._tasks:
-            behind, renewing = self._tasks
-            renewing.cancel()
+            behind, *living = self._tasks
+            for task in living:
+                task.cancel()
             self._writes.close()
             await asyncio.wait({behind}, timeout=CLOSE_SECONDS)
             behind.cancel()
-            await asyncio.wait({behind, renewing})
+            await asyncio.wait({behind, *living})
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.holds.leave()
             except (LedgerUnavailableError, TimeoutError):
                 pass  # others find that the lease is over
         await self._postgres.close()
+        await self._leasing.close()
 
     @property
     def late(self) -> int:
@@ -122,7 +139,7 @@ class PostgresConversations(PostgresItems):
         for message, uid in zip(messages, begun.uids if begun else (), strict=True):
             self._texts.begin(message, uid)
         try:
-            added = await self._writes.or_undo(self._writes.transact(partial(self._put, adding, single)), undo)
+            added = await self._writes.or_undo(self.holds.begin(partial(self._put, adding, single)), undo)
         except BaseException as error:
             self._texts.forget_uids(set(begun.uids if begun else ()))
             if isinstance(error, _NotAllError):
@@ -138,7 +155,6 @@ class PostgresConversations(PostgresItems):
         Raises:
             _NotAllError: that can't be.
         """
-        await self.holds.live(connection)
         for each in adding:
             if not each.is_in(await say_to(connection, each.acts)):
                 raise _NotAllError

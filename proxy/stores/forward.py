@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.lifecycle import Outcome
 from proxy.stores import forward_statements as sql
 from proxy.stores.column_types import escaped
-from proxy.stores.holds_statements import RENEW
+from proxy.stores.holds_statements import LIVE
 from proxy.stores.known_later import SOURCE
 from proxy.stores.spool import Version, Wiped
 from proxy.stores.tables import generation, truth
@@ -57,7 +57,7 @@ async def forward(connection: AsyncConnection, whose: Whose, load: Load, now: fl
     if load.starts:
         await connection.execute(sql.STARTED, {"rows": _rows(load.starts)})
         uids = [row[0] for row in load.starts]
-        await connection.execute(RENEW, {"owner": whose.boot, "place": whose.spool, "seconds": whose.lease})
+        await connection.execute(LIVE, {"owner": whose.boot, "place": whose.spool, "seconds": whose.lease})
         await connection.execute(sql.RUN, {"uids": uids, "whose": whose.replica, "life": whose.boot})
     ended = {version.uid: version for version in load.versions}
     taken: set[str] = set()

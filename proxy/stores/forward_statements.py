@@ -18,6 +18,7 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    exists,
     func,
     literal_column,
     null,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 from proxy.stores.column_types import TEXT, WHOLE
 from proxy.stores.ledger_statements import attach_truth, settle_truths
 from proxy.stores.outbox_sqlite import END
-from proxy.stores.tables import consumer, generation, running, settled, spool, wiped
+from proxy.stores.tables import consumer, generation, lease, running, settled, spool, wiped
 
 SETTLE_LOCK: Final = 0x5175656C6C02
 """The advisory lock of whoever gives out numbers: they are committed in their order, so that a reader misses none."""
@@ -149,7 +150,11 @@ NEWLY_WIPED: Final = (
 )
 
 _LIFE = bindparam("life", type_=TEXT)
-_OTHER_LIVES = and_(running.c.replica == bindparam("whose", type_=TEXT), running.c.boot != _LIFE)
+# By the time at which the transaction began: the two statements that say this must mean the same lives.
+_LEASED = exists().where(
+    lease.c.owner == running.c.boot, lease.c.until > cast(func.extract("epoch", func.now()), Float)
+)
+_OTHER_LIVES = and_(running.c.replica == bindparam("whose", type_=TEXT), running.c.boot != _LIFE, ~_LEASED)
 _THAT_LIFE = running.c.boot == _LIFE
 
 
@@ -167,7 +172,8 @@ def _interrupt(which: ColumnElement[bool]) -> Any:
 
 
 INTERRUPT: Final = _interrupt(_OTHER_LIVES), delete(running).where(_OTHER_LIVES)
-"""`whose`, `life`, `at`. Ends what a replica ran in another life than that one. Of two who try it, one does."""
+"""`whose`, `life`, `at`. Ends what a replica ran in another life than that one, whose lease is over. Of two who try it,
+one does. A life that has a lease may live: two processes may have one name by mistake."""
 
 WHOSE_LIFE: Final = select(running.c.replica).where(_THAT_LIFE).limit(1)
 """`life`. The replica whose life that is, if anything ran in it."""

@@ -56,7 +56,7 @@ class Forwarder:
         self._postgres = postgres
         self.replica: Final = replica
         self.boot: Final = boot
-        self._lease = lease
+        self.lease: Final = lease
         self._now = now
         self._lock = asyncio.Lock()
         self._whose: Whose | None = None
@@ -199,7 +199,7 @@ class Forwarder:
         if there is None or there < begun.forwarded:
             self._heard = 0  # its numbers are others
         self._end = begun.end + self._grown - grown
-        return Whose(begun.id, self.replica, self.boot, self._lease)
+        return Whose(begun.id, self.replica, self.boot, self.lease)
 
     async def _begin(self, begun: Begun) -> None:
         self._position, self._end, self._heard = begun.forwarded, begun.end, begun.heard

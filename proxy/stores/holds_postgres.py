@@ -1,20 +1,21 @@
 """Leases and holds of one life of a process, in PostgreSQL.
 
-The lease is renewed three times in its length. Whoever finds another's over ends what that one left, once: the row of
-the lease is locked, and goes with it. After PostgreSQL was away nobody judges others until they had the time to renew.
+The lease is renewed three times in its length, by a connection of its own: no other work is a reason to look dead.
+What becomes of those whose lease is over is in `burials_postgres`. After PostgreSQL was away nobody judges others until
+they had the time to renew.
 """
 
 import asyncio
-import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores import holds_statements as sql
-from proxy.stores.forward import interrupt_life, whose_life
 from proxy.stores.holds import Held
 from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.postgres_transactions import PAUSE, PostgresTransactions, T
 from proxy.stores.postgres_writes import PostgresWrites
 
 RENEWALS: Final = 3
@@ -25,34 +26,48 @@ FOREVER: Final = 1e9
 
 
 class PostgresHolds:
-    """The port `Holds`. `owner` is this life's name, `place` its file's; `lease` is in seconds."""
+    """The port `Holds`.
 
-    def __init__(self, writes: PostgresWrites, owner: str, place: str, lease: float) -> None:
+    Args:
+        writes: of the conversations.
+        leasing: for the lease alone, which waits for nothing else.
+        owner: this life's name.
+        place: its file's.
+        lease: seconds.
+    """
+
+    def __init__(
+        self, writes: PostgresWrites, leasing: PostgresTransactions, owner: str, place: str, lease: float
+    ) -> None:
         self._writes = writes
+        self._leasing = leasing
+        self._renewing = asyncio.Lock()
         self.owner = owner
         self._place = place
         self._lease = lease
         self._held: dict[str, tuple[Held, str]] = {}
-        self._judges_from: float | None = None
+        self._taking: set[str] = set()
+        self.judges_from: float | None = None
+        """From when on, by the loop's clock, this one judges others; None: it can't renew its own lease now."""
         self._renewed = -FOREVER
-        self.buried = 0
-        """How many owners this one has buried."""
 
     async def take(self, held: Held, label: str) -> bool:
         """See `Holds.take`."""
         values = self._values(held, label)
 
         async def take_it(connection: AsyncConnection) -> bool:
-            await self.live(connection)
-            return bool((await connection.execute(sql.TAKE, values | {"grace": self._grace()})).rowcount)
+            return bool((await connection.execute(sql.TAKE, values | {"grace": self.grace()})).rowcount)
 
+        self._taking.add(held.token)
         try:
-            is_taken = await self._writes.transact(take_it)
+            is_taken = await self.begin(take_it)
+            if is_taken:
+                self._held[held.token] = held, label
         except (LedgerUnavailableError, asyncio.CancelledError):
             self._let_go(held)
             raise
-        if is_taken:
-            self._held[held.token] = held, label
+        finally:
+            self._taking.discard(held.token)
         return is_taken
 
     def let_go(self, held: Held) -> None:
@@ -74,25 +89,44 @@ class PostgresHolds:
 
     async def label(self, identity: str, dialect: str, key: str) -> str | None:
         """See `Holds.label`."""
-        values = {"identity": identity, "dialect": dialect, "key": key, "owner": self.owner, "grace": self._grace()}
+        values = {"identity": identity, "dialect": dialect, "key": key, "owner": self.owner, "grace": self.grace()}
         async with self._writes.reading() as connection:
             found: str | None = (await connection.execute(sql.HELD, values)).scalar()
         return found
 
-    async def live(self, connection: AsyncConnection) -> None:
-        """Make sure, in a transaction that begins something, that this life has a lease."""
-        if asyncio.get_running_loop().time() - self._renewed > self._lease / 2:
-            await self._renew(connection)
+    async def begin(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do something in a transaction that begins something: this life has a lease then.
+
+        Raises:
+            LedgerUnavailableError: see `PostgresTransactions.transact`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._writes.patience
+        await self.live(until)
+        return await self._writes.transact(work, max(until - loop.time(), PAUSE))
+
+    async def live(self, until: float) -> None:
+        """Have a lease that is good for some time, by that time of the loop's clock at the latest.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be written now.
+        """
+        try:
+            async with asyncio.timeout_at(until):
+                if self._is_fading():
+                    async with self._renewing:
+                        if self._is_fading():
+                            await self._renew()
+        except TimeoutError as error:
+            raise LedgerUnavailableError("the lease of this replica can't be renewed in time") from error
 
     async def renew_forever(self) -> None:
-        """Live, and bury the dead."""
+        """Live."""
         while True:
             try:
                 await self.renew()
-                for owner in await self._dead():
-                    await self.bury(owner)
             except Exception as error:  # noqa: BLE001 nothing may end this: others would take this one for dead
-                self._judges_from = None
+                self.judges_from = None
                 if not isinstance(error, LedgerUnavailableError):
                     log.error("lease.not_renewed", error=type(error).__name__)  # noqa: TRY400 no values in a log
             await asyncio.sleep(self._lease / RENEWALS)
@@ -103,60 +137,50 @@ class PostgresHolds:
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now.
         """
+        async with self._renewing:
+            await self._renew()
+
+    def grace(self) -> float:
+        """So many seconds behind its lease another still counts as alive."""
+        now = asyncio.get_running_loop().time()
+        return 0.0 if self.judges_from is not None and now >= self.judges_from else FOREVER
+
+    async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
-        is_late = self._judges_from is None or loop.time() - self._renewed > self._lease
-        await self._writes.transact(self._renew, self._lease / RENEWALS)
+        is_late = self.judges_from is None or loop.time() - self._renewed > self._lease
+        values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
+        await self._leasing.transact(lambda connection: connection.execute(sql.RENEW, values), self._lease / RENEWALS)
         if is_late:
-            self._judges_from = loop.time() + self._lease
-            await self._writes.transact(self._take_again)
+            self.judges_from = loop.time() + self._lease
+            await self._leasing.transact(self._take_again)
         self._renewed = loop.time()
 
-    async def bury(self, owner: str) -> bool:
-        """End what a dead owner left, its records too; False: somebody else does, or it came back.
+    async def let_go_of_strays(self) -> None:
+        """Let go of what has this life's name in the database, and is not held: what was to be let go of and was not.
 
         Raises:
-            LedgerUnavailableError: PostgreSQL can't be written now.
+            LedgerUnavailableError: PostgreSQL can't be read or written now.
         """
-
-        async def bury_it(connection: AsyncConnection) -> bool:
-            claimed = (await connection.execute(sql.CLAIM, {"owner": owner, "place": self._place})).first()
-            if claimed is None and (await connection.execute(sql.KNOWN, {"owner": owner})).first() is not None:
-                return False
-            await _bury(connection, owner)
-            if claimed is not None and claimed.place != self._place:  # its own file would know better
-                whose.append(await whose_life(connection, owner))
-                ended.extend(await interrupt_life(connection, owner, time.time()))
-            return True
-
-        ended: list[tuple[str, str]] = []
-        whose: list[str | None] = []
-        is_buried = await self._writes.transact(bury_it)
-        self.buried += is_buried
-        if ended:
-            log.warning("replica.records_interrupted", replica=whose[-1], life=owner, records=len(ended))
-        return is_buried
+        async with self._writes.reading() as connection:
+            there = set(await connection.scalars(sql.OWN, {"owner": self.owner}))
+        # Only now, for a token that was there before this is taken for good, or never again.
+        if strays := there - self._held.keys() - self._taking:
+            values = {"owner": self.owner, "tokens": sorted(strays)}
+            await self._writes.transact(lambda connection: connection.execute(sql.LET_GO_OF, values))
 
     async def leave(self) -> None:
         """Give the lease back; what is left in progress, if anything, is interrupted.
 
+        While its records run in the shared ledger, for their ends were not forwarded yet, the lease is left to run out:
+        the next life on this file forwards them before, or others end them then.
+
         Raises:
             LedgerUnavailableError: PostgreSQL can't be written now; then others find the lease over.
         """
-        await self._writes.transact(lambda connection: _bury(connection, self.owner))
+        await self._leasing.transact(lambda connection: end_left(connection, self.owner))
 
-    async def _dead(self) -> list[str]:
-        values = {"owner": self.owner, "place": self._place, "seconds": self._grace()}
-        async with self._writes.reading() as connection:
-            return [str(row.owner) for row in await connection.execute(sql.DEAD, values)]
-
-    def _grace(self) -> float:
-        """So many seconds behind its lease another still counts as alive."""
-        now = asyncio.get_running_loop().time()
-        return 0.0 if self._judges_from is not None and now >= self._judges_from else FOREVER
-
-    async def _renew(self, connection: AsyncConnection) -> None:
-        values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
-        await connection.execute(sql.RENEW, values)
+    def _is_fading(self) -> bool:
+        return asyncio.get_running_loop().time() - self._renewed > self._lease / 2
 
     async def _take_again(self, connection: AsyncConnection) -> None:
         for held, label in list(self._held.values()):
@@ -176,6 +200,7 @@ class PostgresHolds:
         }
 
 
-async def _bury(connection: AsyncConnection, owner: str) -> None:
-    for statement in sql.BURY:
+async def end_left(connection: AsyncConnection, owner: str) -> None:
+    """Interrupt what an owner has in progress, let go of what it holds, and end its lease if no record of it runs."""
+    for statement in (*sql.BURY, sql.END_LEASE):
         await connection.execute(statement, {"owner": owner, **sql.span_of(owner)})

@@ -2,13 +2,29 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Float, TextClause, cast, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
 from proxy.stores.conversations_sql import IN_PROGRESS, OPEN, PRESUMED, for_postgres, text, valued
-from proxy.stores.tables import deletion, hold, item, lease, message, message_text
+from proxy.stores.tables import deletion, hold, item, lease, message, message_text, running
 
 OWNER_LENGTH: Final = 16
 """Characters of an owner: each uid and token of its rows begins with them, and a point."""
@@ -24,6 +40,15 @@ RENEW: Final = for_postgres(
     _fresh.on_conflict_do_update(index_elements=[lease.c.owner], set_={"until": _fresh.excluded.until})
 )
 """Values: owner, place, seconds. The owner lives for so long."""
+
+_young: Final = exists().where(lease.c.owner == text("owner"), lease.c.until > _NOW + _SECONDS / 2)
+_lasting: Final = insert(lease).from_select(
+    list(lease.columns), select(text("owner"), text("place"), (_NOW + _SECONDS).label("until")).where(~_young)
+)
+LIVE: Final = for_postgres(
+    _lasting.on_conflict_do_update(index_elements=[lease.c.owner], set_={"until": _lasting.excluded.until})
+)
+"""The same, unless more than half of that is left: then the row is not even locked, which would hold up `RENEW`."""
 
 _LIVES: Final = hold.c.owner.in_(select(lease.c.owner).where(lease.c.until > _NOW - valued(lease.c.until, "grace")))
 
@@ -42,6 +67,14 @@ another owner has it. What is the owner's own is for it to know."""
 
 LET_GO: Final = for_postgres(delete(hold).where(hold.c.token == text("token"), hold.c.owner == text("owner")))
 """Values: token, owner."""
+
+OWN: Final = select(hold.c.token).where(hold.c.owner == text("owner"))
+"""Values: owner. The tokens of its holds."""
+
+LET_GO_OF: Final = for_postgres(
+    delete(hold).where(hold.c.owner == text("owner"), hold.c.token == any_(bindparam("tokens", type_=ARRAY(Text))))
+)
+"""Values: owner, tokens."""
 
 HELD: Final = select(hold.c.label).where(
     hold.c.identity == text("identity"),
@@ -64,23 +97,37 @@ def _without_lease(table: Any, goes_on: ColumnElement[bool]) -> Any:
 
 DEAD: Final = (
     select(lease.c.owner.label("owner"))
-    .where(lease.c.owner != text("owner"), or_(lease.c.until <= _NOW - _SECONDS, lease.c.place == text("place")))
+    .where(lease.c.owner != text("owner"), lease.c.until <= _NOW - _SECONDS)
     .union(
         _without_lease(message, IN_PROGRESS),
         _without_lease(item, OPEN),
         select(hold.c.owner).where(~exists().where(lease.c.owner == hold.c.owner)),
     )
 )
-"""Values: the owner that asks, its place, seconds. Owners whose lease has been over for so long, that were here before,
-or that left something and have no lease any more."""
+"""Values: the owner that asks, seconds. Owners whose lease has been over for so long, or that left something and have
+no lease any more."""
 
 CLAIM: Final = (
     select(lease.c.owner, lease.c.place)
-    .where(lease.c.owner == text("owner"), or_(lease.c.until <= _NOW, lease.c.place == text("place")))
+    .where(lease.c.owner == text("owner"), lease.c.until <= _NOW)
     .with_for_update(skip_locked=True)
 )
-"""Values: an owner that is to be buried, the place of who does it. Nothing while somebody else does it, or if it came
-back."""
+"""Values: an owner that is to be buried. Nothing while somebody else does it, or if it came back."""
+
+FORMER: Final = select(lease.c.owner, lease.c.until).where(
+    lease.c.place == text("place"), lease.c.owner != text("owner")
+)
+"""Values: the owner that asks, its place. Leases of the lives that this place had before, or has besides."""
+
+CLAIM_FORMER: Final = (
+    select(lease.c.owner)
+    .where(lease.c.owner == text("owner"), lease.c.until == valued(lease.c.until, "until"))
+    .with_for_update(skip_locked=True)
+)
+"""Values: one of them, until when its lease was. Nothing if it was renewed since, or while somebody else buries it."""
+
+KEEP: Final = for_postgres(update(lease).where(lease.c.owner == text("owner")).values(until=_NOW + _SECONDS))
+"""Values: an owner, seconds. Its lease, if there still is one, is over in so long."""
 
 KNOWN: Final = select(lease.c.owner).where(lease.c.owner == text("owner"))
 """Values: an owner that may have a lease."""
@@ -108,12 +155,16 @@ BURY: Final = tuple(
             update(item).where(OPEN, item.c.uid.between(*_OF_IT)).values(is_open=0, is_interrupted=1),
             delete(hold).where(hold.c.owner == text("owner")),
             delete(deletion).where(deletion.c.token.between(*_OF_IT)),
-            delete(lease).where(lease.c.owner == text("owner")),
         ),
     )
 )
 """Values: owner, and between which two texts its uids and tokens are. Its messages and items are interrupted, with what
 there was of them; its thread keeps the time of its last change: this was none."""
+
+END_LEASE: Final = for_postgres(
+    delete(lease).where(lease.c.owner == text("owner"), ~exists().where(running.c.boot == text("owner")))
+)
+"""Values: owner. The lease goes, unless records of that life still run here: by it others find what to end."""
 
 
 def new_owner() -> str:

@@ -64,12 +64,8 @@ class PostgresItems:
 
     async def _begin(self, adding: acts.Adding) -> list[int]:
         """Put something in, with a lease."""
-
-        async def add(connection: AsyncConnection) -> list[int]:
-            await self.holds.live(connection)
-            return await say_to(connection, adding.acts)
-
-        return await self._writes.or_undo(self._writes.transact(add), adding.undo)
+        adds = self.holds.begin(lambda connection: say_to(connection, adding.acts))
+        return await self._writes.or_undo(adds, adding.undo)
 
     async def _delete(self, token: str, deleting: Sequence[Act], *, wipes: bool = False) -> Deleted:
         """Carry out a deletion. Its notes stay until it is known to be committed: done twice, it gives the same.

@@ -29,6 +29,7 @@ from proxy.stores.ledger_questions import Found
 from proxy.stores.ledger_sqlite import SqliteLedger
 from proxy.stores.ledger_used import used
 from proxy.stores.ledger_writer import START_DEADLINE
+from proxy.stores.namesakes import namesakes
 from proxy.stores.outbox import Outbox
 from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.postgres import Postgres
@@ -50,7 +51,7 @@ REPORT_SECONDS: Final = 60.0
 """How long a sum over the records may take."""
 
 READERS: Final = 4
-"""Connections for questions; the forwarder has one more."""
+"""Connections for questions; the forwarder and the lease have one each."""
 
 T = TypeVar("T")
 _log = structlog.get_logger("quell.ledger")
@@ -208,10 +209,22 @@ class SharedLedger:
     async def interrupt_own(self) -> list[tuple[str, str]]:
         """The same of what this replica ran in an earlier life of its process, and its file lost.
 
+        Not of one that has a lease: it may live, and if not, it is buried when that is over.
+
         Raises:
             LedgerUnavailableError: PostgreSQL can't be reached.
         """
         return await self.interrupt_left(self.forwarder.replica, time.time(), self.forwarder.boot)
+
+    async def namesakes(self) -> dict[str, float]:
+        """Other lives that have this replica's name and a lease, and until when; without those that are known as dead.
+
+        Raises:
+            LedgerUnavailableError: PostgreSQL can't be reached.
+        """
+        async with self._postgres.reading() as connection:
+            found = await namesakes(connection, self.forwarder.replica, self.forwarder.boot)
+        return {life: until for life, until in found.items() if life not in self.conversations.burials.former}
 
     async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
         """See `Ledger.purge`. Both are purged; the numbers are those of the shared one, which all replicas purge.
@@ -295,8 +308,13 @@ async def open_shared(
     forwarding = Postgres(address, size=1, name=f"quell {replica} forwarder")
     life = new_owner()
     forwarder = Forwarder(local.spool, forwarding, replica, life, lease)
+
+    async def is_behind() -> bool:
+        return forwarder.pending > 0 or bool(await local.unsettled(1))
+
     conversations = PostgresConversations(
         Postgres(address, size=TALKERS, answer=START_DEADLINE, name=f"quell {replica} conversations"),
+        Postgres(address, size=1, answer=START_DEADLINE, name=f"quell {replica} lease"),
         local.late,
         (await local.spool.begin(replica)).id,
         life,
@@ -304,6 +322,7 @@ async def open_shared(
         keep=conversations_keep,
         async_keep=async_keep,
         patience=START_DEADLINE,
+        is_behind=is_behind,
     )
     shared = SharedLedger(local, reading, forwarder, conversations, backlog=backlog, keep=keep, text_keep=text_keep)
     try:

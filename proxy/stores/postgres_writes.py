@@ -1,41 +1,30 @@
-"""Writing conversations into PostgreSQL: each call in a transaction of its own, said again when its answer was lost."""
+"""Writing conversations into PostgreSQL: each call in a transaction of its own, or behind, or by way of the spool."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import structlog
 from sqlalchemy import Executable
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.stores.conversations_sql import Act
 from proxy.stores.late_spool import LateSpool
-from proxy.stores.ledger_errors import LedgerOpenError
 from proxy.stores.ledger_gather import Value
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
-
-T = TypeVar("T")
+from proxy.stores.postgres_transactions import PostgresTransactions, T
 
 Said: TypeAlias = tuple[Executable, Mapping[str, Value]]
 """A statement of PostgreSQL's with its values."""
 
-TRIES: Final = 3
-"""How often a transaction is begun whose connection broke, or that was in another one's way."""
-PAUSE: Final = 0.05
-"""Seconds between two tries."""
 AGAIN: Final = (0.1, 2.0)
 """Seconds until what goes on in the background is tried again, at first and at the most."""
 MOST_BEHIND: Final = 10_000
 """So much that may be left undone is kept for the background."""
 REPLAYED_AT_ONCE: Final = 50
-
-_ANOTHERS_WAY: Final = frozenset({"40001", "40P01"})
-"""States of SQL: a serialization failure, a deadlock."""
 
 _REFUSED: Final = frozenset({"21", "22", "23", "42", "54"})
 """Classes of SQL states: bad values, broken constraints, no such column, beyond a limit."""
@@ -49,7 +38,7 @@ class _Piece:
     written: "asyncio.Future[int]"
 
 
-class PostgresWrites:
+class PostgresWrites(PostgresTransactions):
     """The writing half of `PostgresConversations`.
 
     Args:
@@ -59,52 +48,12 @@ class PostgresWrites:
     """
 
     def __init__(self, postgres: Postgres, spool: LateSpool, patience: float) -> None:
-        self._postgres = postgres
+        super().__init__(postgres, patience)
         self.spool = spool
-        self.patience = patience
         self._pieces: list[_Piece] = []
         self._behind: list[Said] = []
         self._awake = asyncio.Event()
         self._closing = False
-        self._preparing: asyncio.Task[None] | None = None
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection on one snapshot.
-
-        Raises:
-            LedgerUnavailableError: PostgreSQL can't be read in time.
-        """
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._prepared()
-                async with self._postgres.reading(self.patience) as connection:
-                    yield connection
-        except TimeoutError as error:
-            raise self._late(self.patience) from error
-
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], patience: float | None = None) -> T:
-        """Do something in a transaction. It may be done several times: so it must come to the same.
-
-        Raises:
-            LedgerUnavailableError: it was not committed in time, or nobody knows.
-        """
-        loop = asyncio.get_running_loop()
-        patience = self.patience if patience is None else patience
-        until = loop.time() + patience
-        for tries_left in reversed(range(TRIES)):
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._prepared()
-                    async with self._postgres.writing(max(until - loop.time(), PAUSE)) as connection:
-                        return await work(connection)
-            except TimeoutError as error:
-                raise self._late(patience) from error
-            except LedgerUnavailableError as error:
-                if not tries_left or not _passes(error) or until - loop.time() < 2 * PAUSE:
-                    raise
-            await asyncio.sleep(PAUSE)
-        raise AssertionError  # the last try returns or raises
 
     async def say(self, *acts: Act, patience: float | None = None) -> list[int]:
         """Write acts in one transaction; gives how many rows each changed.
@@ -167,7 +116,7 @@ class PostgresWrites:
         return written
 
     def soon(self, said: Executable, values: Mapping[str, Value]) -> None:
-        """Write something that nobody waits for, when there is time."""
+        """Write something that nobody waits for, when there is time. What is too much is forgotten."""
         if len(self._behind) < MOST_BEHIND:
             self._behind.append((said, values))
             self._awake.set()
@@ -217,27 +166,6 @@ class PostgresWrites:
             await self.transact(say_all)
             del self._behind[: len(said)]
 
-    def _late(self, seconds: float) -> LedgerUnavailableError:
-        return LedgerUnavailableError(f"PostgreSQL at {self._postgres.place}: no answer within {seconds:g} s")
-
-    async def _prepared(self) -> None:
-        """Have the tables made, or brought up to date; that goes on although whoever waits for it loses patience.
-
-        Raises:
-            LedgerUnavailableError: PostgreSQL can't be reached, or has tables that are not for this program.
-        """
-        if self._preparing is None or (self._preparing.done() and self._preparing.exception() is not None):
-            self._preparing = asyncio.get_running_loop().create_task(
-                self._postgres.prepare(), name="prepare PostgreSQL"
-            )
-            self._preparing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not self._preparing.done():
-            await asyncio.wait({self._preparing})
-        try:
-            self._preparing.result()
-        except LedgerOpenError as error:
-            raise LedgerUnavailableError(str(error)) from error
-
     async def _replay(self, acts: Sequence[Act]) -> None:
         try:
             await self.say(*acts)
@@ -266,11 +194,3 @@ def _is_refused(error: LedgerUnavailableError) -> bool:
     """Whether PostgreSQL will never take it: what it says is of the values or of the tables, not of its own state."""
     state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", None)
     return isinstance(state, str) and state[:2] in _REFUSED
-
-
-def _passes(error: LedgerUnavailableError) -> bool:
-    """Whether a second try may do: the connection broke, or another transaction was in the way."""
-    cause: Any = error.__cause__
-    if not isinstance(cause, DBAPIError):
-        return False
-    return cause.connection_invalidated or getattr(cause.orig, "sqlstate", None) in _ANOTHERS_WAY

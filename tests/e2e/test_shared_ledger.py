@@ -327,6 +327,29 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
     assert database.sql("SELECT DISTINCT source FROM truth WHERE completion_tokens > 0") == [["replica:a"]]
 
 
+async def test_two_replicas_of_one_name(tmp_path: Path, database: Database) -> None:
+    """The one that starts ends nothing that the other runs, and its log says once that the name is taken."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    async with scripted_upstream(endless_sse(chat_events(2, done=False)[1], 0.02)) as up:
+        text = shared(up, database.url, "same", bus={"lease": f"{LEASE}s"})
+        async with running_proxy(text, tmp_path / "a") as one, RawClient(one.port) as client:
+            await start(client, "t1")
+            await eventually(lambda: database.sql(TOTALS) == [["1", "0", "1"]], what="it is seen to run")
+            with capture_logs() as logs:
+                async with running_proxy(text, tmp_path / "b"):
+
+                    def said() -> int:
+                        return sum(line["event"] == "ledger.name_taken" for line in logs)
+
+                    await eventually(said, 30, what="it is said")
+                    assert (await record(one, "t1"))["outcome"] == "running"
+            assert said() == 1
+            assert (await stop(one, "t1")).status == 200
+            await eventually(lambda: database.sql(TOTALS) == [["1", "1", "0"]], what="it has ended")
+    assert database.sql("SELECT outcome FROM generation") == [["cancelled"]]
+
+
 async def test_the_password_is_shown_nowhere(tmp_path: Path, database: Database) -> None:
     """Neither the operator's view of the settings nor the metrics have the password."""
     async with sharing(tmp_path, database.url, "a") as (one,):

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
+from proxy.stores import postgres_writes
 from proxy.stores.conversations import Owner
 from proxy.stores.conversations_postgres import PostgresConversations
 from proxy.stores.holds import Held
@@ -88,7 +90,7 @@ async def test_an_end_that_only_the_file_has(tmp_path: Path) -> None:
             await store.end_message(OWNER, "m1", MessageStatus.COMPLETED, ended_at=2.0, text="whole")
         await server.start()
         async with several(database.url, tmp_path, 1, lease=1.0) as (other,):
-            await eventually(lambda: other.holds.buried, what="the dead one is buried")
+            await eventually(lambda: other.burials.buried, what="the dead one is buried")
             found = await other.find_message(OWNER, "m1")
             assert found is not None
             assert found.status is MessageStatus.INTERRUPTED
@@ -197,28 +199,45 @@ async def test_what_a_dead_replica_left(database: Database, tmp_path: Path) -> N
         dead.append(OWNER, "m1", "answer")
         await eventually(lambda: is_text(others[0], "m1", "So: half\0 an answer"))
         dead._tasks[1].cancel()  # it renews no more
-        await eventually(lambda: sum(other.holds.buried for other in others), what="it is buried")
+        await eventually(lambda: sum(other.burials.buried for other in others), what="it is buried")
         message, item = await others[0].find_message(OWNER, "m1"), await others[1].find_item(OWNER, "run", "r1")
         assert message is not None
         assert item is not None
         assert (message.status, message.text) == (MessageStatus.INTERRUPTED, "So: half\0 an answer")
         assert (item.is_open, item.is_interrupted) == (False, True)
         assert await others[1].holds.take(held(), "")
-        assert sum(other.holds.buried for other in others) == 1
+        assert sum(other.burials.buried for other in others) == 1
         assert database.sql("SELECT count(*) FROM message_text") == [["0"]]
         assert await dead.end_message(OWNER, "m1", MessageStatus.COMPLETED, ended_at=2.0, text="whole")  # it lived
         assert await text_of(others[0]) == "whole"
 
 
 async def test_a_file_that_comes_back(database: Database, tmp_path: Path) -> None:
-    """Who has the file of a dead process knows that it is dead: no lease is waited for."""
-    async with shared_conversations(database.url, tmp_path / "a.db", lease=600.0, place="one") as dead:
+    """Who has the file of a dead process sees that its lease is renewed no more, and need not wait until it is over."""
+    async with shared_conversations(database.url, tmp_path / "a.db", lease=6.0, place="one") as dead:
         await dead.add_messages(begun(thread_id=None))
-        async with shared_conversations(database.url, tmp_path / "b.db", lease=600.0, place="one") as next_life:
-            await eventually(lambda: next_life.holds.buried, what="it is buried")
+        dead._tasks[1].cancel()
+        async with shared_conversations(database.url, tmp_path / "b.db", lease=6.0, place="one") as next_life:
+            await eventually(lambda: next_life.burials.buried, what="it is buried")
+            assert next_life.holds.grace() > 0  # it does not judge leases yet
             found = await next_life.find_message(OWNER, "m1")
             assert found is not None
             assert found.status is MessageStatus.INTERRUPTED
+
+
+async def test_a_file_that_was_copied(database: Database, tmp_path: Path) -> None:
+    """Two live on copies of one file: each leaves the other alone while it lives, and buries it when it is dead."""
+    async with several(database.url, tmp_path, 2, lease=1.5, place="one") as (one, two):
+        await one.add_messages(begun(thread_id=None))
+        assert await one.holds.take(held(), "")
+        for each in (one, two):
+            await eventually(partial(_judges, each), what="it judges")
+        assert database.sql("SELECT status FROM message") == [["in_progress"]]
+        assert not await two.holds.take(held(), "")
+        assert (one.burials.buried, two.burials.buried) == (0, 0)
+        one._tasks[1].cancel()
+        await eventually(lambda: two.burials.buried, what="it is buried")
+        assert await two.holds.take(held(), "")
 
 
 async def test_nobody_is_dead_because_the_database_was_away(tmp_path: Path) -> None:
@@ -235,8 +254,52 @@ async def test_nobody_is_dead_because_the_database_was_away(tmp_path: Path) -> N
                 lambda: all(store.holds._renewed > before for store, before in zip(stores, renewed, strict=True))
             )
             await asyncio.sleep(2.5)
-            assert [store.holds.buried for store in stores] == [0, 0]
+            assert [store.burials.buried for store in stores] == [0, 0]
             assert not await stores[1].holds.take(held(), "")
+
+
+async def test_what_could_not_be_let_go_of(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much was to be written behind that it was forgotten: the thread is free soon, and what is held stays held."""
+    async with several(database.url, tmp_path, 2, lease=1.0) as (one, two):
+        kept, gone = held("kept"), held("gone")
+        assert await one.holds.take(kept, "")
+        assert await one.holds.take(gone, "")
+        monkeypatch.setattr(postgres_writes, "MOST_BEHIND", 0)
+        one.holds.let_go(gone)
+        await eventually(lambda: two.holds.take(held("gone"), ""), what="it is free")
+        assert not await two.holds.take(held("kept"), "")
+
+
+async def test_a_busy_replica_lives(database: Database, tmp_path: Path) -> None:
+    """While its conversations have every connection, and its burials do not end, it renews its lease all the same."""
+    async with several(database.url, tmp_path, 1, lease=1.0) as (busy,):
+        await eventually(partial(is_renewed, busy, 0.0), what="it has a lease")
+        done, begun_ones = asyncio.Event(), []
+
+        async def works(_: AsyncConnection) -> None:
+            begun_ones.append(True)
+            await done.wait()
+
+        async def buries() -> list[str]:
+            begun_ones.append(True)
+            await done.wait()
+            return []
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(busy.burials, "_dead", buries)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(8):
+                    tasks.create_task(busy._writes.transact(works, 30.0))
+                await eventually(lambda: len(begun_ones) == 9, what="nothing is free")
+                for _ in range(2):
+                    renewed = busy.holds._renewed
+                    await eventually(partial(is_renewed, busy, renewed), what="it is renewed")
+                done.set()
+
+
+def is_renewed(store: PostgresConversations, before: float) -> bool:
+    """Whether a replica has renewed its lease since then."""
+    return store.holds._renewed > before
 
 
 async def test_deletions_against_additions(database: Database, tmp_path: Path) -> None:
@@ -278,3 +341,8 @@ async def test_behind_a_pooler(database: Database, tmp_path: Path) -> None:
         )
         assert len(await in_thread(two)) == 20
         assert await two.delete_thread(OWNER, "t1") == []
+
+
+def _judges(store: PostgresConversations) -> bool:
+    """Whether it would bury others now, and knows its own past."""
+    return store.holds.grace() == 0.0 and store._tasks[3].done()

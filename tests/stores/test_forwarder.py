@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,17 @@ from structlog.testing import capture_logs
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
+from proxy.stores.forward import Load, Whose, forward
+from proxy.stores.ledger_rows import row_of
+from proxy.stores.ledger_shared import SharedLedger
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.spool import Begun
 from proxy.stores.truths import Attached, Told
 from proxy.stores.usage import Span
-from support.postgres import Database
+from support.postgres import Database, a_pool
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
+from support.wait import eventually
 
 TOTALS = "SELECT (SELECT count(*) FROM generation), (SELECT count(*) FROM settled), (SELECT count(*) FROM running)"
 
@@ -133,7 +138,7 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: Database
 
 async def test_a_spool_that_is_missing_is_told(tmp_path: Path, database: Database) -> None:
     """A new spool under a name that shared another one is told of once; the first one, and the same again, are not."""
-    told = []
+    told: list[list[str]] = []
     for file in ("one.db", "one.db", "two.db"):
         with capture_logs() as logs:
             async with a_shared_ledger(tmp_path / file, database.url) as ledger:
@@ -206,6 +211,7 @@ async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Databa
         a_shared_ledger(tmp_path / "b.db", database.url, "two") as two,
         a_shared_ledger(tmp_path / "c.db", database.url, "three") as three,
     ):
+        leases_are_over(database, two, three)
         found = await asyncio.gather(*(each.interrupt_left("one", 7000.0) for each in (two, three) * 3))
         assert sorted(len(each) for each in found) == [0, 0, 0, 0, 0, 3]
         async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:
@@ -228,19 +234,79 @@ async def test_a_dead_replicas_records_end_once(tmp_path: Path, database: Databa
     assert database.sql("SELECT count(*) FROM running") == [["0"]]
 
 
+async def test_ends_that_a_clean_exit_did_not_forward(tmp_path: Path, database: Database) -> None:
+    """Its file is lost: others end what it still ran here, as after a crash; then nothing is left of its lease."""
+    async with a_shared_ledger(tmp_path / "b.db", database.url, "two", lease=1.0):
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=1.0) as one:
+            await one.begin(a_record("u1"))
+            await all_of_it(one.forwarder)
+            await one.end(ended("u1"))
+        await eventually(
+            lambda: database.sql("SELECT outcome FROM generation") == [["interrupted"]], what="it is ended"
+        )
+        assert database.sql(TOTALS) == [["1", "1", "0"]]
+        assert database.sql("SELECT count(*) FROM lease") == [["1"]]
+
+
+async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Database) -> None:
+    """A life that comes back on its file keeps the lease of the last one until it has told how those records ended."""
+    async with a_shared_ledger(tmp_path / "b.db", database.url, "two", lease=5.0) as two:
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=5.0) as one:
+            last = one.forwarder.boot
+            for uid in ("known", "unknown"):
+                await one.begin(a_record(uid))
+            await all_of_it(one.forwarder)
+            await settle(one, ended("other"))
+            await one.end(ended("known"))
+        with closing(sqlite3.connect(tmp_path / "a.db")) as file, file:
+            file.execute("DELETE FROM generation WHERE uid = 'unknown'")  # as in an older copy of the file
+        async with a_shared_ledger(tmp_path / "a.db", database.url, "one", lease=5.0) as one:
+            until = f"SELECT until FROM lease WHERE owner = '{last}'"  # noqa: S608 a name of our own
+            await eventually(lambda: one.conversations.burials.buried, what="the last life is buried")
+            for _ in range(4):
+                kept = database.sql(until)
+                await eventually(partial(_differs, database, until, kept), what="its lease is kept")
+            assert database.sql("SELECT DISTINCT outcome FROM generation") == [["running"]]
+            await all_of_it(one.forwarder)
+            ends = "SELECT uid, outcome FROM generation ORDER BY uid"
+            told = [["known", "completed"], ["other", "completed"], ["unknown", "interrupted"]]
+            await eventually(lambda: database.sql(ends) == told, what="the rest is ended")
+            await eventually(lambda: database.sql(until) == [], what="its lease is gone")
+            assert one.forwarder.overtaken + two.forwarder.overtaken == 0
+
+
 async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:
-    """A replica that comes back without its file ends what it ran before, and not what it runs now."""
+    """A replica that comes back without its file ends what it ran before, once its lease is over, and no other."""
     async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one:
         await one.begin(a_record("before"))
         await all_of_it(one.forwarder)
     async with a_shared_ledger(tmp_path / "new.db", database.url, "one") as one:
         await one.begin(a_record("now"))
         await all_of_it(one.forwarder)
-        assert await one.interrupt_left("one", 7000.0, one.forwarder.boot) == [("/v1", "openai")]
+        assert await one.interrupt_own() == []
+        leases_are_over(database, one)
+        assert await one.interrupt_own() == [("/v1", "openai")]
     assert database.sql("SELECT uid, outcome FROM generation ORDER BY uid") == [
         ["before", "interrupted"],
         ["now", "running"],
     ]
+
+
+def leases_are_over(database: Database, *but: SharedLedger) -> None:
+    """Let the leases of all but these be over."""
+    spared = ", ".join(f"'{ledger.forwarder.boot}'" for ledger in but)
+    database.sql(f"UPDATE lease SET until = 0 WHERE owner NOT IN ({spared})")  # noqa: S608 names of our own
+
+
+async def test_a_long_transaction_holds_up_no_lease(tmp_path: Path, database: Database) -> None:
+    """The forwarder shares a start in a transaction that takes its time: the lease is renewed meanwhile."""
+    async with a_shared_ledger(tmp_path / "a.db", database.url, "one") as one, a_pool(database.url) as other:
+        holds = one.conversations.holds
+        await holds.renew()
+        async with other.writing() as connection:
+            whose = Whose("the spool", "one", one.forwarder.boot, 10.0)
+            await forward(connection, whose, Load(0, starts=[row_of(a_record("u1"), None)]), 5000.0)
+            await holds.renew()
 
 
 async def test_truths_go_to_the_shared_ledger(tmp_path: Path, database: Database) -> None:
@@ -301,3 +367,7 @@ async def test_many_who_ask_share_a_round(tmp_path: Path, database: Database, mo
         await asyncio.gather(*(ledger.forwarder.catch_up(60.0) for _ in range(20)), asked_meanwhile())
         assert rounds <= 2
         assert ledger.forwarder.pending == 0
+
+
+def _differs(database: Database, statement: str, before: list[list[str]]) -> bool:
+    return database.sql(statement) != before

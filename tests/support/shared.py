@@ -27,6 +27,7 @@ async def shared_conversations(url: str, file: Path, **settings: Any) -> AsyncIt
     async with a_ledger(file) as ledger:
         store = PostgresConversations(
             Postgres(parse_ledger_address(url), size=8),
+            Postgres(parse_ledger_address(url), size=1),
             ledger.late,
             settings.pop("place", str(file)),
             settings.pop("life", new_owner()),

@@ -15,12 +15,15 @@ from support.records import a_record
 
 @asynccontextmanager
 async def a_shared_ledger(path: Path, url: str, replica: str = "one", **settings: Any) -> AsyncIterator[SharedLedger]:
-    """A replica's ledger, without the task that forwards; settings as for `open_ledger`, and `backlog`."""
+    """A replica's ledger, without the task that forwards; settings as for `open_ledger`, and `backlog`, `lease`."""
     backlog = settings.pop("backlog", 1_000_000)
+    lease = settings.pop("lease", 10.0)
     known: dict[str, Any] = {"text": "all", "keep": 1e9, "text_keep": 1e9, "now": 5000.0, "replica": replica}
     known |= settings
     local = await open_ledger(f"sqlite:///{path}", **known)
-    shared = await open_shared(local, url, replica, keep=known["keep"], text_keep=known["text_keep"], backlog=backlog)
+    shared = await open_shared(
+        local, url, replica, keep=known["keep"], text_keep=known["text_keep"], backlog=backlog, lease=lease
+    )
     try:
         yield shared
     finally:

@@ -140,7 +140,7 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: Database
 
 async def test_a_spool_that_is_missing_is_told(tmp_path: Path, database: Database) -> None:
     """A new spool under a name that shared another one is told of once; the first one, and the same again, are not."""
-    told = []
+    told: list[list[str]] = []
     for file in ("one.db", "one.db", "two.db"):
         with capture_logs() as logs:
             async with a_shared_ledger(tmp_path / file, database.url) as ledger:

@@ -234,10 +234,10 @@ async def test_another_secret_is_told_at_both_sides(redis: RedisServer, opened: 
     """Two secrets on one bus: both sides log it once, know the other's name, and know that they don't know all."""
     with capture_logs() as logs:
         a, _ = await opened("a")
-        await opened("b")
+        b, _ = await opened("b")
         other = RedisBus(parse_bus_url(redis.url), b"another secret", "c", LEASE)
         await other.open(Box())
-        await eventually(lambda: a.strangers == ["c"] and other.strangers == ["a", "b"])
+        await eventually(lambda: a.strangers == b.strangers == ["c"] and other.strangers == ["a", "b"])
         redis.command("SET", a._names.since, 1)
         assert not await a.knows_all()
         await other.close()

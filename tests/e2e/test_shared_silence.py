@@ -144,7 +144,7 @@ async def test_what_is_over_is_not_listed(tmp_path: Path, database: Database, mo
 
 async def test_a_killed_owner(tmp_path: Path, database: Database) -> None:
     """Its record is interrupted, and so the receipt: nobody knows how long it ran, or what came of it."""
-    ledger = {"ledger": {"url": database.url, "text": "all"}}
+    ledger: dict[str, Any] = {"ledger": {"url": database.url, "text": "all"}}
     async with programs(tmp_path, **ledger) as ((a, b), _, redis), RawClient(a.port) as client:
         await streams(client, database)
         await eventually(lambda: any(b"g:" in name for name in redis.names()), what="the bus knows it")

@@ -5,6 +5,7 @@ The bus is away, or the owner is there and answers nothing, or it was killed.
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,22 @@ async def test_a_killed_owner(tmp_path: Path, database: Database) -> None:
         )
         shown = await run(tail, "t-1", url=b.admin_url)
         assert "characters" not in shown.output
+
+
+async def test_an_owner_that_stands_still_is_not_buried(tmp_path: Path, database: Database) -> None:
+    """P9: it renews no lease for twice its length, and the bus takes it for alive: its record runs on, and is whole."""
+    config: dict[str, Any] = {"ledger": {"url": database.url, "text": "all"}}
+    async with programs(tmp_path, **config) as ((a, b), _, redis), RawClient(a.port) as client:
+        await streams(client, database)
+        await eventually(lambda: any(b"g:" in name for name in redis.names()), what="the bus knows it")
+        a.signal(signal.SIGSTOP)
+        lease = "SELECT count(*) FROM lease WHERE until < extract(epoch FROM clock_timestamp()) - 4"
+        await eventually(lambda: database.sql(lease) == [["1"]], 30.0, "the lease has been over for a whole one")
+        assert database.sql("SELECT outcome FROM generation") == [["running"]]
+        assert "records_interrupted" not in b.log()
+        a.signal(signal.SIGCONT)
+        async with RawClient(a.port) as caller:
+            await caller.post("/v1/generations/t-1/cancel", b"")
+            assert (await caller.answer()).json()["result"] == "stopped"
+        await is_shared(database, 0)
+        assert database.sql("SELECT outcome, completion_tokens > 0 FROM generation") == [["cancelled", "t"]]

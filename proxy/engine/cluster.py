@@ -46,6 +46,7 @@ class Cluster:
     async def close(self) -> None:
         """Leave: the lease is given back, and what was ended is known as such."""
         await self._claiming.close()
+        await self._elsewhere.deletions.close()
         await self._letterbox.close()
         await self._lending.close()
         await self._observing.close()

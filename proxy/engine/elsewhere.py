@@ -1,8 +1,6 @@
 """Asking the owner of an id, where that is another replica: a stop of what it runs, and what became of it."""
 
-import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -15,6 +13,7 @@ from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
 from proxy.engine.correspondence import Correspondence, Expected
+from proxy.engine.deletions import Deletions
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.metrics import Metrics
 from proxy.engine.undertaker import Undertaker
@@ -60,6 +59,7 @@ class Elsewhere:
         self._bus = letters.bus
         self._undertaker = undertaker
         self._metrics = metrics
+        self.deletions = Deletions(letters)
 
     async def stop(
         self,
@@ -182,31 +182,7 @@ class Elsewhere:
             return None
         return PlainReply(served.status, served.body, served.headers, served.content_type)
 
-    async def stop_these(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
-        """Stop generations of an identity's that others run, and let their texts be nowhere: they were deleted.
-
-        What is not confirmed in time is kept for its owner.
-
-        Raises:
-            BusUnavailableError: it may not have been sent.
-        """
-        places = [place for place in await self._bus.places(identity, uids) if place.replica != self._bus.replica]
-        await asyncio.gather(*(self._stop_and_wipe(place, stop, confirm) for place in places))
-
-    async def _stop_and_wipe(self, place: Place, stop: Stop, confirm: float) -> None:
-        about = record_of(place.about)
-        if about is None:
-            return
-        letter = self._stop_it(place, about.task_id, stop, confirm, None, wipes=True)
-        sealed = self._letters.close(letter)
-        kept = KeptStop(letter.number, sealed, must_stay=True)
-        with self._letters.expected(letter.number) as said:
-            if await self._bus.stop(place, kept, sealed):
-                await self._letters.said(letter.number, said, confirm)
-
-    def _stop_it(
-        self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None, *, wipes: bool = False
-    ) -> StopIt:
+    def _stop_it(self, place: Place, any_id: str, stop: Stop, confirm: float, user: str | None) -> StopIt:
         return StopIt(
             **self._letters.head(place.replica),
             identity=place.identity,
@@ -215,7 +191,6 @@ class Elsewhere:
             user=user,
             confirm=confirm,
             wish=wish_of(stop),
-            wipes=wipes,
         )
 
     async def _be_sure_of_nothing(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.core.budget import NO_LIMITS, Limits
+from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -49,7 +50,6 @@ from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
-from proxy.stores.bus import BusUnavailableError
 from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -275,7 +275,11 @@ class Engine:
 
         Raises:
             LedgerUnavailableError: the store can't be written now.
+            Refusal: 503, another replica may work on it, and can't be told now.
         """
+        if self._may_not_be_told:
+            newest, _ = await self.conversations.outline(owner, thread_id, NEWEST)
+            await self._check_over(owner, [each.id for each in newest if each.status is MessageStatus.IN_PROGRESS])
         return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
 
     async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
@@ -294,12 +298,27 @@ class Engine:
     async def _stop_elsewhere(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
         """Stop what other replicas run of what was deleted, and let its texts be nowhere there either."""
         others = [uid for uid in uids if self.registry.find_uid(uid) is None]
-        if self.canceller.elsewhere is None or not others:
-            return
-        try:
-            await self.canceller.elsewhere.stop_these(identity, others, stop, confirm)
-        except BusUnavailableError as error:
-            log_failure("delete.others_not_told", error, generations=len(others))
+        if self.canceller.elsewhere is not None and others:
+            await self.canceller.elsewhere.deletions.stop(identity, others, stop, confirm)
+
+    @property
+    def _may_not_be_told(self) -> bool:
+        """Whether there are other replicas that can't be told of a deletion now."""
+        elsewhere = self.canceller.elsewhere
+        return elsewhere is not None and not elsewhere.deletions.can_be_told
+
+    async def _check_over(self, owner: Owner, message_ids: Sequence[str]) -> None:
+        """Refuse what would leave a generation running at another replica whose message is gone.
+
+        Raises:
+            Refusal: 503, one of these messages is in progress, and not here.
+        """
+        for message_id in message_ids:
+            message = await self.conversations.find_message(owner, message_id)
+            if message is None or message.status is not MessageStatus.IN_PROGRESS or message.generation is None:
+                continue
+            if self.registry.find_uid(message.generation) is None:
+                raise Refusal.bus_unavailable()
 
     async def delete_messages(self, owner: Owner, *message_ids: str) -> bool:
         """Delete messages, and let their texts be nowhere; False when none with a generation was there.
@@ -310,7 +329,10 @@ class Engine:
 
         Raises:
             LedgerUnavailableError: the store can't be written now.
+            Refusal: 503, another replica may make one of them, and can't be told now.
         """
+        if self._may_not_be_told:
+            await self._check_over(owner, message_ids)
         return await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
 
     async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """What each dialect says of a stop whose owner does not confirm, or is dead; and deletions of what others run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.engine.elsewhere import BODY_BYTES
+from proxy.stores.bus import BusUnavailableError, Place
+from proxy.stores.bus_redis import RedisBus
 from support import aitronos, assistants, async_messages, responses
 from support.chat import chat_events
 from support.client import RawClient
@@ -173,6 +175,67 @@ async def test_a_deletion_that_its_owner_does_not_hear(tmp_path: Path, dialect: 
         assert answer.status in {200, 204}, answer.body
         await up.no_connections()
         await eventually(partial(is_wiped, a, task_id))
+
+
+async def cut_off(proxy: RunningProxy) -> None:
+    """Let a replica alone lose the bus, and know it."""
+    bus = bus_of(proxy)
+    assert isinstance(bus, RedisBus)
+    await die(bus)
+    bus.is_up = False
+
+
+@pytest.mark.parametrize("dialect", ["assistants", "aitronos", "async", "responses"])
+async def test_a_deletion_without_the_bus(tmp_path: Path, dialect: str) -> None:
+    """With one store and the bus away, what another replica makes is not deleted; what is over by the store is."""
+    async with begun(tmp_path, dialect) as (a, b, up, path, stop):
+        await share_conversations(a, b)
+        await cut_off(b)
+        refused = await send(b, "DELETE", path)
+        assert (refused.status, refused.header("Retry-After")) == (529 if dialect == "async" else 503, "1")
+        assert len(a.app.engine.registry) == 1
+        assert (await send(a, "POST", stop)).status == 200
+        await up.no_connections()
+        await eventually(lambda: not a.app.engine.registry)
+        answer = await send(b, "DELETE", path)
+        assert answer.status in {200, 204}, answer.body
+        assert (await send(b, "DELETE", path)).status in {404, 503, 529}
+
+
+@pytest.mark.parametrize("dialect", ["assistants", "async", "responses"])
+@pytest.mark.parametrize("how", ["away", "emptied"])
+async def test_a_deletion_while_the_bus_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialect: str, how: str
+) -> None:
+    """Where the bus goes away, or forgets, behind a deletion, its owner is told when it is back, and stops."""
+    async with begun(tmp_path, dialect) as (a, b, up, path, _):
+        (relay,) = a.app.engine.registry
+        task_id, bus, calls = relay.generation.facts.task_id, bus_of(b), 0
+        deafen(a)  # else it serves the deletion itself
+        await share_conversations(a, b)
+        places, knows_all = bus.places, bus.knows_all
+
+        async def not_yet(identity: str, uids: Sequence[str]) -> list[Place]:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                return await places(identity, uids)
+            if how == "away":
+                raise BusUnavailableError
+            return []
+
+        async def knows() -> bool:
+            return calls > 1 and await knows_all()
+
+        monkeypatch.setattr(bus, "places", not_yet)
+        monkeypatch.setattr(bus, "knows_all", knows)
+        answer = await send(b, "DELETE", path)
+        assert answer.status in {200, 204}, answer.body
+        await up.no_connections()
+        await eventually(partial(is_wiped, a, task_id))
+        deletions = b.app.engine.canceller.elsewhere
+        assert deletions is not None
+        await eventually(lambda: not deletions.deletions._unsaid)
 
 
 async def test_a_thread_whose_older_turn_ended_here(tmp_path: Path) -> None:

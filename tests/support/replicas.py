@@ -16,7 +16,7 @@ from proxy.core.headers import identity_of as identity_of_headers
 from proxy.stores.bus import Bus
 from proxy.stores.bus_connect import let_go
 from proxy.stores.bus_names import Names
-from proxy.stores.bus_redis import RedisBus
+from proxy.stores.bus_redis import CANCEL_SECONDS, RedisBus
 from support.chat import chat_events
 from support.program import Program, config_text, running_program
 from support.proxy import RunningProxy, running_proxy
@@ -70,9 +70,10 @@ def deafen(proxy: RunningProxy) -> None:
 async def die(bus: Bus) -> None:
     """End a replica's bus as a kill does: its lease runs out, and nobody listens."""
     assert isinstance(bus, RedisBus)
-    for task in bus._tasks:
-        task.cancel()
-    await asyncio.wait(bus._tasks)
+    while bus._tasks:  # the client swallows a cancellation that comes while it gives up a connection
+        for task in bus._tasks:
+            task.cancel()
+        await asyncio.wait(bus._tasks, timeout=CANCEL_SECONDS)
     await let_go(bus._client)
 
 

@@ -154,10 +154,10 @@ async def delete(message_id: str, desk: Desk) -> PlainReply:
     message, source = await _find(message_id, desk)
     if isinstance(source, Relay):
         await desk.stop(source.generation.facts.task_id, dialect=NAME)
-    if message.generation is not None:
-        await desk.wipe(message.generation)
     if not await desk.delete_messages(desk.owner(NAME), message_id):
         raise errors.no_stream(message_id)
+    if message.generation is not None:
+        await desk.wipe(message.generation)  # pieces of it may have been on their way
     return PlainReply(204, b"")
 
 

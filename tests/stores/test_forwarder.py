@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -257,8 +258,7 @@ async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Da
             until = f"SELECT until FROM lease WHERE owner = '{last}'"  # noqa: S608 a name of our own
             await eventually(lambda: one.conversations.burials.buried, what="the last life is buried")
             for _ in range(4):
-                kept = database.sql(until)
-                await eventually(lambda kept=kept: database.sql(until) != kept, what="its lease is kept")
+                await eventually(partial(is_other, database, until, database.sql(until)), what="its lease is kept")
             assert database.sql("SELECT DISTINCT outcome FROM generation") == [["running"]]
             await all_of_it(one.forwarder)
             ends = "SELECT uid, outcome FROM generation ORDER BY uid"
@@ -266,6 +266,11 @@ async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Da
             await eventually(lambda: database.sql(ends) == told, what="the rest is ended")
             await eventually(lambda: database.sql(until) == [], what="its lease is gone")
             assert one.forwarder.overtaken + two.forwarder.overtaken == 0
+
+
+def is_other(database: Database, statement: str, than: list[list[str]]) -> bool:
+    """Whether a statement gives other rows than these."""
+    return database.sql(statement) != than
 
 
 async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:

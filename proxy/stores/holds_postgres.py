@@ -116,7 +116,7 @@ class PostgresHolds:
                 if self._is_fading():
                     async with self._renewing:
                         if self._is_fading():
-                            await self._renew()
+                            await self._renew(self._writes.patience)
         except TimeoutError as error:
             raise LedgerUnavailableError("the lease of this replica can't be renewed in time") from error
 
@@ -138,18 +138,18 @@ class PostgresHolds:
             LedgerUnavailableError: PostgreSQL can't be written now.
         """
         async with self._renewing:
-            await self._renew()
+            await self._renew(self._lease / RENEWALS)
 
     def grace(self) -> float:
         """So many seconds behind its lease another still counts as alive."""
         now = asyncio.get_running_loop().time()
         return 0.0 if self.judges_from is not None and now >= self.judges_from else FOREVER
 
-    async def _renew(self) -> None:
+    async def _renew(self, patience: float) -> None:
         loop = asyncio.get_running_loop()
         is_late = self.judges_from is None or loop.time() - self._renewed > self._lease
         values = {"owner": self.owner, "place": self._place, "seconds": self._lease}
-        await self._leasing.transact(lambda connection: connection.execute(sql.RENEW, values), self._lease / RENEWALS)
+        await self._leasing.transact(lambda connection: connection.execute(sql.RENEW, values), patience)
         if is_late:
             self.judges_from = loop.time() + self._lease
             await self._leasing.transact(self._take_again)

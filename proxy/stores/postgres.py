@@ -15,6 +15,7 @@ Needs the extra `distributed`.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,9 @@ CONNECT_SECONDS: Final = 5.0
 
 ANSWER_SECONDS: Final = 10.0
 """How long a transaction may take, from the wait for a connection to the answer to its commit."""
+
+GOODBYE_SECONDS: Final = 1.0
+"""How long a connection that nobody uses may take to end; a network that lost it never says so."""
 
 MIGRATE_SECONDS: Final = 120.0
 """How long bringing the tables up to date may take, or waiting for another replica that does it."""
@@ -65,6 +69,21 @@ class StillDownError(ConnectionError):
     def __init__(self, why: str, hint: str) -> None:
         super().__init__(why)
         self.hint = hint
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection that ends at once where its goodbye may not be heard."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 asyncpg names it so
+        """Close it. SQLAlchemy sets a timeout only if it broke, or a wait for it was given up: then nothing is said.
+
+        That goodbye would be waited for beyond the deadline of the transaction.
+        """
+        if timeout is not None:
+            self.terminate()
+            return
+        with contextlib.suppress(TimeoutError):  # it is terminated then
+            await super().close(timeout=GOODBYE_SECONDS)
 
 
 class Postgres:
@@ -187,6 +206,7 @@ class Postgres:
                 ssl=self._tls,
                 timeout=CONNECT_SECONDS,
                 statement_cache_size=0,
+                connection_class=_Connection,
                 target_session_attrs="read-write" if len(hosts) > 1 else "any",
                 server_settings={"application_name": self._name},
                 **options,

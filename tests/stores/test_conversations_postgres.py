@@ -225,13 +225,18 @@ async def test_a_file_that_comes_back(database: Database, tmp_path: Path) -> Non
             assert found.status is MessageStatus.INTERRUPTED
 
 
+def judges(store: PostgresConversations) -> bool:
+    """Whether a replica has looked for its last life, and looks for the dead."""
+    return store.holds.grace() == 0.0 and store._tasks[3].done()
+
+
 async def test_a_file_that_was_copied(database: Database, tmp_path: Path) -> None:
     """Two live on copies of one file: each leaves the other alone while it lives, and buries it when it is dead."""
     async with several(database.url, tmp_path, 2, lease=1.5, place="one") as (one, two):
         await one.add_messages(begun(thread_id=None))
         assert await one.holds.take(held(), "")
         for each in (one, two):
-            await eventually(partial(_judges, each), what="it judges")
+            await eventually(partial(judges, each), what="it judges")
         assert database.sql("SELECT status FROM message") == [["in_progress"]]
         assert not await two.holds.take(held(), "")
         assert (one.burials.buried, two.burials.buried) == (0, 0)
@@ -341,8 +346,3 @@ async def test_behind_a_pooler(database: Database, tmp_path: Path) -> None:
         )
         assert len(await in_thread(two)) == 20
         assert await two.delete_thread(OWNER, "t1") == []
-
-
-def _judges(store: PostgresConversations) -> bool:
-    """Whether it would bury others now, and knows its own past."""
-    return store.holds.grace() == 0.0 and store._tasks[3].done()

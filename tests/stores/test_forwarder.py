@@ -264,8 +264,7 @@ async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Da
             until = f"SELECT until FROM lease WHERE owner = '{last}'"  # noqa: S608 a name of our own
             await eventually(lambda: one.conversations.burials.buried, what="the last life is buried")
             for _ in range(4):
-                kept = database.sql(until)
-                await eventually(partial(_differs, database, until, kept), what="its lease is kept")
+                await eventually(partial(is_other, database, until, database.sql(until)), what="its lease is kept")
             assert database.sql("SELECT DISTINCT outcome FROM generation") == [["running"]]
             await all_of_it(one.forwarder)
             ends = "SELECT uid, outcome FROM generation ORDER BY uid"
@@ -273,6 +272,11 @@ async def test_the_own_file_tells_before_others_end(tmp_path: Path, database: Da
             await eventually(lambda: database.sql(ends) == told, what="the rest is ended")
             await eventually(lambda: database.sql(until) == [], what="its lease is gone")
             assert one.forwarder.overtaken + two.forwarder.overtaken == 0
+
+
+def is_other(database: Database, statement: str, than: list[list[str]]) -> bool:
+    """Whether a statement gives other rows than these."""
+    return database.sql(statement) != than
 
 
 async def test_a_new_life_ends_what_the_last_one_lost(tmp_path: Path, database: Database) -> None:
@@ -367,7 +371,3 @@ async def test_many_who_ask_share_a_round(tmp_path: Path, database: Database, mo
         await asyncio.gather(*(ledger.forwarder.catch_up(60.0) for _ in range(20)), asked_meanwhile())
         assert rounds <= 2
         assert ledger.forwarder.pending == 0
-
-
-def _differs(database: Database, statement: str, before: list[list[str]]) -> bool:
-    return database.sql(statement) != before

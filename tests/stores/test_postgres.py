@@ -1,4 +1,5 @@
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -103,6 +104,23 @@ async def test_a_lock_is_waited_for_no_longer_than_the_time_allows(database: Dat
         async with postgres.writing() as connection:
             await connection.execute(spool.insert().values(id="x", replica="one", number=1))
     assert database.sql("SELECT number FROM spool") == [["1"]]
+
+
+async def test_no_wait_outlasts_its_deadline(database: Database) -> None:
+    """Packets vanish on an open connection: a transaction ends when its time is over, and `close` ends too."""
+    async with tcp_link(database.server.port) as link:
+        async with a_pool(database.url_at(link.port), size=2) as postgres:
+            await postgres.prepare()
+            async with postgres.reading(), postgres.reading():
+                pass  # two connections wait in the pool
+            link.audible.clear()
+            began = time.monotonic()
+            with pytest.raises(LedgerUnavailableError, match="no answer in time"):
+                async with postgres.reading(1.0):
+                    pass
+            assert time.monotonic() - began < 2.5  # what SQLAlchemy adds is 2 s
+            async with asyncio.timeout(20):
+                await postgres.close()
 
 
 async def test_the_parts_of_tls_are_read(database: Database, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def parse_ledger_address(text: str) -> LedgerAddress:
     where, _, database = rest.partition("/")
     if "@" in database or "@" in query:  # part of a password would be taken for a port, and shown
         raise ValueError(
-            "expected no @ behind the first / or ?: percent-encode what is part of a name or password (%2F %3F %40)"
+            f"expected no @ behind the first / or ?: percent-encode what is part of a name or password{_ENCODE}"
         )
     credentials, at, hosts = where.rpartition("@")
     username, colon, password = credentials.partition(":")

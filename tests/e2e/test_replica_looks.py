@@ -1,6 +1,7 @@
 """Looks and stops mean the same generation: what runs, wherever that is, before what is over; the newer of two."""
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ async def ended(proxy: RunningProxy, other: RunningProxy) -> str:
     return str(receipt["message_id"])
 
 
+async def lives(proxy: RunningProxy, any_id: str) -> bool:
+    """Whether the directory knows that what an id means runs."""
+    place = await bus_of(proxy).find("anonymous", any_id)
+    return place is not None and not place.is_over
+
+
 async def test_an_id_that_was_used_again_elsewhere(tmp_path: Path) -> None:
     """Where its older generation ended, an id means the one that runs elsewhere, and then the newer of both."""
     async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, _):
@@ -55,7 +62,7 @@ async def test_an_id_that_was_used_again_elsewhere(tmp_path: Path) -> None:
         async with RawClient(b.port) as client, RawClient(a.port) as there, RawClient(a.admin_port) as operator:
             await start(client, "t-1")
             await client.until(b"data:", len(SAID))
-            await known(a, "t-1")
+            await eventually(partial(lives, a, "t-1"), what="the newer one is known")
             found = await record(a, "t-1")
             assert (found["replica"], found["outcome"]) == ("b", "running")
             assert (await admin(a, "GET", "t-1")).json()["replica"] == "b"

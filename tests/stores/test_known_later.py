@@ -16,6 +16,7 @@ from proxy.stores.usage import UsageQuery
 from support.postgres import Database
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
+from support.shared_ledgers import bury as interrupted
 
 KNOWN: dict[str, Any] = {"cost": Decimal("0.5"), "currency": "USD", "upstream_id": "up-1"}
 
@@ -25,7 +26,7 @@ async def bury(owner: SharedLedger, other: SharedLedger, *uids: str, late: bool 
     for uid in uids:
         await owner.begin(a_record(uid))
     await all_of_it(owner.forwarder)
-    assert len(await other.interrupt_left(owner.forwarder.replica, 7000.0)) == len(uids)
+    assert await interrupted(owner, other) == len(uids)
     if late:
         for uid in uids:
             await owner.end(ended(uid, **KNOWN))

@@ -7,7 +7,7 @@ from proxy.stores.ledger_shared import SharedLedger
 from support.conversations import ALL, OWNER, a_message, a_thread
 from support.postgres import Database
 from support.records import a_record
-from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
+from support.shared_ledgers import a_shared_ledger, all_of_it, bury, ended, settle
 
 DAY = 86400.0
 
@@ -76,7 +76,7 @@ async def test_a_purged_record_comes_back_without_its_text(tmp_path: Path, datab
     ):
         await one.begin(a_record("u1"))
         await all_of_it(one.forwarder)
-        await two.interrupt_left("one", 2000.0)
+        assert await bury(one, two, 2000.0) == 1
         assert await two.purge(5000.0, before=3000.0) == (0, 1)
         await one.end(ended("u1"))
         await all_of_it(one.forwarder)

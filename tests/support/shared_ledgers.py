@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
+from proxy.stores.forward import interrupt_life
 from proxy.stores.forwarder import Forwarder
 from proxy.stores.ledger_shared import SharedLedger, open_shared
 from proxy.stores.ledger_sqlite import open_ledger
@@ -43,6 +44,12 @@ def ended(uid: str, **facts: Any) -> Record:
         "characters": len(f"text of {uid}"),
     }
     return a_record(uid, **(known | facts))
+
+
+async def bury(dead: SharedLedger, by: SharedLedger, now: float = 7000.0) -> int:
+    """End what a ledger's replica runs, as another does when its lease is over; gives how many."""
+    async with by._postgres.writing() as connection:
+        return len(await interrupt_life(connection, dead.forwarder.boot, now))
 
 
 async def settle(ledger: SharedLedger, *records: Record) -> None:

@@ -108,8 +108,11 @@ async def test_a_question_without_the_secret(tmp_path: Path) -> None:
         await bus_of(b).send("a", Seal(b"not the secret", "b").close(question))
         await asyncio.sleep(0.5)
         assert await bus_of(b).find_reply("n-1") is None
-        await bus_of(b).send("a", Seal(SECRET.encode(), "b").close(question))
-        await eventually(lambda: bus_of(b).find_reply("n-1"))
+        other = FindIt(to="a", by="x", at=bus_of(b).now(), identity=None, any_id="t-1", number="n-2")
+        await bus_of(b).send(
+            "a", Seal(SECRET.encode(), "x").close(other)
+        )  # one that is there would take its answer away
+        await eventually(lambda: bus_of(b).find_reply("n-2"))
 
 
 async def test_garbage_in_the_directory(tmp_path: Path) -> None:

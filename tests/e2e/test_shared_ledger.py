@@ -225,7 +225,7 @@ async def test_a_start_does_not_need_postgresql(tmp_path: Path) -> None:
                 return await generations(one) == 1
 
             await eventually(is_summed, what="the sums are there")  # for a second after a failure nobody connects
-        assert database.sql(TOTALS) == [["1", "1", "0"]]
+            await eventually(lambda: database.sql(TOTALS) == [["1", "1", "0"]], what="it is there")
 
 
 async def test_an_answer_that_is_lost_behind_the_commit(tmp_path: Path, database: Database) -> None:

@@ -125,7 +125,7 @@ class App:
             ledger: instead of the one that the settings name.
 
         Raises:
-            StartError: a port is in use, or something is not served by this version.
+            StartError: a port is in use, or a package that the settings need is missing.
             LedgerOpenError: the ledger can't be opened.
         """
         settings = self._settings

@@ -63,14 +63,6 @@ class PostgresWrites(PostgresTransactions):
         """
         return await self.transact(lambda connection: say_to(connection, acts), patience)
 
-    async def say_or_undo(self, acts: Sequence[Act], undo: Sequence[Act]) -> list[int]:
-        """The same; what fails is taken back, if it came into the database all the same.
-
-        Raises:
-            LedgerUnavailableError: see `transact`.
-        """
-        return await self.or_undo(self.say(*acts), undo)
-
     async def or_undo(self, writing: Awaitable[T], undo: Sequence[Act]) -> T:
         """Await a transaction; if it fails, it is taken back.
 
@@ -84,7 +76,7 @@ class PostgresWrites(PostgresTransactions):
             raise
 
     async def say_in_the_end(self, acts: Sequence[Act]) -> list[int] | None:
-        """The same; what PostgreSQL does not take now it takes later, from the spool: then the numbers are not known.
+        """As `say`; what PostgreSQL does not take now it takes later, from the spool: then the numbers are not known.
 
         What waits already goes first.
 

@@ -124,21 +124,21 @@ class Desk:
         )
 
     async def wipe(self, uid: str) -> None:
-        """Delete the text of a generation from record and tape, see `Engine.wipe`."""
-        await self._engine.wipe(uid)
+        """Delete the text of a generation from record and tape, see `Deleter.wipe`."""
+        await self._engine.deleter.wipe(uid)
 
     async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Do something to its end although this request's client leaves; `name` is for the log."""
         return await self._engine.carry_out(work, name)
 
     async def delete_thread(self, owner: Owner, thread_id: str) -> bool:
-        """Delete a thread with all that is in it, see `Engine.delete_thread`."""
+        """Delete a thread with all that is in it, see `Deleter.delete_thread`."""
         stop = Stop(Cause.CLIENT, self.identity.shown, "its thread was deleted")
-        return await self._engine.delete_thread(owner, thread_id, stop, self.cancellation.confirm_timeout)
+        return await self._engine.deleter.delete_thread(owner, thread_id, stop, self.cancellation.confirm_timeout)
 
     async def delete_messages(self, owner: Owner, *message_ids: str) -> bool:
-        """Delete messages, see `Engine.delete_messages`."""
-        return await self._engine.delete_messages(owner, *message_ids)
+        """Delete messages, see `Deleter.delete_messages`."""
+        return await self._engine.deleter.delete_messages(owner, *message_ids)
 
     # Runs.
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.core.budget import NO_LIMITS, Limits
-from proxy.core.conversation import MessageStatus
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Generation, Identity, Stop
@@ -25,6 +24,7 @@ from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
 from proxy.engine.claiming import Claim, Claiming
 from proxy.engine.counting import Counter
+from proxy.engine.deleter import Deleter
 from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
@@ -50,22 +50,14 @@ from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
-from proxy.stores.conversations import Owner
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-DELETE_SECONDS = 2.0
-"""How long the deletion of messages waits for other replicas; the stop and the wipe are kept for their owners."""
-
 LEARNED_FROM = 5000
 """So many of the ledger's newest records are looked at for what is typical."""
-
-
-NEWEST = 100
-"""Among so many messages at the end of a thread is what is being made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +113,7 @@ class Engine:
         self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
         self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now, replica)
+        self.deleter = Deleter(self.registry, ledger, self.canceller, self._relays)
         self._keeping = Keeping(ledger.conversations, self._relays)
         left = self.canceller.left
         self._stops = KeptStops(ledger, self._settler.as_it_stands)
@@ -198,8 +191,8 @@ class Engine:
             self.registry.wipe(uid)  # before anything is waited for: the END must not have the text
         if run is not None:
             run.is_written = False
-        keeping = self._relays.start(self._keep(relay, kept, stored), f"keep the end of {uid}")
-        await asyncio.shield(keeping)  # told as done, so it is done although whoever waits loses patience
+        # Told as done, so it is done although whoever waits loses patience.
+        await self._relays.carry_out(self._keep(relay, kept, stored), f"keep the end of {uid}")
 
     async def _keep(self, relay: Relay, kept: Kept, stored: Stored) -> None:
         try:
@@ -220,7 +213,7 @@ class Engine:
             made_by.update(await self._keeping.drop(relay, kept, message_ids))
         finally:  # a deletion that is late comes all the same
             for uid in made_by:
-                await self.wipe(uid)
+                await self.deleter.wipe(uid)
 
     def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Start a task whose end is waited for before the ledger is closed."""
@@ -255,93 +248,9 @@ class Engine:
         if run is not None and run.settled(self.now(), waits=wants_tools):
             await self.canceller.left.told(run)
 
-    async def wipe(self, uid: str) -> None:
-        """Delete the text of a generation from its record and its tape; the numbers stay.
-
-        Raises:
-            LedgerUnavailableError: the ledger can't be written now.
-        """
-        self.registry.wipe(uid)
-        await self.ledger.wipe_text(uid)
-
     async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Do something to its end although whoever asked for it leaves; the end of the process waits for it too."""
-        return await asyncio.shield(self._relays.start(work, name))
-
-    async def delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
-        """Delete a thread, stop what runs in it, and let its texts be nowhere; False when there is none.
-
-        It is done to its end although whoever asked for it leaves.
-
-        Raises:
-            LedgerUnavailableError: the store can't be written now.
-            Refusal: 503, another replica may work on it, and can't be told now.
-        """
-        if self._may_not_be_told:
-            newest, _ = await self.conversations.outline(owner, thread_id, NEWEST)
-            await self._check_over(owner, [each.id for each in newest if each.status is MessageStatus.IN_PROGRESS])
-        return await self.carry_out(self._delete_thread(owner, thread_id, stop, confirm), "delete a thread")
-
-    async def _delete_thread(self, owner: Owner, thread_id: str, stop: Stop, confirm: float) -> bool:
-        uids = await self.conversations.delete_thread(owner, thread_id)
-        if uids is None:
-            return False
-        for uid in uids:
-            self.registry.wipe(uid)
-        live = [relay for uid in uids if isinstance(relay := self.registry.find_uid(uid), Relay)]
-        for relay in live:
-            await self.ledger.wipe_text(relay.generation.facts.uid)  # its pieces may be on their way
-        here = self.canceller.cancel_all(live, stop, dialect=owner.dialect.partition(" ")[0], confirm=confirm)
-        await asyncio.gather(here, self._stop_elsewhere(owner.identity, uids, stop, confirm))
-        return True
-
-    async def _stop_elsewhere(self, identity: str, uids: Sequence[str], stop: Stop, confirm: float) -> None:
-        """Stop what other replicas run of what was deleted, and let its texts be nowhere there either."""
-        others = [uid for uid in uids if self.registry.find_uid(uid) is None]
-        if self.canceller.elsewhere is not None and others:
-            await self.canceller.elsewhere.deletions.stop(identity, others, stop, confirm)
-
-    @property
-    def _may_not_be_told(self) -> bool:
-        """Whether there are other replicas that can't be told of a deletion now."""
-        elsewhere = self.canceller.elsewhere
-        return elsewhere is not None and not elsewhere.deletions.can_be_told
-
-    async def _check_over(self, owner: Owner, message_ids: Sequence[str]) -> None:
-        """Refuse what would leave a generation running at another replica whose message is gone.
-
-        Raises:
-            Refusal: 503, one of these messages is in progress, and not here.
-        """
-        for message_id in message_ids:
-            message = await self.conversations.find_message(owner, message_id)
-            if message is None or message.status is not MessageStatus.IN_PROGRESS or message.generation is None:
-                continue
-            if self.registry.find_uid(message.generation) is None:
-                raise Refusal.bus_unavailable()
-
-    async def delete_messages(self, owner: Owner, *message_ids: str) -> bool:
-        """Delete messages, and let their texts be nowhere; False when none with a generation was there.
-
-        What other replicas make of them is stopped; what is made here is to be stopped before.
-
-        It is done to its end although whoever asked for it leaves.
-
-        Raises:
-            LedgerUnavailableError: the store can't be written now.
-            Refusal: 503, another replica may make one of them, and can't be told now.
-        """
-        if self._may_not_be_told:
-            await self._check_over(owner, message_ids)
-        return await self.carry_out(self._delete_messages(owner, message_ids), "delete messages")
-
-    async def _delete_messages(self, owner: Owner, message_ids: Sequence[str]) -> bool:
-        uids = await self.conversations.delete_messages(owner, *message_ids)
-        for uid in uids:
-            self.registry.wipe(uid)
-        stop = Stop(Cause.CLIENT, None, "its message was deleted")
-        await self._stop_elsewhere(owner.identity, uids, stop, DELETE_SECONDS)
-        return bool(uids)
+        return await self._relays.carry_out(work, name)
 
     # Admission.
 

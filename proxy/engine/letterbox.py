@@ -218,7 +218,7 @@ class Letterbox:
         if found is None or _owner(found) != letter.identity:
             return
         with contextlib.suppress(LedgerUnavailableError):  # its END has no text all the same
-            await self._engine.wipe(letter.uid)
+            await self._engine.deleter.wipe(letter.uid)
 
     async def _stop_these(self, letter: StopThese, age: float) -> None:
         """Stop what is chosen of what ran when the letter was written, so many seconds ago."""

@@ -25,6 +25,10 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    async def carry_out(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
+        """Do something to its end although whoever waits for it leaves."""
+        return await asyncio.shield(self.start(coroutine, name))
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

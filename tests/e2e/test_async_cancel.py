@@ -151,7 +151,7 @@ async def test_wiped_while_it_lives(tmp_path: Path) -> None:
         await reader.get(f"{ROOT}/m-1/stream")
         await reader.until(b"text_delta", 8)
         (relay,) = proxy.app.engine.registry
-        await proxy.app.engine.wipe(relay.generation.facts.uid)
+        await proxy.app.engine.deleter.wipe(relay.generation.facts.uid)
         await send(proxy, "POST", "/m-1/cancel")
         assert (await reader.answer()).body.endswith(b'data: {"type":"message_stop"}\n\n')
         assert (await record(proxy, "m-1"))["text"] is None

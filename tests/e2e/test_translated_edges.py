@@ -185,7 +185,7 @@ async def test_a_wiped_tape_goes_with_its_last_reader(tmp_path: Path) -> None:
             await dify.send(proxy, "POST", "/completion-messages/t-1/stop", {"user": "ann"})
             await client.answer()
         await settled(proxy)
-        await proxy.app.engine.wipe(relay.generation.facts.uid)
+        await proxy.app.engine.deleter.wipe(relay.generation.facts.uid)
         assert relay.tape.start < relay.tape.end
         relay.detach(late)
         assert relay.tape.start == relay.tape.end

@@ -106,6 +106,7 @@ class Postgres:
         self._tls: ssl.SSLContext | str | bool | None = None
         self._prepared = False
         self._preparing = asyncio.Lock()
+        self._closed = False
         self._down_until = 0.0
         self._down_why = self._down_hint = ""
         self._engine = create_async_engine(
@@ -174,13 +175,16 @@ class Postgres:
             raise LedgerUnavailableError(str(error)) from error
 
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses; the others end with their transactions. No other begins."""
+        self._closed = True
         await self._engine.dispose()
 
     @asynccontextmanager
     async def _transaction(self, seconds: float, *, only_reads: bool = False) -> AsyncIterator[AsyncConnection]:
+        if self._closed:
+            raise LedgerUnavailableError(f"the connections to PostgreSQL at {self.place} are closed")
         try:
-            async with asyncio.timeout(seconds), self._engine.connect() as connection:
+            async with asyncio.timeout(seconds), self._connected() as connection:
                 if only_reads:
                     await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 async with connection.begin():
@@ -188,6 +192,15 @@ class Postgres:
                     yield connection
         except UNREACHED as error:
             raise LedgerUnavailableError(f"PostgreSQL at {self.place}: {reason(error)}", hint=hint(error)) from error
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection:
+            try:
+                yield connection
+            finally:
+                if self._closed:  # the pool that it would go back to is forgotten
+                    await connection.invalidate()
 
     async def _connect(self, **options: Any) -> Any:
         loop = asyncio.get_running_loop()

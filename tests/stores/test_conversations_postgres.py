@@ -292,6 +292,7 @@ async def test_a_busy_replica_lives(database: Database, tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(busy.burials, "_dead", buries)
+            await eventually(lambda: begun_ones, what="it buries")  # while a connection is free for that
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(8):
                     tasks.create_task(busy._writes.transact(works, 30.0))

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.postgres import PASSWORD, Database, a_pool, pgbouncer
 from support.redis_server import free_port
 from support.tcp_link import tcp_link
 from support.tls import make_certificate
+from support.wait import eventually
 
 
 async def test_migrations_make_what_the_tables_say(database: Database) -> None:
@@ -121,6 +123,20 @@ async def test_no_wait_outlasts_its_deadline(database: Database) -> None:
             assert time.monotonic() - began < 2.5  # what SQLAlchemy adds is 2 s
             async with asyncio.timeout(20):
                 await postgres.close()
+
+
+async def test_a_transaction_that_outlives_close_takes_its_connection_along(database: Database) -> None:
+    """The pool is closed while one is used: that ends with its transaction, and no other begins."""
+    async with a_pool(database.url) as postgres:
+        async with postgres.writing() as connection:
+            await postgres.close()
+            assert await connection.scalar(select(1)) == 1
+        gc.collect()  # says of what nobody closed that it is unclosed
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await eventually(lambda: database.sql(gone) == [["0"]], what="the server has seen the end")
+        with pytest.raises(LedgerUnavailableError, match="are closed"):
+            async with postgres.reading():
+                pass
 
 
 async def test_the_parts_of_tls_are_read(database: Database, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from support.chat import sse
@@ -30,7 +33,21 @@ class Call:
     all_sent: bool = False
     got: bytearray = field(default_factory=bytearray)
     finished: bool = False
+    broken: bool = False
+    """Its client's connection ended, or fell silent."""
+    was_asked_to_stop: bool = False
     receipt: dict[str, Any] | None = None
+    """The last answer to a stop."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether its client is still being answered."""
+        return self.heard and not self.finished and not self.broken
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether a stop of it was answered as done, or as going to be."""
+        return self.receipt is not None and self.receipt.get("result") in {"stopped", "stopping"}
 
     @property
     def heard(self) -> bool:
@@ -55,7 +72,7 @@ class Call:
 
 
 class Load:
-    """Keeps so many streams alive; each that ends is followed by another."""
+    """Keeps so many streams alive; each that ends is followed by another, and some are stopped, through any port."""
 
     def __init__(self, streams: int, name: str, chance: random.Random) -> None:
         self.calls: dict[str, Call] = {}
@@ -63,25 +80,33 @@ class Load:
         self._name = name
         self._chance = chance
         self._number = 0
+        self._is_over = False
+        self.results: Counter[str] = Counter()
+        """What stops said."""
 
-    async def run(self, port: int) -> None:
-        """Go on until cancelled, or the proxy is gone."""
+    async def run(self, *ports: int) -> None:
+        """Go on until cancelled or told to finish, or the proxy is gone."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._streams):
-                tasks.create_task(self._client(port))
-            tasks.create_task(self._stopper(port))
+                tasks.create_task(self._client(ports))
+            tasks.create_task(self._stopper(ports))
 
-    async def _client(self, port: int) -> None:
-        try:
-            while True:
-                await self._call(port)
-        except (OSError, AssertionError):  # the proxy was killed
-            return
+    def finish(self) -> None:
+        """Let no other call begin, and stop those that live."""
+        self._is_over = True
 
-    async def _call(self, port: int) -> None:
-        self._number += 1
-        call = Call(f"{self._name}-{self._number}")
-        self.calls[call.task_id] = call
+    async def _client(self, ports: Sequence[int]) -> None:
+        while not self._is_over:
+            self._number += 1
+            call = Call(f"{self._name}-{self._number}")
+            self.calls[call.task_id] = call
+            try:
+                await self._call(call, self._chance.choice(ports))
+            except (OSError, AssertionError):  # the proxy was killed
+                call.broken = True
+                return
+
+    async def _call(self, call: Call, port: int) -> None:
         async with RawClient(port) as client:
             body = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": call.task_id}]}
             await client.post(CHAT, body, [("X-Task-Id", call.task_id)])
@@ -92,20 +117,29 @@ class Load:
                 call.got += data
                 call.finished = call.got.endswith(LAST_CHUNK)
 
-    async def _stopper(self, port: int) -> None:
+    async def _stopper(self, ports: Sequence[int]) -> None:
         """Stop a stream now and then, and keep what was answered."""
-        while True:
-            await asyncio.sleep(self._chance.uniform(0.02, 0.1))
-            live = [call for call in self.calls.values() if call.heard and not call.finished and call.receipt is None]
+        while not self._is_over or any(not (call.finished or call.broken) for call in self.calls.values()):
+            await asyncio.sleep(0.01 if self._is_over else self._chance.uniform(0.02, 0.1))
+            live = [call for call in self.calls.values() if call.lives and (self._is_over or call.receipt is None)]
             if not live:
                 continue
-            call = self._chance.choice(live)
             try:
-                async with RawClient(port) as client:
-                    await client.post(f"/v1/generations/{call.task_id}/cancel")
-                    call.receipt = (await client.answer()).json()
-            except (OSError, AssertionError, ValueError):
+                await self._stop(self._chance.choice(live), self._chance.choice(ports))
+            except OSError:
                 return
+
+    async def _stop(self, call: Call, port: int) -> None:
+        call.was_asked_to_stop = True
+        try:
+            async with RawClient(port) as client:
+                await client.post(f"/v1/generations/{call.task_id}/cancel")
+                answer = await client.answer()
+                call.receipt = answer.json()
+        except (AssertionError, ValueError):
+            self.results["no answer"] += 1
+            return
+        self.results[call.receipt["result"] if answer.status == HTTPStatus.OK else str(answer.status)] += 1
 
     async def script(self, conn: Conn) -> None:
         """The upstream: two of three answers go on until they are stopped."""

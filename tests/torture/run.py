@@ -1,6 +1,6 @@
-"""`make torture`: kills the proxy under load, cuts a disk's power, sends tenants over replicas; tells what came of it.
+"""`make torture`: kills, power cuts, tenants, outages of PostgreSQL and the bus, under load; tells what came of it.
 
-`python tests/torture/run.py [--kills N] [--streams N] [--minutes M] [--cuts N] [--steps N] [--seed S] [--only PART]`.
+`python tests/torture/run.py --help` names the parts and how much of each may be asked for.
 """
 
 import argparse
@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.disk_trace import can_trace
 from torture.kills import Torture
+from torture.outages import without_bus, without_database
 from torture.power_cuts import cut_power
 from torture.tenants import wander
 
@@ -49,7 +50,31 @@ async def visit(_folder: Path, asked: argparse.Namespace) -> list[str]:
     return figures.faults
 
 
-PARTS = {"kills": kill, "power": cut, "tenants": visit}
+async def do_without_database(folder: Path, asked: argparse.Namespace) -> list[str]:
+    """PostgreSQL is away under load; gives what is wrong."""
+    figures = await without_database(folder, asked.database_away, CALLERS, asked.seed)
+    tell(figures.lines())
+    return figures.faults
+
+
+async def do_without_bus(folder: Path, asked: argparse.Namespace) -> list[str]:
+    """The bus fails in each of its ways under load; gives what is wrong."""
+    outages = await without_bus(folder, asked.bus_away, CALLERS, asked.seed)
+    for figures in outages:
+        tell(figures.lines())
+    return [fault for figures in outages for fault in figures.faults]
+
+
+CALLERS = 60
+"""While a server is away."""
+
+PARTS = {
+    "kills": kill,
+    "power": cut,
+    "tenants": visit,
+    "database": do_without_database,
+    "bus": do_without_bus,
+}
 
 
 def tell(lines: list[str]) -> None:
@@ -65,6 +90,8 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--cuts", type=int, default=400)
     parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--database-away", type=float, default=600.0, help="seconds")
+    parser.add_argument("--bus-away", type=float, default=30.0, help="seconds")
     parser.add_argument("--only", choices=sorted(PARTS))
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()

@@ -27,6 +27,7 @@ from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import QuellRunner, make_runner
+from proxy.edge.tracing import Tracing, TracingError, start_tracing
 from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
@@ -155,6 +156,7 @@ class App:
         metrics.left_stopped(left.stopped)
         self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
+        tracing = self._trace(settings)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
         self.forwarding = None if shared is None else Forwarding(shared, metrics)
@@ -175,7 +177,8 @@ class App:
         if self.forwarding is not None:
             self.tasks.start(self.forwarding.forward_forever(), "forward the ledger")
         await engine.learn()
-        self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        handle = self.gateway.handle if tracing is None else tracing.around(self.gateway)
+        self._front = make_runner(handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
         token = admin_token(settings)
         admin = make_admin_runner(
@@ -185,6 +188,15 @@ class App:
         self.tasks.start(self._settle_left(ledger, left), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    def _trace(self, settings: Settings) -> Tracing | None:
+        try:
+            tracing = start_tracing(settings.observability.otel, self.engine, self.replica)
+        except TracingError as error:
+            raise StartError(str(error)) from error
+        if tracing is not None:
+            self._stack.push_async_callback(tracing.close)
+        return tracing
 
     async def _settle_left(self, ledger: Ledger, left: Left) -> None:
         """Count what the last process left, then end what it ran and its file does not know."""

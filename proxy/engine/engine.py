@@ -49,6 +49,7 @@ from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
+from proxy.engine.telemetry import Telemetry
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
 from proxy.stores.ports import Ledger, LedgerUnavailableError
@@ -129,6 +130,7 @@ class Engine:
         """What is read from the other replicas, where there are any."""
         self._claiming: Claiming | None = None
         self.sharing: Sharing | None = None
+        self.telemetry: Telemetry | None = None
         metrics.active.set_function(lambda: len(self.registry))
 
     def join(
@@ -245,6 +247,8 @@ class Engine:
         self._stops.forget(relay)
         self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
+        if self.telemetry is not None:
+            self.telemetry.settled(relay, relay.generation.record(self.now()))
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:

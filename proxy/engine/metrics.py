@@ -168,7 +168,7 @@ class Metrics(Families):
             self._count_tokens(record)
         if record.cost:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
-            self.cost_of(record.upstream, self.model_label(record), record.currency).inc(float(record.cost))
+            self.cost_of(record.upstream, self.model_label(record), record.currency or OTHER).inc(float(record.cost))
 
     def _count_tokens(self, record: Record) -> None:
         model = self.model_label(record)

@@ -50,7 +50,12 @@ def _section(section: Section, definitions: dict[str, Any]) -> str:
     for key, value in section.schema["properties"].items():
         below = _below(key, value, definitions)
         kind = f"see below: `{_join(section.path, below.path)}`" if below else _kind(value, definitions)
-        cells = (f"`{key}`", kind, _default(key, value, needed, is_section=below is not None), _meaning(value))
+        cells = (
+            f"`{key}`",
+            kind,
+            _default(key, value, needed, is_section=below is not None),
+            _meaning(value, definitions),
+        )
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join(lines) + "\n"
 
@@ -73,7 +78,7 @@ def _below(key: str, value: dict[str, Any], definitions: dict[str, Any]) -> Sect
     for name, each in ((key, value), *_within(key, value)):
         found = _resolved(each, definitions)
         if "properties" in found:
-            return Section(name, _meaning(value), found)
+            return Section(name, _meaning(value, definitions), found)
     return None
 
 
@@ -141,8 +146,8 @@ def _default(key: str, value: dict[str, Any], needed: set[str], *, is_section: b
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
-def _meaning(value: dict[str, Any]) -> str:
-    return str(value.get("description", ""))
+def _meaning(value: dict[str, Any], definitions: dict[str, Any]) -> str:
+    return str(value.get("description") or _resolved(value, definitions).get("description", ""))
 
 
 def _cell(text: str) -> str:

@@ -70,7 +70,7 @@ def _row(code: str, found: list[Found]) -> str:
     statuses = sorted({each.status for each in found})
     says = list(dict.fromkeys(each.says for each in found if each.says))
     more = f" and {len(says) - MOST} more" if len(says) > MOST else ""
-    words = " · ".join(each.replace("|", "\\|") for each in says[:MOST]) + more
+    words = " · ".join(" ".join(each.split()).replace("|", "\\|") for each in says[:MOST]) + more
     shown = ", ".join(map(str, statuses)) or "as the upstream's"
     cells = (f"`{code}`", shown, words, ADVICE[code], _word(code, found, dify), _word(code, found, aitronos))
     return f"| {' | '.join(cells)} |"

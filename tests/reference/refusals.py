@@ -47,13 +47,13 @@ def literals() -> set[str]:
 
 def _of_file(path: Path) -> Iterator[Found]:
     tree = ast.parse(path.read_text())
-    outside = _values(tree.body)
+    outside = _known(_values(tree.body))
     where = str(path.relative_to(PROXY).with_suffix("")).replace("/", ".")
     functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     for function in functions:
-        names = outside | _defaults(function) | _values(list(ast.walk(function)))
+        names, inside = outside | _defaults(function), _values(list(ast.walk(function)))
         for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
-            found = _refusal(call, names)
+            found = _refusal(call, names | _known(inside, before=call.lineno))
             if found is not None:
                 yield Found(found[1], found[0], found[2], where)
 
@@ -108,20 +108,24 @@ def _place(part: ast.FormattedValue | ast.Constant) -> str:
     return part.value.id if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) else "…"
 
 
-def _values(nodes: list[Any]) -> dict[str, Any]:
-    """The names that are given a value that the source tells; the first one, where there are several."""
-    found: dict[str, Any] = {}
+def _values(nodes: list[Any]) -> list[tuple[int, str, ast.expr]]:
+    """Where which name is given what, in order."""
+    found = []
     for node in nodes:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                pass
+                found.append((node.lineno, name, value))
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                pass
-            case _:
-                continue
-        said = _value(value, found)
-        if said is not None:
-            found.setdefault(name, said)
+                found.append((node.lineno, name, value))
+    return sorted(found, key=lambda each: each[0])
+
+
+def _known(values: list[tuple[int, str, ast.expr]], *, before: int | None = None) -> dict[str, Any]:
+    """What names are, as far as the source tells; the newest before a line counts."""
+    found: dict[str, Any] = {}
+    for line, name, value in values:
+        if before is None or line <= before:
+            found[name] = _value(value, found)
     return found
 
 

@@ -33,6 +33,7 @@ from proxy.engine.kept_stops import KeptStops
 from proxy.engine.many import Many
 from proxy.engine.metrics import Metrics
 from proxy.engine.observing import Observing
+from proxy.engine.open_calls import OpenCalls
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -44,6 +45,7 @@ from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
+from proxy.engine.telemetry import Telemetry
 from proxy.engine.translation import Kept, Stored
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
@@ -71,6 +73,7 @@ class Engine:
         self._replica = replica
         self._relays = Tasks()
         self._spill = Spill()
+        self.calls = OpenCalls(self.now)
         self.memory = FreeMemory()
         self.budgets = Budgets(ledger, counter, metrics, self.now, replica)
         self.typical = Typical()
@@ -91,6 +94,7 @@ class Engine:
         """What is read from the other replicas, where there are any."""
         self._claiming: Claiming | None = None
         self.sharing: Sharing | None = None
+        self.telemetry: Telemetry | None = None
         metrics.active.set_function(lambda: len(self.registry))
 
     def join(
@@ -116,6 +120,13 @@ class Engine:
     def now() -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+    def look(self) -> None:
+        """Bring the metrics of what is true now up to date; to be called before they are read."""
+        started = self.registry.oldest_start
+        oldest = 0.0 if started is None else self.now() - started
+        takes_work, calls = self.ledger.healthy, self.calls.by_upstream()
+        self.metrics.live.look(oldest=oldest, takes_work=takes_work, calls=calls)
 
     def runs_here(self, identity: str, any_id: str) -> bool:
         """Whether an id means something here that lives, or waits."""
@@ -200,6 +211,8 @@ class Engine:
         self._stops.forget(relay)
         self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
+        if self.telemetry is not None:
+            self.telemetry.settled(relay, relay.generation.record(self.now()))
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:

@@ -481,7 +481,7 @@ async def test_the_config_shows_no_secret(tmp_path: Path) -> None:
     key = "not-to-be-seen"
     async with a_proxy(tmp_path, upstream={"api_key": key}) as (proxy, _):
         answer = await call(proxy.admin_port, "GET", "/api/config")
-        assert answer.json()["upstreams"]["up"]["api_key"] == "**********"
+        assert answer.json()["settings"]["upstreams"]["up"]["api_key"] == "**********"
         assert answer.header("Cache-Control") == "no-store"
         assert key.encode() not in answer.raw
         assert ADMIN_TOKEN.encode() not in answer.raw

@@ -20,7 +20,11 @@ from support.wait import eventually
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
 CHAT = "/v1/chat/completions"
 STREAM = events_then_hang(chat_events(5, finish=None, done=False))
-PRICES: dict[str, Any] = {"version": "t", "currency": "USD", "models": [{"model": "scripted", "input": 1, "output": 2}]}
+PRICES: dict[str, Any] = {
+    "version": "t",
+    "currency": "USD",
+    "models": [{"model": "scripted", "input": "1", "output": "2"}],
+}
 
 
 @asynccontextmanager

@@ -115,7 +115,7 @@ def _saved_in() -> ColumnElement[Any]:
 
 def _saved_sums() -> list[ColumnElement[Any]]:
     price = case((_IS_SAVED, output_price(_at.price)))
-    sums = [func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced")]
+    sums: list[ColumnElement[Any]] = [func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced")]
     for name in _SAVED[:2]:
         for which, part in (("whole", price.op("/")(_PRICE_PART)), ("rest", price % _PRICE_PART)):
             product = _at[name] * part

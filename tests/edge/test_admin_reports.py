@@ -13,8 +13,8 @@ from support.client import RawClient
 from support.http_bytes import Headers
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import Script, answer, events_then_hang, in_turn, json_answer
-from support.upstream import ScriptedUpstream, scripted_upstream
+from support.scripts import answer, events_then_hang, in_turn, json_answer
+from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]

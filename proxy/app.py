@@ -334,6 +334,7 @@ class App:
         self.sink.configure(settings.sink)
         metrics.reload_success.set(1)
         waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != getattr(self._settings, key)]
+        self.gateway.runtime.needs_restart = tuple(waiting)
         log.info("config.reloaded", needs_restart=waiting)
         return waiting
 

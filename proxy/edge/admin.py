@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10
@@ -17,11 +17,15 @@ from aiohttp.http import HttpVersion10
 from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
 from proxy.edge.admin_answer import HEADERS
+from proxy.edge.admin_feed import Feed
 from proxy.edge.admin_generations import AdminGenerations
+from proxy.edge.admin_health import AdminHealth
 from proxy.edge.admin_ledger import AdminLedger
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
+from proxy.edge.admin_summary import Summary
 from proxy.edge.admin_usage import AdminUsage
 from proxy.edge.asked import READS, check_method
+from proxy.edge.openapi import AdminOpenAPI
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.engine import Engine
@@ -64,7 +68,17 @@ def make_admin_runner(
     names = {"localhost", runtime.settings.admin.listen.host, *host_names}
     admin = Admin(engine, current, token, reload, ready, frozenset(map(_folded, names)))
     limits = runtime.settings.limits
-    return make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner.before_end = admin.feed.close
+    return runner
+
+
+class Row(NamedTuple):
+    """One call of the admin API: where, by which methods, and what it does."""
+
+    path: str
+    methods: tuple[str, ...]
+    summary: str
 
 
 class Admin:
@@ -85,10 +99,16 @@ class Admin:
         self._ready = ready
         self._names = names
         generations, reports = AdminGenerations(engine), AdminReports(engine, reload)
-        ledger = AdminLedger(engine)
+        ledger, summary = AdminLedger(engine), Summary(engine)
+        health = AdminHealth(engine, current().settings, ready)
+        self.feed = Feed(engine, summary, current)
         self._calls: dict[str, tuple[tuple[str, ...], _Call]] = {
             _GENERATIONS: (READS, generations.list),
             f"{_GENERATIONS}/cancel": (("POST",), generations.cancel_many),
+            f"{_API}/feed": (("GET",), self.feed.serve),
+            f"{_API}/summary": (READS, summary.summary),
+            f"{_API}/health": (READS, health.health),
+            f"{_API}/openapi.json": (READS, AdminOpenAPI(self.table).openapi),
             f"{_API}/usage": (READS, AdminUsage(engine).usage),
             f"{_API}/ledger/export": (("GET",), ledger.export),
             f"{_API}/ledger/truths": (("POST",), ledger.truths),
@@ -105,6 +125,14 @@ class Admin:
             "events": (("GET",), generations.events),
             "cancel": (("POST",), generations.cancel),
         }
+
+    def table(self) -> list[Row]:
+        """What is served below `/api`, for its description."""
+        of_one = {f"{_GENERATIONS}/{{id}}/{verb}".rstrip("/"): call for verb, call in self._calls_of_one.items()}
+        return [
+            Row(path, methods, (call.__doc__ or "").partition("\n")[0])
+            for path, (methods, call) in (*self._calls.items(), *of_one.items())
+        ]
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Serve one request.

@@ -60,8 +60,7 @@ export async function get(path, params) {
  * @returns {Promise<any>}
  */
 export async function post(path, body = {}) {
-  const headers = { "Content-Type": "application/json", "X-Quell-Page": "1" };
-  const init = { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) };
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) };
   return answered(await asked(address(path), init));
 }
 
@@ -71,13 +70,18 @@ export async function post(path, body = {}) {
  * @param {{method?: string, headers?: Record<string, string>, body?: string, signal?: AbortSignal}} [init]
  */
 export function stream(path, init = {}) {
-  return asked(address(path), { ...init, headers: { "X-Quell-Page": "1", ...init.headers } });
+  return asked(address(path), init);
 }
 
-/** @param {URL} url @param {RequestInit} init */
+/**
+ * The header is what a page of another origin can't send: it tells the proxy that this page asks, not a stranger's.
+ * @param {URL} url
+ * @param {RequestInit & {headers?: Record<string, string>}} init
+ */
 async function asked(url, init) {
   try {
-    return await fetch(url, { cache: "no-store", redirect: "error", ...init });
+    const headers = { "X-Quell-Page": "1", ...init.headers };
+    return await fetch(url, { cache: "no-store", redirect: "error", ...init, headers });
   } catch (error) {
     if (init.signal?.aborted && init.signal.reason?.name !== "TimeoutError") throw error;
     throw new ApiError(0, "unreachable", "The proxy can't be reached now.");

@@ -20,7 +20,7 @@ export function bars(chart) {
   const id = `chart-${(charts += 1)}`;
   const box = h("div", { class: "plot" });
   new ResizeObserver(() => clear(box, drawn(chart, id, Math.max(240, box.clientWidth)))).observe(box);
-  const numbers = scroll("div", "scroll", `Numbers: ${chart.title}`);
+  const numbers = scroll("div", "table-wrap", `Numbers: ${chart.title}`);
   const behind = h("details", null, h("summary", null, "As a table"), numbers);
   behind.addEventListener("toggle", () => {
     const rows = chart.steps.map((name, at) => [name, ...chart.series.map(({ values }) => chart.format(values[at] ?? null))]);

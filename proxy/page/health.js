@@ -89,12 +89,12 @@ function upstreamsOf(all) {
     WORDS[one.bills_after_close],
   ]);
   const heads = ["Upstream", "State", "Calls", "Waiting", "Read on", "Errors in 5 min", "Last error", "Last success", "A stop", "Closing stops billing"];
-  return h("section", { class: "card stack" }, h("h2", null, "Upstreams"), h("p", { class: "muted" }, "As the calls that went through found them; none is called for this."), scroll("div", "scroll", "Upstreams", table(heads, rows)));
+  return h("section", { class: "card stack" }, h("h2", null, "Upstreams"), h("p", { class: "muted" }, "As the calls that went through found them; none is called for this."), scroll("div", "table-wrap", "Upstreams", table(heads, rows)));
 }
 
 /** Every value, and a search over them. @param {HTMLElement} box @param {LoadedConfig} config @param {URLSearchParams} query @param {Context} ctx */
 function showConfig(box, { file, values }, query, ctx) {
-  const found = scroll("div", "scroll", "Config");
+  const found = scroll("div", "table-wrap", "Config");
   const count = h("p", { class: "muted", role: "status" });
   const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "base_url, timeout, …", on: { input: draw } });
   const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });

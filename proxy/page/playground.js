@@ -39,12 +39,12 @@ function desk(root, query, ctx, served, left) {
   const runs = () => it !== null && it.state !== "over";
 
   const words = document.createTextNode("");
-  const answer = scroll("div", "answer", "Answer", words);
+  const answer = scroll("div", "words", "Answer", words);
   const refused = scroll("pre", "error mono", "Why it was refused");
   const status = h("span", { class: "muted" });
   const button = h("button", { type: "button", class: "button go", on: { click: press } });
-  const count = h("p", { class: "count" });
-  const clock = h("p", { class: "muted" });
+  const count = h("p", { class: "tokens" });
+  const clock = h("p", { class: "clock muted" });
   const seen = h("section", { class: "card seen", "aria-label": "What the upstream saw" });
   const about = h("p", { class: "muted" });
   const form = makeForm(served, query, chosen);

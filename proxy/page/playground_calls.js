@@ -16,7 +16,7 @@ export function makeCalls(served) {
   const answers = h("div", { class: "stack" });
   const raw = code("Raw events");
   const count = h("span", { class: "muted" });
-  const node = h("div", { class: "calls" },
+  const node = h("div", { class: "by-hand" },
     h("section", { class: "card stack" }, h("h2", null, "The same by hand"), start.node, stop.node, note),
     h("section", { class: "card stack" }, h("h2", null, "The stop's answer"), answers),
     h("section", { class: "card stack wide" }, h("div", { class: "row" }, h("h2", null, "Raw events"), count), raw));

@@ -22,7 +22,7 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
 export function show(root, query, ctx) {
-  const bar = h("form", { class: "card filters", "aria-label": "What is shown", on: { submit: (event) => event.preventDefault() } });
+  const bar = h("form", { class: "card choices", "aria-label": "What is shown", on: { submit: (event) => event.preventDefault() } });
   const found = h("div", { class: "stack" });
   let loads = 0;
   clear(root, h("h1", null, "Usage and savings"), bar, found);
@@ -107,7 +107,7 @@ function totals(data, causes, costs) {
     ...saved,
     ["Late", fmt.tokens(of("late_tokens")), "tokens made behind a stop"],
   ];
-  return h("dl", { class: "totals" }, cards.map(([name, value, more]) => h("div", { class: "card" }, h("dt", null, name), h("dd", null, h("strong", null, value), h("span", { class: "muted" }, more)))));
+  return h("dl", { class: "totals" }, cards.map(([name, value, more]) => h("div", { class: "card" }, h("dt", null, name), h("dd", { class: "figure" }, value), h("dd", { class: "muted" }, more))));
 }
 
 /** @param {Usage} causes @param {Usage} groups @param {string} by @param {string} group @param {string[]} costs */
@@ -152,7 +152,7 @@ function sums(groups, both, by, group, costs, filters) {
   const options = Object.entries(filters).map(([name, value]) => ` --${name} ${/^[\w./:-]+$/.test(value) ? value : quoted(value)}`);
   return h("section", { class: "card stack" },
     h("div", { class: "row" }, h("h2", null, `By ${group}`), download(`CSV by ${group}`, groups), download(`CSV by ${by} and ${group}`, both)),
-    scroll("div", "scroll", `Usage by ${group}`, table(heads, rows)),
+    scroll("div", "table-wrap", `Usage by ${group}`, table(heads, rows)),
     h("p", { class: "muted" }, "The same in a terminal: ", h("code", null, `quell usage${options.join("")} --by ${group}`)));
 }
 

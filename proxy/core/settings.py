@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from proxy.core.settings_abort import AbortSettings
+from proxy.core.settings_admin import AdminSettings, AdminTokenSettings
 from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
 from proxy.core.settings_sections import (
-    AdminSettings,
     BudgetSettings,
     BusSettings,
     CancellationSettings,
@@ -41,6 +41,7 @@ __all__ = [
     "AbortSettings",
     "Address",
     "AdminSettings",
+    "AdminTokenSettings",
     "BudgetSettings",
     "BusSettings",
     "CancellationSettings",

@@ -104,7 +104,7 @@ class Engine:
         self.runs.on_change = self.holding.changed
         self.draining = False
         self.returns = True
-        self._replica = replica
+        self.replica = replica
         self._relays = Tasks()
         self._spill = Spill()
         self.memory = FreeMemory()
@@ -304,7 +304,7 @@ class Engine:
             model=plan.model,
             user=plan.user,
             tags=dict(asked.tags),
-            replica=self._replica,
+            replica=self.replica,
             started_wall=time.time(),
             started=now,
             settlement=Settlement(asked.rules.route.settlement),

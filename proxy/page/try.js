@@ -43,7 +43,7 @@ export function begin(recipe, base, wish, how, tell) {
     const key = isStranger ? STRANGER : how.key;
     headers = { ...call.headers, ...headers };
     if (call.body) headers["Content-Type"] = "application/json";
-    if (key) headers[recipe.keyHeader ?? "X-Playground-Authorization"] = recipe.keyHeader ? key : `Bearer ${key}`;
+    if (key) headers["X-Playground-Authorization"] = `Bearer ${key}`;
     const body = call.body && JSON.stringify(call.body);
     return stream(`/api/playground${base}${call.path}`, { method: call.method, headers, body, signal });
   }

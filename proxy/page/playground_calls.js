@@ -53,19 +53,19 @@ export function makeCalls(served) {
     const id = wish.chosen ?? "ID";
     const ids = it?.ids ?? {};
     const base = served.origin + form.base();
-    const header = key || served.needs_key ? recipe.keyHeader ?? "Authorization" : null;
+    const hasKey = Boolean(key) || served.needs_key;
     const call = recipe.start(wish, ids);
     const headers = { ...call.headers, ...(wish.chosen && { "X-Task-Id": wish.chosen }) };
     say(start.text, [
-      recipe.first && curl(recipe.first(wish), base, header),
-      curl({ ...call, headers }, base, header, !recipe.read),
-      recipe.read && curl(recipe.read({ own: id, ...ids }), base, header, true),
+      recipe.first && curl(recipe.first(wish), base, hasKey),
+      curl({ ...call, headers }, base, hasKey, !recipe.read),
+      recipe.read && curl(recipe.read({ own: id, ...ids }), base, hasKey, true),
     ].filter(Boolean).join("\n\n"));
     const known = native ? nativeStop(ids) : recipe.stop(ids);
     /** @type {Ids} */
     const guess = { own: id, thread: "THREAD" };
     const shown = known ?? (native ? nativeStop(guess) : recipe.stop(guess));
-    say(stop.text, shown ? curl(shown, base, header) : "");
+    say(stop.text, shown ? curl(shown, base, hasKey) : "");
     note.hidden = Boolean(known);
     const all = it?.answers ?? [];
     if (all.length === answered) return;

@@ -68,8 +68,6 @@ export interface Recipe {
   goesOn?: boolean;
   /** An early stop is an edit. */
   edits?: boolean;
-  /** The header of its credential, where it is not `Authorization`. */
-  keyHeader?: string;
   /** A call that is needed before the start. */
   first?(wish: Wish): Call;
   start(wish: Wish, ids: Ids): Call;

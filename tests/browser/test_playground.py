@@ -33,7 +33,7 @@ HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
 
 @pytest.mark.parametrize("tab", TABS)
 async def test_each_api_is_started_and_stopped(tmp_path: Path, tab: str) -> None:
-    """Start and Stop in each tab; the stop's command has the id, the upstream saw the close, and says how far it was."""
+    """Start and Stop in each tab; the stop's command has the id, and the upstream says when it saw the close."""
     async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, program):
         assert tab == "chat" or "tab=" in page.url
         await expect(page.get_by_role("tab", selected=True)).to_have_id(f"tab-{tab}")
@@ -81,7 +81,7 @@ async def test_quells_own_stop(tmp_path: Path) -> None:
 
 
 async def test_the_commands_are_whole(tmp_path: Path) -> None:
-    """The stop's command, pasted into a shell, stops what the page started; the start's has the prompt, quotes and all."""
+    """The stop's command, pasted into a shell, stops what the page started; the start's has the prompt as it is."""
     async with demo_page(tmp_path) as (page, _):
         await page.get_by_label("Prompt").fill('It\'s a "story"\nof two lines.')
         start = await page.get_by_role("region", name="Start command").inner_text()
@@ -259,7 +259,7 @@ async def test_who_may_only_look_is_told_so(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_is_needed_is_asked_for(tmp_path: Path) -> None:
-    """Where the proxy has keys, nothing starts without one; it goes with the call, and is in no command and no address."""
+    """Where the proxy has keys, nothing starts without one; it goes with the call, and into no command or address."""
     key = "key-of-the-tests"
     keys = [{"id": "acme", "hash": sha256(key.encode()).hexdigest()}]
     async with talking_program(tmp_path, keys=keys) as scene, chromium() as browser:

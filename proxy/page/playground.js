@@ -36,6 +36,7 @@ function desk(root, query, ctx, served, left) {
   /** @type {Try | null} */
   let it = null;
   let wasStory = "";
+  let due = 0;
   const runs = () => it !== null && it.state !== "over";
 
   const words = document.createTextNode("");
@@ -122,10 +123,15 @@ function desk(root, query, ctx, served, left) {
       return;
     }
     fresh();
-    it = begin(recipe, form.base(), form.wish(), form.how(), { changed: draw, text: write, frame: calls.frame });
+    it = begin(recipe, form.base(), form.wish(), form.how(), { changed: later, text: write, frame: calls.frame });
     ctx.announce("Started.");
     draw();
     tick();
+  }
+
+  /** Draw once a picture of the screen, however much comes. */
+  function later() {
+    due ||= requestAnimationFrame(draw);
   }
 
   /** @param {string} piece */
@@ -141,6 +147,7 @@ function desk(root, query, ctx, served, left) {
   }
 
   function draw() {
+    due = 0;
     const of = story(it);
     const isOn = runs();
     say(count, it ? `${fmt.tokens(of.made)} ${of.made === 1 ? "token" : "tokens"}` : "");

@@ -40,6 +40,12 @@ export function money(amounts) {
   return known.length ? `${digits.slice(0, -12)}.${digits.slice(-12)}` : null;
 }
 
+/** What was saved of each currency: typical and most. @param {Row[]} data @returns {[string, string | null, string | null][]} */
+export function savedIn(data) {
+  const known = new Set(data.flatMap((row) => Object.keys(row.saved_cost ?? {})));
+  return [...known].sort().map((currency) => [currency, money(data.map((row) => row.saved_cost?.[currency]?.typical)), money(data.map((row) => row.saved_cost?.[currency]?.most))]);
+}
+
 /** The rows as `quell usage -o csv` prints them, byte for byte. @param {Usage} usage */
 export function csv({ by, data }) {
   const costs = currencies(data);

@@ -48,3 +48,10 @@ export interface Chart {
   series: Series[];
   format: (value: number | null) => string;
 }
+
+/** What is shown: by hour or day, by which group, and the span and filters as the API takes them. */
+export interface Asked {
+  by: "hour" | "day";
+  group: string;
+  filters: Record<string, string>;
+}

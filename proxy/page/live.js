@@ -145,6 +145,7 @@ class Live {
     this.matched = news.matched;
     this.total = news.total;
     this.isComplete = news.complete !== false;
+    this.cards.live(news.total);
     if (this.isPaused) this.missed += 1;
     else this.table.draw();
     this.describe();

@@ -30,7 +30,7 @@ export function makeCards() {
     }
   }
 
-  return { element, orphans, show };
+  return { element, orphans, show, live: (/** @type {number} */ n) => say(live.value, fmt.tokens(n)) };
 }
 
 /** @param {string} label @param {string} under */

@@ -20,6 +20,11 @@ const SCREENS = {
 /** @type {[name: string, label: string][]} */
 const NAV = [["live", "Live"], ["usage", "Usage"], ["playground", "Playground"], ["health", "Health"], ["api", "API"]];
 const THEMES = ["auto", "light", "dark"];
+/** What is said to somebody whom the proxy led here. @type {Record<string, string>} */
+const CAME = {
+  once_used: "This link was used before, or is too old. Log in with a token.",
+  wrong: "This is no token that the proxy knows.",
+};
 /** Milliseconds for which a lost connection is nobody's business: most come back at once. */
 const LOST_FOR = 1200;
 
@@ -176,7 +181,8 @@ async function begin() {
 }
 
 api.session.addEventListener("lost", () => {
-  askToken(me ? "Your session ended, or the proxy was started anew. Log in again." : "");
+  const came = new URLSearchParams(location.search).get("login") ?? "";
+  askToken(me ? "Your session ended, or the proxy was started anew. Log in again." : CAME[came] ?? "");
 });
 api.session.addEventListener("connection", (event) => connection(/** @type {CustomEvent<string>} */ (event).detail));
 window.addEventListener("hashchange", showScreen);

@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, expect
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.browser import NARROW, chromium, go_to, operator_page
 from support.streams import Scene, Talk, talking_program
 

@@ -117,12 +117,13 @@ class AdminAccess:
         Raises:
             Refusal: 401, nobody's; 429, too many wrong ones came from there.
         """
-        address = self._address(http)
-        self._attempts.check(address)
-        digest = digest_of(token)
+        address, digest = self._address(http), digest_of(token)
         visitor = self._holder(digest)
+        if visitor is None and self._attempts.was_wrong(address, digest):
+            raise unknown_token()
+        self._attempts.check(address)
         if visitor is None:
-            self._failed(address, way)
+            self._failed(address, digest, way)
             raise unknown_token()
         self._attempts.succeeded(address)
         return Proven(visitor, digest)
@@ -140,7 +141,7 @@ class AdminAccess:
         if token is not None and visitor is not None:
             return Proven(visitor, token)
         if self.by_cookie(http) is None:
-            self._failed(address, "once")
+            self._failed(address, digest_of(code), "once")
         return None
 
     def begin_session(self, http: web.BaseRequest, response: web.StreamResponse, proven: Proven, way: str) -> None:
@@ -186,8 +187,8 @@ class AdminAccess:
     def _address(self, http: web.BaseRequest) -> str:
         return self._current().addresses.of(http).address
 
-    def _failed(self, address: str, way: str) -> None:
-        self._attempts.failed(address)
+    def _failed(self, address: str, token: bytes, way: str) -> None:
+        self._attempts.failed(address, token)
         log.warning("admin.login_failed", way=way, address=address)
 
 

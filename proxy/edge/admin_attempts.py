@@ -1,14 +1,16 @@
 """Slowing those who guess tokens: a wrong one costs a try, and tries come back slowly, for each address and for all.
 
-Whoever has no try left is refused before the token is looked at, the right one too: else guessing would go on. The
-bound over all addresses is against one who guesses from many. It does not lock out an address from which a right token
-came before, because in the middle of an attack somebody must be able to stop what runs.
+Whoever has no try left is refused, with the right token too: else guessing would go on. The bound over all addresses is
+against one who guesses from many. It does not lock out an address from which a right token came before, because in the
+middle of an attack somebody must be able to stop what runs. And the same wrong token again is no guess: a script that
+was forgotten when a token was exchanged locks nobody out.
 """
 
 import ipaddress
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.core.errors import Refusal
@@ -19,6 +21,8 @@ AGAIN: Final = 5.0
 TRIES_OF_ALL: Final = 100
 AGAIN_OF_ALL: Final = 0.5
 """The same for all addresses together."""
+WRONG_ONES: Final = 10
+"""Of one address so many wrong tokens are remembered, by their hashes; they cost nothing when they come again."""
 MOST_ADDRESSES: Final = 1000
 """So many addresses are remembered, of either kind; of those that failed, the one that did so longest ago goes."""
 
@@ -47,6 +51,14 @@ class Tries:
         return min(float(self._most), self._left + (now - self._at) / self._again)
 
 
+@dataclass(slots=True)
+class _Failed:
+    """What came from one address."""
+
+    tries: Tries
+    wrong: deque[bytes] = field(default_factory=lambda: deque(maxlen=WRONG_ONES))
+
+
 class Attempts:
     """The tries that are left."""
 
@@ -54,7 +66,7 @@ class Attempts:
         """`now` is a clock in seconds that only goes forward."""
         self._now = now
         self._of_all = Tries(TRIES_OF_ALL, AGAIN_OF_ALL, now())
-        self._failed: OrderedDict[str, Tries] = OrderedDict()
+        self._failed: OrderedDict[str, _Failed] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def check(self, address: str) -> None:
@@ -65,7 +77,7 @@ class Attempts:
         """
         place, now = _place(address), self._now()
         own = self._failed.get(place)
-        wait = 0.0 if own is None else own.wait(now)
+        wait = 0.0 if own is None else own.tries.wait(now)
         if place not in self._known:
             wait = max(wait, self._of_all.wait(now))
         if wait > 0:
@@ -73,11 +85,17 @@ class Attempts:
             headers = {"Retry-After": str(math.ceil(wait))}
             raise Refusal(429, "too_many_attempts", message, type="rate_limit_error", headers=headers)
 
-    def failed(self, address: str) -> None:
-        """A token from there was wrong."""
+    def was_wrong(self, address: str, token: bytes) -> bool:
+        """Whether a token with this hash came from there a short time ago, and was wrong."""
+        own = self._failed.get(_place(address))
+        return own is not None and token in own.wrong
+
+    def failed(self, address: str, token: bytes) -> None:
+        """A token with this hash came from there and was wrong."""
         place, now = _place(address), self._now()
-        own = self._failed.pop(place, None) or Tries(TRIES, AGAIN, now)
-        own.spend(now)
+        own = self._failed.pop(place, None) or _Failed(Tries(TRIES, AGAIN, now))
+        own.wrong.append(token)
+        own.tries.spend(now)
         self._of_all.spend(now)
         self._failed[place] = own
         _shorten(self._failed)

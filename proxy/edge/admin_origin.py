@@ -42,7 +42,10 @@ def check_origin(http: web.BaseRequest, addresses: ClientAddresses, *, form: boo
     port = _DEFAULT_PORTS.get(scheme)
     host = addresses.of(http).forwarded.host.lower()
     if port is None or place.removesuffix(port) != host.removesuffix(port):
-        raise _cross_site("its Origin is not the Host that it was sent to; a proxy in front of this must keep the Host")
+        raise _cross_site(
+            "its Origin is not the host that it was sent to. A proxy in front must say that host in X-Forwarded-Host, "
+            "and be one of trusted_proxies"
+        )
 
 
 def _cross_site(why: str) -> Refusal:

@@ -39,7 +39,7 @@ _RETRY: Final = b"retry: 1000\n\n"
 _HEARTBEAT: Final = comment("keep-alive")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FeedReader:
     """One who reads. What it is told goes out at once, or not at all."""
 

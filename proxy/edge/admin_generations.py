@@ -38,6 +38,9 @@ OPERATOR: Final = "admin"
 
 STATES: Final = ("live", "ended")
 
+TEXTS: Final = ("yes", "no")
+"""Whether a record is shown with its text."""
+
 
 class AdminGenerations:
     """The calls below `/api/generations`. Each gives what is answered as JSON, but for the events."""
@@ -60,9 +63,12 @@ class AdminGenerations:
         return page.told([shown(record, text=False) for record in page.records])
 
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
-        """One record, with its text."""
-        parameters(http, ())
-        return record_for(http, (await find_anywhere(self._engine, any_id)).record)
+        """One record, with its text unless that is not wanted."""
+        given = parameters(http, ("text",))
+        record = (await find_anywhere(self._engine, any_id)).record
+        if one_of("text", given.get("text", TEXTS[0]), TEXTS) == TEXTS[0]:
+            return record_for(http, record)
+        return shown(record, text=False)
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""

@@ -46,6 +46,7 @@ const OWN = {
  * @returns {{name: string, command: string, note: string}[]}
  */
 export function stopCommands(one, origin, admin) {
+  /** @type {Route} */
   const native = { name: "By its id, on every route", path: `/generations/${id(one.task_id)}/cancel` };
   const base = `${origin}${one.route.replace(/\/$/, "")}`;
   const callers = [native, ...(OWN[one.dialect]?.(one) ?? [])].map((route) => ({

@@ -11,7 +11,7 @@ SERVED = [path for path in PAGE.iterdir() if path.suffix in {".html", ".js", ".c
 MOST_BYTES = 150_000
 OTHER_ORIGIN = re.compile(r"""(?:https?:)?//(?!www\.w3\.org/)[a-z0-9.-]+\.[a-z]{2,}""")
 TSC_FLAGS = (
-    "--noEmit", "--allowJs", "--checkJs", "--strict", "--noUncheckedIndexedAccess",
+    "--noEmit", "--allowJs", "--checkJs", "--strict",
     "--target", "es2023", "--module", "esnext", "--moduleResolution", "bundler",
     "--lib", "es2024,dom,dom.iterable,dom.asynciterable", "--types", "",
 )  # fmt: skip

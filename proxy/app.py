@@ -355,6 +355,7 @@ class App:
         metrics.reload_success.set(1)
         running = kept_until_restart(self._settings, settings)
         waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != running[key]]
+        self.gateway.runtime.needs_restart = tuple(waiting)
         log.info("config.reloaded", needs_restart=waiting)
         return waiting
 

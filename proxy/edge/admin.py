@@ -18,13 +18,17 @@ from proxy.core.settings import Address
 from proxy.edge.admin_access import AdminAccess
 from proxy.edge.admin_answer import json_answer
 from proxy.edge.admin_attempts import Attempts
+from proxy.edge.admin_feed import Feed
+from proxy.edge.admin_health import AdminHealth
 from proxy.edge.admin_me import AdminMe
 from proxy.edge.admin_page import AdminPage
 from proxy.edge.admin_playground import Playground, SeenByDemo
-from proxy.edge.admin_routes import AdminRoutes, is_below_api
+from proxy.edge.admin_routes import AdminRoute, AdminRoutes, is_below_api
 from proxy.edge.admin_sessions import Sessions
-from proxy.edge.admin_table import api_routes, open_routes, visitor_routes
+from proxy.edge.admin_summary import Summary
+from proxy.edge.admin_table import api_routes, open_routes, openapi_route, shown_routes, visitor_routes
 from proxy.edge.asked import check_method
+from proxy.edge.openapi import AdminOpenAPI
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.engine import Engine
@@ -68,10 +72,22 @@ def make_admin_runner(
     names = {"localhost", runtime.settings.admin.listen.host, *host_names}
     access = AdminAccess(current, token, sessions or Sessions(time.monotonic), Attempts(time.monotonic))
     me, playground = AdminMe(current, engine.replica, demo=demo is not None), Playground(engine, own, demo)
-    routes = [*open_routes(engine, ready), *visitor_routes(me, playground), *api_routes(engine, reload)]
+    summary = Summary(engine)
+    feed = Feed(engine, summary, current)
+    health = AdminHealth(engine, runtime.settings, ready)
+    described: list[AdminRoute] = [
+        *visitor_routes(me, playground),
+        *api_routes(engine, reload),
+        *shown_routes(feed, summary, health),
+    ]
+    openapi = AdminOpenAPI(lambda: described)
+    described.append(openapi_route(openapi))
+    routes = [*open_routes(engine, ready), *described]
     admin = Admin(current, access, AdminPage(access, me.about), AdminRoutes(routes), frozenset(map(_folded, names)))
     limits = runtime.settings.limits
-    return make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner.before_end = feed.close
+    return runner
 
 
 class Admin:

@@ -20,7 +20,9 @@ from proxy.edge.anybodys import find_anywhere
 from proxy.edge.asked import last_event, page_size, reason_of, small_body
 from proxy.edge.control import stopped_many
 from proxy.edge.downstream import Observer
-from proxy.edge.newest_first import Listing, newest_first, newest_live
+from proxy.edge.live_list import check_order, live_list
+from proxy.edge.live_view import order_of
+from proxy.edge.newest_first import newest_first
 from proxy.edge.one_generation import about_one, events_gone, in_memory, tell_events
 from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
@@ -36,6 +38,9 @@ OPERATOR: Final = "admin"
 
 STATES: Final = ("live", "ended")
 
+TEXTS: Final = ("yes", "no")
+"""Whether a record is shown with its text."""
+
 
 class AdminGenerations:
     """The calls below `/api/generations`. Each gives what is answered as JSON, but for the events."""
@@ -43,25 +48,27 @@ class AdminGenerations:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def list(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """Records, newest first, without their texts."""
-        given = parameters(http, (*FILTERS, "state", "limit", "cursor"))
-        selection = Selection.read(given)
+    async def list(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """Records, newest first, without their texts; what lives in any order, with the numbers so far."""
+        given = parameters(http, (*FILTERS, "state", "limit", "cursor", "sort", "order"))
+        selection, cursor = Selection.read(given), given.get("cursor")
         limit = page_size(given.get("limit"))
         state = one_of("state", given["state"], STATES) if "state" in given else None
-        page = await self._page(selection, state, limit, given.get("cursor"))
+        check_order(given, state)
+        if state == "live":  # it is truer in memory than in the ledger
+            confirm = runtime.settings.cancellation.confirm_timeout
+            return await live_list(self._engine, selection.chosen, order_of(given), limit, cursor, confirm)
+        which = selection.record_filter("ended" if state else None, time.time())
+        page = await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
         return page.told([shown(record, text=False) for record in page.records])
 
-    async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Listing:
-        if state == "live":  # it is truer in memory than in the ledger
-            return await newest_live(self._engine, selection.chosen, limit, cursor)
-        which = selection.record_filter("ended" if state else None, time.time())
-        return await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
-
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
-        """One record, with its text."""
-        parameters(http, ())
-        return record_for(http, (await find_anywhere(self._engine, any_id)).record)
+        """One record, with its text unless that is not wanted."""
+        given = parameters(http, ("text",))
+        record = (await find_anywhere(self._engine, any_id)).record
+        if one_of("text", given.get("text", TEXTS[0]), TEXTS) == TEXTS[0]:
+            return record_for(http, record)
+        return shown(record, text=False)
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""

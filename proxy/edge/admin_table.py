@@ -6,14 +6,18 @@ from aiohttp import web
 
 from proxy.core.roles import Role
 from proxy.edge.admin_answer import json_answer
+from proxy.edge.admin_feed import Feed
 from proxy.edge.admin_generations import AdminGenerations
+from proxy.edge.admin_health import AdminHealth
 from proxy.edge.admin_ledger import AdminLedger
 from proxy.edge.admin_me import AdminMe
 from proxy.edge.admin_playground import METHODS, Playground
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
 from proxy.edge.admin_routes import AdminRoute, Answer, without_name
+from proxy.edge.admin_summary import Summary
 from proxy.edge.admin_usage import AdminUsage
 from proxy.edge.asked import READS
+from proxy.edge.openapi import AdminOpenAPI
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
 
@@ -73,6 +77,21 @@ def api_routes(engine: Engine, reload: Callable[[], Awaitable[list[str]]]) -> li
         AdminRoute("/api/ledger/drift", READS, viewer, without_name(ledger.drift), "How far our numbers are off."),
         AdminRoute("/api/ledger/purge", POST, admin, without_name(reports.purge), "Delete what is kept too long."),
     ]
+
+
+def shown_routes(feed: Feed, summary: Summary, health: AdminHealth) -> list[AdminRoute]:
+    """The paths below `/api` that the page looks at all the time."""
+    viewer = Role.VIEWER
+    return [
+        AdminRoute("/api/feed", GET, viewer, without_name(feed.serve), "Follow what lives, as server-sent events."),
+        AdminRoute("/api/summary", READS, viewer, without_name(summary.summary), "What lives now, and today's sums."),
+        AdminRoute("/api/health", READS, viewer, without_name(health.health), "Whether this replica is well."),
+    ]
+
+
+def openapi_route(openapi: AdminOpenAPI) -> AdminRoute:
+    """The description of them all."""
+    return AdminRoute("/api/openapi.json", READS, Role.VIEWER, without_name(openapi.openapi), "This API, described.")
 
 
 def open_routes(engine: Engine, ready: Callable[[], dict[str, bool]]) -> list[AdminRoute]:

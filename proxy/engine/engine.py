@@ -33,6 +33,7 @@ from proxy.engine.group import Group
 from proxy.engine.holding import Holding
 from proxy.engine.keeping import Keeping
 from proxy.engine.kept_stops import KeptStops
+from proxy.engine.live import LiveHere
 from proxy.engine.many import Many
 from proxy.engine.metrics import Metrics
 from proxy.engine.observing import Observing
@@ -44,12 +45,14 @@ from proxy.engine.run import Run
 from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
 from proxy.engine.sharing import Place, Sharing
+from proxy.engine.so_far import SoFar
 from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
 from proxy.engine.translation import Kept, Stored
 from proxy.engine.upstream import Upstream
+from proxy.engine.upstream_news import UpstreamNews
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
@@ -110,7 +113,8 @@ class Engine:
         self.memory = FreeMemory()
         self.budgets = Budgets(ledger, counter, metrics, self.now, replica)
         self.typical = Typical()
-        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
+        self.news = UpstreamNews()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.news, self.now)
         self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now, replica)
         self.deleter = Deleter(self.registry, ledger, self.canceller, self._relays)
@@ -122,6 +126,7 @@ class Engine:
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
         self.many = Many(self.registry, self.canceller)
+        self.live = LiveHere(self.registry, SoFar(self.registry, self.budgets), self.now)
         self.announcing: Announcing | None = None
         self.observing: Observing | None = None
         """What is read from the other replicas, where there are any."""

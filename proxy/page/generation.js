@@ -2,7 +2,7 @@
 
 import { ApiError, get } from "./api.js";
 import { answerCard } from "./answer_text.js";
-import { clear, copyButton, fmt, h } from "./dom.js";
+import { clear, copyButton, fmt, h, say } from "./dom.js";
 import { isForThePage } from "./keys.js";
 import { timeline } from "./timeline.js";
 import { stopButton, whyNot } from "./stop.js";
@@ -49,6 +49,7 @@ class One {
     this.drawn = new Map();
     this.answer = answerCard(id, ctx);
     this.reason = h("input", { class: "reason", maxlength: "500", placeholder: "Reason (optional)", "aria-label": "Reason for the stop", autocomplete: "off" });
+    this.name = h("span", { class: "mono" }, shortId(id));
     this.head = h("div", { class: "state-line row" });
     this.when = h("section", { class: "card stack wide" });
     this.ids = h("section", { class: "card stack" });
@@ -63,7 +64,7 @@ class One {
     document.addEventListener("keydown", this.onKey);
     root.append(
       h("div", { class: "screen-head" },
-        h("div", null, h("a", { href: "#/live", class: "back" }, "‹ Live"), h("h1", null, "Generation ", h("span", { class: "mono" }, shortId(id))), this.head),
+        h("div", null, h("a", { href: "#/live", class: "back" }, "‹ Live"), h("h1", null, "Generation ", this.name), this.head),
         this.stopping),
       h("p", { class: "empty" }, "Loading…"),
     );
@@ -118,6 +119,7 @@ class One {
   /** @param {Generation} one */
   draw(one) {
     const runs = one.outcome === "running";
+    say(this.name, shortId(one.task_id));
     const state = !runs ? one.outcome : one.cause ? "reading_on" : one.phase ?? "running";
     this.part(this.head, "head", [state, one.unconfirmed], () => [
       stateTag(state), one.unconfirmed ? h("span", { class: "muted" }, "its replica says nothing now") : null,

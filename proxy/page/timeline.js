@@ -1,4 +1,4 @@
-/** What happened to a generation, in order: a list for everybody, and a bar whose lengths are true. */
+/** What happened to a generation, in order. */
 
 import { fmt, h } from "./dom.js";
 import { word } from "./words.js";
@@ -10,7 +10,7 @@ const PHASES = ["queued", "connecting", "waiting", "streaming", "finished"];
 
 /** @param {Generation} one */
 export function timeline(one) {
-  return [h("h2", null, "What happened"), bar(one), h("ol", { class: "steps" }, steps(one).map((step) => h("li", { class: step.state },
+  return [h("h2", null, "What happened"), h("ol", { class: "steps" }, steps(one).map((step) => h("li", { class: step.state },
     h("span", { class: "step-name" }, step.name),
     h("span", { class: "step-when mono" }, step.when),
     h("span", { class: "muted step-note" }, step.note),
@@ -46,16 +46,4 @@ function steps(one) {
   }
   told.push({ name: "Recorded", state: runs ? "next" : "done", when: runs ? "" : fmt.time(one.ended_at), note: runs ? "" : word(one.outcome) });
   return told;
-}
-
-/** How long it waited and streamed, as lengths; the list below says the same in words. @param {Generation} one */
-function bar(one) {
-  const end = one.ended_at ? Date.parse(one.ended_at) : Date.now();
-  const [started, first] = [Date.parse(one.started_at), one.first_token_at ? Date.parse(one.first_token_at) : end];
-  const part = (/** @type {string} */ name, /** @type {number} */ length) => {
-    const piece = h("span", { class: `bar-${name}` });
-    piece.style.setProperty("flex-grow", String(Math.max(length, 0)));
-    return piece;
-  };
-  return h("div", { class: "bar", "aria-hidden": "true" }, part("waiting", first - started), part("streaming", end - first));
 }

@@ -104,11 +104,11 @@ async def test_the_commands_are_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tab", "status", "told"),
     [
-        ("chat", "499", "Upstream closed after 0 of 2,000 tokens"),
+        ("chat", "499", "Upstream closed before its first token"),
         ("dify", "499", "The upstream was never called"),
-        ("async", "200", "Upstream closed after 0 of 2,000 tokens"),
-        ("aitronos", "200", "Upstream closed after 0 of 2,000 tokens"),
-        ("assistants", "200", "Upstream closed after 0 of 2,000 tokens"),
+        ("async", "200", "Upstream closed before its first token"),
+        ("aitronos", "200", "Upstream closed before its first token"),
+        ("assistants", "200", "Upstream closed before its first token"),
     ],
 )
 async def test_a_stop_before_the_first_byte(tmp_path: Path, tab: str, status: str, told: str) -> None:

@@ -28,11 +28,12 @@ export function show(root, query, ctx) {
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx @param {Served} served @param {AbortSignal} left */
 function desk(root, query, ctx, served, left) {
   const recipes = RECIPES.filter(({ dialect }) => served.routes.some(({ dialects }) => dialects.includes(dialect)));
-  let [recipe] = recipes;
-  if (!recipe) {
+  const [first] = recipes;
+  if (!first) {
     clear(root, h("h1", null, title), h("p", { class: "empty" }, "No route is configured that could be tried here."));
     return;
   }
+  let recipe = first;
   /** @type {Try | null} */
   let it = null;
   let wasStory = "";
@@ -84,7 +85,7 @@ function desk(root, query, ctx, served, left) {
 
   /** Another API. @param {string} id */
   function turn(id) {
-    recipe = recipes.find((one) => one.id === id) ?? recipes[0] ?? recipe;
+    recipe = recipes.find((one) => one.id === id) ?? recipe;
     for (const tab of tabs) {
       const is = tab.id === `tab-${recipe.id}`;
       tab.setAttribute("aria-selected", String(is));
@@ -155,9 +156,9 @@ function desk(root, query, ctx, served, left) {
     say(refused, it?.refused ?? "");
     refused.hidden = !it?.refused;
     answer.setAttribute("aria-busy", String(isOn));
-    const word = it?.stopping ? "Stopping …" : !isOn ? (it ? "Start again" : "Start") : it?.how.ending === "leave" && !it.left ? "Close" : "Stop";
+    const word = it?.stopping ? "Stopping …" : !isOn ? "Start" : it?.how.ending === "leave" && !it.left ? "Close" : "Stop";
     if (button.textContent !== word) {
-      button.classList.toggle("danger", isOn);
+      button.className = `button go ${isOn ? "danger" : "primary"}`;
       clear(button, s("svg", { viewBox: "0 0 16 16", class: "sign", "aria-hidden": "true" }, s("path", { d: isOn ? "M3 3h10v10H3z" : "M4 2l10 6l-10 6z" })), h("span", null, word));
     }
     calls.draw(recipe, form, it);

@@ -44,7 +44,7 @@ export function makeForm(served, query, changed) {
   const fields = h("div", { class: "stack" });
   const radios = h("div", { class: "radios" });
   const about = h("p", { class: "muted" });
-  const endings = h("fieldset", { class: "card stack" }, h("legend", null, "How it is stopped"), radios, about,
+  const endings = h("section", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" }, h("h2", { id: "endings" }, "How it is stopped"), radios, about,
     h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
   get("/api/usage", { since: "30d", by: "model" }).then(({ data }) => {
     for (const { group } of data) models.append(h("option", { value: group.model ?? "" }));

@@ -53,17 +53,17 @@ function ended({ seen, status, refused, left, asked }) {
     upstream: ["never called", "idle"],
   };
   if (!seen) return over;
-  const { demo, completion_tokens: counted, upstream_closed_ms: ms, outcome } = seen;
+  const { demo, completion_tokens: counted, upstream_closed_ms: ms, outcome, phase } = seen;
   const made = demo ? `${fmt.tokens(demo.tokens_sent)} of ${tokens(demo.of)}` : counted === null ? "" : tokens(counted);
   const inLedger = counted === null ? "" : ` In the ledger: ${tokens(counted)}.`;
   const isStopped = outcome === "cancelled" || outcome === "client_gone";
-  if (isStopped && !demo && ms === null) {
+  if (isStopped && !demo && (ms === null || phase === "queued" || phase === "connecting")) {
     return { ...over, headline: "The upstream was never called: the stop was there first.", detail: "Nothing was made, and nothing is billed." };
   }
   if (isStopped) {
     const when = ms === null ? "" : `, ${ms < 1 ? "less than 1 ms" : fmt.ms(Math.round(ms)).replace(".0", "")} after ${left && !asked.own ? "you left" : "your stop"}`;
     const rest = demo ? `${tokens(demo.of - demo.tokens_sent)} never made.` : "Its connection is closed, not only hidden.";
-    return { ...over, headline: `Upstream closed${made && ` after ${made}`}${when}.`, detail: rest + inLedger, upstream: ["closed", "closed"] };
+    return { ...over, headline: `Upstream closed${made && (counted === 0 && !demo?.tokens_sent ? " before its first token" : ` after ${made}`)}${when}.`, detail: rest + inLedger, upstream: ["closed", "closed"] };
   }
   if (outcome === "running") return { ...over, headline: "The upstream is read on for its usage.", detail: "So its settings say.", upstream: ["call open", "open"] };
   if (outcome === "completed") {

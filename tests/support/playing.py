@@ -1,7 +1,7 @@
 """The demo program, and its page opened in a real browser: what a newcomer sees after `make run`.
 
 async with demo_page(tmp_path, "#/playground") as (page, program):
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Start", exact=True).click()
 """
 
 from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ async def begin(page: Page, ending: str | None = None) -> None:
     """Press Start, with an ending chosen by its name first."""
     if ending is not None:
         await page.get_by_role("radio", name=ending, exact=True).check()
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Start", exact=True).click()
 
 
 async def comes(page: Page) -> None:

@@ -187,7 +187,7 @@ class One {
 
 /** @param {string} heading @param {[name: string, value: import("./dom.js").Child][]} pairs */
 function list(heading, pairs) {
-  const told = pairs.filter(([, value]) => value !== null && value !== "");
+  const told = pairs.filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length));
   return [h("h2", null, heading), h("dl", { class: "pairs" }, told.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))))];
 }
 

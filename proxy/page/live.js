@@ -62,6 +62,7 @@ class Live {
     }, "Stop all…");
     this.narrowSort = h("select", { id: "narrow-sort", on: { change: () => this.sortBy(this.narrowSort.value, this.direction) } },
       COLUMNS.filter((column) => column.sort).map((column) => h("option", { value: column.sort }, column.label)));
+    this.turnRound = h("button", { type: "button", class: "button small", on: { click: () => this.sortBy(this.sort, this.direction === "asc" ? "desc" : "asc") } });
     this.before = h("button", { type: "button", class: "button small", on: { click: () => this.turn(-PAGE) } }, "Back");
     this.after = h("button", { type: "button", class: "button small", on: { click: () => this.turn(PAGE) } }, "Next");
     this.place = h("span", { class: "muted" });
@@ -72,7 +73,7 @@ class Live {
       this.cards.element, this.cards.orphans, this.filters.element, this.problem,
       h("div", { class: "row table-head" }, this.status,
         h("div", { class: "narrow-only row" }, h("label", { for: "narrow-sort" }, "Sort by"), this.narrowSort,
-          h("button", { type: "button", class: "button small", on: { click: () => this.sortBy(this.sort, this.direction === "asc" ? "desc" : "asc") } }, "Turn round"))),
+          this.turnRound)),
       h("div", { class: "table-wrap", tabindex: "-1" }, this.table.element),
       this.empty, this.pager,
     ];
@@ -113,6 +114,7 @@ class Live {
     params.set("limit", String(PAGE));
     this.table.sortedBy(this.sort, this.direction);
     this.narrowSort.value = this.sort;
+    say(this.turnRound, this.direction === "asc" ? "Rising" : "Falling");
     this.close = this.ctx.api.feed(params, {
       onPage: (page) => {
         this.table.take(page.rows, page.at);

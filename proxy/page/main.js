@@ -96,7 +96,7 @@ function drawTop() {
     h("a", { class: "brand", href: "#/live" }, h("img", { src: "/ui/icon.svg", alt: "", width: "22", height: "22" }), "Quell"),
     h("nav", { "aria-label": "Screens" }, NAV.map(([name, label]) => h("a", { href: `#/${name}` }, label))),
     h("div", { class: "top-end" },
-      h("span", { class: "who muted", title: `Role ${me.role} · replica ${me.replica} · version ${me.version}` }, `${me.name} (${me.role})`),
+      h("span", { class: "who muted", title: `Role ${me.role} · replica ${me.replica} · version ${me.version}` }, me.name === me.role ? me.name : `${me.name} (${me.role})`),
       theme,
       h("button", { type: "button", class: "button quiet small", "aria-label": "Keys", title: "Keys (?)", on: { click: showKeys } }, "?"),
       h("button", { type: "button", class: "button quiet small", on: { click: logOut } }, "Log out"),

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from proxy.core.settings_abort import AbortSettings
+from proxy.core.settings_admin import AdminSettings, AdminTokenSettings
 from proxy.core.settings_origin import Origin
 from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
 from proxy.core.settings_sections import (
-    AdminSettings,
     BudgetSettings,
     BusSettings,
     CancellationSettings,
@@ -42,6 +42,7 @@ __all__ = [
     "AbortSettings",
     "Address",
     "AdminSettings",
+    "AdminTokenSettings",
     "BudgetSettings",
     "BusSettings",
     "CancellationSettings",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.live_row import SORTS
-from proxy.edge.admin_generations import STATES
+from proxy.edge.admin_generations import STATES, TEXTS
 from proxy.edge.admin_query import FILTERS
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
 from proxy.edge.live_view import MOST_ROWS, ORDERS, ROWS
@@ -114,7 +114,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
             }
         ),
     ),
-    ("get", _ONE): Described("Generation", refuses=(400, 404, 503)),
+    ("get", _ONE): Described("Generation", query={"text": one_of_words(TEXTS)}, refuses=(400, 404, 503)),
     ("get", f"{_ONE}/events"): Described(content=STREAM, query=_AFTER, refuses=(400, 404, 410, 503)),
     ("post", f"{_ONE}/cancel"): Described("Receipt", body=obj({"reason": _REASON}), refuses=(400, 404, 503)),
     ("get", "/api/feed"): Described(

@@ -73,7 +73,7 @@ class Engine:
         self.runs.on_change = self.holding.changed
         self.draining = False
         self.returns = True
-        self._replica = replica
+        self.replica = replica
         self._relays = Tasks()
         self._spill = Spill()
         self.calls = OpenCalls(self.now)
@@ -273,7 +273,7 @@ class Engine:
         asker, plan = asked.asker, asked.plan
         self.check_room(asker, is_full=is_full)
         now = self.now()
-        facts = facts_of(asked, self._replica, now)
+        facts = facts_of(asked, self.replica, now)
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
         terms = self.budgets.admit(generation, plan, asked.rules, asked.upstream, asker.limits)

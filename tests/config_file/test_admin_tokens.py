@@ -104,7 +104,7 @@ def test_the_main_token_is_nobody_elses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "entry", "message"),
     [
-        ("", "{name: ann, role: viewer, token: short}", "11:44: admin.tokens[0].token: shorter than 16 characters"),
+        ("", "{name: ann, role: viewer, token: short}", "11:40: admin.tokens[0].token: shorter than 16 characters"),
         ("  token: short\n", f"{{name: ann, role: viewer, token: {LONG}}}", "admin.token: shorter than 16 characters"),
         (
             f"  listen: 0.0.0.0:8485\n  token: {LONG}0\n",

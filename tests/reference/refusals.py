@@ -91,7 +91,7 @@ def _value(node: ast.expr | None, names: dict[str, Any]) -> Any:
             return value
         case ast.JoinedStr(values=parts):
             return "".join(
-                part.value if isinstance(part, ast.Constant) else f"{{{_place(part)}}}"
+                str(part.value) if isinstance(part, ast.Constant) else f"{{{_place(part)}}}"
                 for part in parts
                 if isinstance(part, (ast.Constant, ast.FormattedValue))
             )

@@ -25,7 +25,7 @@ own. What an error says is in [errors](errors.md).
 |---|---|---|
 | `X-Task-Id` | request | the id that the caller chooses: 1 to 128 of `A-Za-z0-9._:-` |
 | `X-User-Id` | request | the end user; goes before the one that the body names |
-| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use; lowers a [budget](../howto/budgets.md) |
+| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use, within the [budgets](../howto/budgets.md) |
 | `Last-Event-ID` | request, `…/events` | go on behind this event; `?after=` means the same |
 | `X-Task-Id`, `X-Message-Id` | answer | the work's id, by which it is stopped; the answer's id |
 | `Retry-After` | answer, 429 and 503 | seconds until it is worth another try |

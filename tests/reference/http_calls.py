@@ -119,22 +119,3 @@ OPEN: Final[Calls] = [
     ("GET", "/readyz", "200 while new work is taken; else 503, with the checks that fail"),
     ("GET", "/metrics", "the [metrics](metrics.md)"),
 ]
-
-ADMIN: Final = {
-    "/api/generations": "generations of everybody; `state` (`live`, `ended`), `user`, `key`, `route`, `model`, `tag`, "
-    "`older_than`, `limit`, `cursor`",
-    "/api/generations/{id}": "one of them: its record",
-    "/api/generations/{id}/events": "its stream again",
-    "/api/generations/{id}/cancel": 'stops it; the body may be `{"reason": "…"}`',
-    "/api/generations/cancel": "stops all that the same filters choose, or with `dry_run` only says which",
-    "/api/usage": "sums over the records; `by`, `since`, `until` and the filters",
-    "/api/upstreams": "the upstreams, and how they are",
-    "/api/budgets": "how the budgets stand",
-    "/api/config": "the settings, secrets masked",
-    "/api/reload": "reads the config file again; 422 with every error, and nothing changes",
-    "/api/ledger/export": "ended records as JSON lines; `after`, `since`, `until`, `limit`, `text`",
-    "/api/ledger/truths": "takes later truths",
-    "/api/ledger/untold": "records that a source has said nothing of yet",
-    "/api/ledger/drift": "our counts beside those of later truths",
-    "/api/ledger/purge": "removes old records; `before`, `dry_run`",
-}

@@ -4,14 +4,16 @@ Each row about a dialect is asked of the dialect itself, so that none can stay b
 """
 
 import re
-from typing import Any, Final, cast
+from typing import Final
+from unittest.mock import MagicMock
 
 from proxy.core.errors import Refusal
 from proxy.dialects import DIALECTS
-from proxy.edge.admin import Admin
+from proxy.edge.admin_table import api_routes, openapi_route, shown_routes, visitor_routes
+from proxy.edge.asked import READS
 from proxy.edge.control import Control
 from proxy.engine.dialect import PassThrough
-from reference.http_calls import ADMIN, CALLS, NATIVE, OPEN, TITLES
+from reference.http_calls import CALLS, NATIVE, OPEN, TITLES
 
 _HEAD: Final = """\
 # HTTP calls
@@ -25,11 +27,15 @@ own. What an error says is in [errors](errors.md).
 |---|---|---|
 | `X-Task-Id` | request | the id that the caller chooses: 1 to 128 of `A-Za-z0-9._:-` |
 | `X-User-Id` | request | the end user; goes before the one that the body names |
-| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use; lowers a [budget](../howto/budgets.md) |
+| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use, within the [budgets](../howto/budgets.md) |
 | `Last-Event-ID` | request, `…/events` | go on behind this event; `?after=` means the same |
 | `X-Task-Id`, `X-Message-Id` | answer | the work's id, by which it is stopped; the answer's id |
 | `Retry-After` | answer, 429 and 503 | seconds until it is worth another try |
 | `x-should-retry: false` | answer, 499 and used-up budgets | SDKs don't try again |
+"""
+_ADMIN_HEAD: Final = """\
+Which token has which role: [who may operate it](../access.md). `GET /api/openapi.json` has every parameter, answer and
+error, of these calls and of those that the configured routes serve; `/ui` shows it, as its page API.
 """
 _SAMPLES: Final = {
     "thread_id": "thread_1",
@@ -42,7 +48,7 @@ def http_page() -> str:
     """The page.
 
     Raises:
-        ValueError: a row is about a call that is not served, or an admin call has no row.
+        ValueError: a row is about a call that is not served, or a dialect has none.
     """
     parts = [_HEAD, "## Native, on every route\n", _table([(method, path, what) for method, path, what in NATIVE])]
     for method, path, _ in NATIVE:
@@ -54,20 +60,28 @@ def http_page() -> str:
     if set(CALLS) != set(DIALECTS):
         raise ValueError(f"dialects without calls: {sorted(set(DIALECTS) ^ set(CALLS))}")
     parts += ["## Admin listener, for everybody who reaches it\n", _table(OPEN)]
-    parts += ["## Admin listener, with the operator's token\n", _table(_admin())]
+    parts += ["## Admin listener, with a token\n", _ADMIN_HEAD, _admin()]
     return "\n".join(parts)
 
 
-def _admin() -> list[tuple[str, str, str]]:
-    """What the admin listener's table has, each with what is said of it here."""
-    nobody = cast(Any, None)
-    admin = Admin(nobody, nobody, "", nobody, nobody, frozenset())
-    served = {path: methods for path, (methods, _) in admin._calls.items()}
-    for verb, (methods, _) in admin._calls_of_one.items():
-        served["/api/generations/{id}" + (f"/{verb}" if verb else "")] = methods
-    if lost := set(served) ^ set(ADMIN):
-        raise ValueError(f"admin calls without a row, or rows without a call: {sorted(lost)}")
-    return [(next(each for each in served[path] if each != "HEAD"), path, what) for path, what in ADMIN.items()]
+def _admin() -> str:
+    """The admin API's own table. What a call takes and gives is in `/api/openapi.json`, made from the same table."""
+    nobody = MagicMock()
+    routes = [
+        *visitor_routes(nobody, nobody),
+        *api_routes(nobody, nobody),
+        *shown_routes(nobody, nobody, nobody),
+        openapi_route(nobody),
+    ]
+    rows = [
+        f"| `{_method(each.methods)} {each.path}` | {each.role} | {each.summary} |"
+        for each in sorted(routes, key=lambda each: each.path)
+    ]
+    return "\n".join(["| call | role | what it does |", "|---|---|---|", *rows, ""])
+
+
+def _method(methods: tuple[str, ...]) -> str:
+    return "ANY" if len(methods) > len(READS) else methods[0]
 
 
 def _table(calls: list[tuple[str, str, str]]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, expect
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.browser import NARROW, chromium, go_to, operator_page
 from support.streams import Scene, Talk, talking_program
 

@@ -12,7 +12,7 @@ export function makeCards() {
   const element = h("dl", { class: "cards", "aria-label": "Now and today" }, live.element, readingOn.element, stopped.element, saved.element);
   const orphans = h("p", { class: "error", role: "alert", hidden: true });
 
-  /** @param {import("./shapes.js").Summary} summary */
+  /** @param {Summary} summary */
   function show(summary) {
     const { today } = summary;
     say(live.value, fmt.tokens(summary.live));
@@ -21,9 +21,9 @@ export function makeCards() {
     say(stopped.value, fmt.tokens(today.stopped));
     const causes = Object.entries(today.stops_by_cause).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
     say(stopped.note, causes.length ? causes.slice(0, 3).map(([cause, n]) => `${fmt.tokens(n)} ${word(cause)}`).join(" · ") : `of ${fmt.tokens(today.generations)} today`);
-    say(saved.value, `${savedTokens(today.saved_tokens.typical, today.saved_tokens.most)}`);
+    say(saved.value, today.stopped ? savedTokens(today.saved_tokens.typical, today.saved_tokens.most) : "0");
     const money = Object.entries(today.saved_cost ?? {}).map(([currency, { typical, most }]) => savedCost(typical, most, currency));
-    say(saved.note, money.length ? `tokens today · ${money.join(" · ")}` : "tokens today, price not known");
+    say(saved.note, ["tokens today", ...money].join(" · "));
     orphans.hidden = !summary.orphans;
     if (summary.orphans) {
       clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open past their stop's deadline. See Health.`);

@@ -14,6 +14,7 @@ from typing import Any
 from playwright.async_api import Browser, Page, expect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.browser import NARROW, chromium, go_to, operator_page
 from support.streams import Scene, Talk, talking_program
 
@@ -29,7 +30,14 @@ models: {"*": {input: "1", output: "4"}}
 """
 PEOPLE = ("ada", "bo", "chen", "dara", "emil", "fay")
 MODELS = ("gpt-4o-mini", "llama-3.3-70b", "qwen3-32b")
-SCREENS = ("live", "usage", "playground", "health", "api")
+SCREENS = {
+    "live": "live",
+    "usage": "As a table",
+    "playground": "Start",
+    "health": "Upstreams",
+    "api": "/api/generations",
+}
+"""What each says when it is there."""
 
 
 async def people_talk(scene: Scene) -> None:
@@ -56,14 +64,15 @@ async def take(browser: Browser, scene: Scene, look: str, folder: Path) -> None:
         await asyncio.sleep(2)  # numbers and rates have come
         if look == "light":
             await stop_some(page)
-        for screen in SCREENS:
+        for screen, said in SCREENS.items():
             if screen != "live":
                 await go_to(page, f"#/{screen}")
-                await page.wait_for_load_state("networkidle")
+                await expect(page.locator("main")).to_contain_text(said)
             await page.screenshot(path=folder / f"{screen}-{look}.png", full_page=look == "narrow" or screen != "live")
         await go_to(page, "#/generation/fay-chat-6")
         await page.get_by_role("button", name="Show text").click()
         await expect(page.locator("pre.answer")).to_contain_text("Rain")
+        await page.evaluate("scrollTo(0, 0)")
         await page.screenshot(path=folder / f"generation-{look}.png", full_page=True)
         await go_to(page, "#/live")
         await page.get_by_role("button", name="Stop all…").click()

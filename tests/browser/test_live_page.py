@@ -114,7 +114,7 @@ async def test_filters_are_in_the_address(tmp_path: Path) -> None:
     async with talking_program(tmp_path) as scene, chromium() as browser:
         await scene.start("one", user="ada", model="small")
         await scene.start("two", user="bo", model="large")
-        async with operator_page(browser, scene.program.admin_url, "#/live?user=bo") as page:
+        async with operator_page(browser, scene.program.admin_url, "#/live?user=bo", refused=[400]) as page:
             await expect(rows(page)).to_have_count(1)
             await expect(page.locator("#table-status")).to_have_text(re.compile("^1 of 2 live"))
             await page.get_by_role("button", name="Clear").click()

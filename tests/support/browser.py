@@ -116,15 +116,25 @@ async def watched_page(
         yield page, watch
     finally:
         await context.close()
-    assert watch.problems == []
+    assert not watch.problems, "\n".join(watch.problems)
 
 
 @asynccontextmanager
 async def operator_page(
-    browser: Browser, admin_url: str, screen: str = "#/live", *, token: str = ADMIN_TOKEN, **more: Any
+    browser: Browser,
+    admin_url: str,
+    screen: str = "#/live",
+    *,
+    token: str = ADMIN_TOKEN,
+    refused: Sequence[int] = (),
+    **more: Any,
 ) -> AsyncIterator[Page]:
-    """The page with somebody logged in, at one of its screens; see `watched_page` for the rest."""
-    async with watched_page(browser, admin_url, **more) as (page, _):
+    """The page with somebody logged in, at one of its screens; see `watched_page` for the rest.
+
+    `refused`: the statuses of refusals that the test is about.
+    """
+    async with watched_page(browser, admin_url, **more) as (page, watch):
+        watch.expected.update(refused)
         await log_in(page, token)
         await go_to(page, screen)
         yield page

@@ -8,6 +8,7 @@ import click
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say, say_what_is_missing, show_json
+from proxy.cli.whole_id import with_whole_id
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
@@ -42,6 +43,8 @@ def stop(
 ) -> None:
     """Stop generations by ID, or all of a user or key, or all.
 
+    Of an id that Quell made the first characters are enough, if no other one begins with them.
+
     Exit codes: 0 done, 3 not found, 4 already finished, 5 not allowed, 6 not confirmed in time.
     """
     chosen = {"user": user, "key": key}
@@ -60,7 +63,7 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
     codes, receipts = [], []
     for any_id in dict.fromkeys(ids):
         try:
-            receipt = client.post(f"/generations/{escaped(any_id)}/cancel", extra)
+            receipt = with_whole_id(client, any_id, lambda whole: stop_one(client, whole, extra))
         except CommandError as error:
             if error.code is not Exit.NOT_FOUND:
                 raise
@@ -74,6 +77,15 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
     if output == "json":
         show_json(receipts)
     return _worst(codes)
+
+
+def stop_one(client: AdminClient, any_id: str, extra: dict[str, str]) -> dict[str, Any]:
+    """Stop what has this id; gives the receipt.
+
+    Raises:
+        CommandError: there is no such generation, or the stop is refused.
+    """
+    return client.post(f"/generations/{escaped(any_id)}/cancel", extra)
 
 
 def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, str], output: str, *, yes: bool) -> Exit:

@@ -9,6 +9,7 @@ from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say, say_what_is_missing, show_json
 from proxy.cli.whole_id import with_whole_id
+from proxy.config_file.problems import printable
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
@@ -67,7 +68,7 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
         except CommandError as error:
             if error.code is not Exit.NOT_FOUND:
                 raise
-            say(f"{any_id}: {error}")
+            click.echo(f"{printable(any_id)}: {error}", err=True)
             codes.append(Exit.NOT_FOUND)
             continue
         receipts.append(receipt)

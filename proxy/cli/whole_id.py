@@ -51,7 +51,7 @@ def _meant(client: AdminClient, typed: str) -> str | None:
         names = [f"  {shown}" for shown in list(found.values())[:_NAMED]]
         more = [f"  … and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
         message = "\n".join(
-            [f"{typed} is the begin of several ids; type more of the one that is meant:", *names, *more]
+            [f"several ids begin with {typed}; type more of the one that is meant:", *names, *more]
         )
         raise CommandError(message, Exit.NOT_FOUND)
     return next(iter(found), None)

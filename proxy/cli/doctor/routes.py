@@ -1,0 +1,44 @@
+"""The routes of the proxy, as its config tells them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+DEFAULT: Final = "/v1"
+"""Where nothing is known."""
+
+SERVES: Final = "openai"
+"""The dialect in which the checks are made."""
+
+
+class Routes:
+    """Routes by their paths; none where they are not known."""
+
+    def __init__(self, routes: Iterable[Mapping[str, Any]]) -> None:
+        self._routes = list(routes)
+
+    @property
+    def paths(self) -> list[str]:
+        """All of them."""
+        return [str(each["path"]) for each in self._routes]
+
+    def chosen(self, wanted: str | None, prefix: str) -> str:
+        """The path behind the front's address: the one that was named, or else the first that serves, or the usual one.
+
+        An address that has a path itself is a route's whole address.
+        """
+        if wanted is not None or prefix:
+            return (wanted or "").rstrip("/")
+        serving = [str(each["path"]) for each in self._routes if SERVES in _dialects(each)]
+        return (serving[0] if serving else DEFAULT).rstrip("/")
+
+    def on_disconnect(self, address: str) -> str | None:
+        """What the route does when its client leaves; a front may have put something before its path."""
+        found = [each for each in self._routes if address.endswith(str(each["path"]).rstrip("/"))]
+        route = max(found, key=lambda each: len(str(each["path"])), default={})
+        told = route.get("on_disconnect")
+        return None if told is None else str(told)
+
+
+def _dialects(route: Mapping[str, Any]) -> list[str]:
+    given = route.get("dialect") or []
+    return [given] if isinstance(given, str) else list(given)

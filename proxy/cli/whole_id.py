@@ -50,9 +50,7 @@ def _meant(client: AdminClient, typed: str) -> str | None:
     if len(found) > 1:
         names = [f"  {shown}" for shown in list(found.values())[:_NAMED]]
         more = [f"  … and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
-        message = "\n".join(
-            [f"several ids begin with {typed}; type more of the one that is meant:", *names, *more]
-        )
+        message = "\n".join([f"several ids begin with {typed}; type more of the one that is meant:", *names, *more])
         raise CommandError(message, Exit.NOT_FOUND)
     return next(iter(found), None)
 

@@ -81,6 +81,20 @@ def a_feed(*events: bytes) -> Script:
     return by_path({"/api/generations": live, "/api/feed": feed, "/api/generations/m2/cancel": stopped})
 
 
+def a_feed_in_steps(goes_on: asyncio.Event, first: bytes, then: bytes) -> Script:
+    """An admin listener whose feed sends this, and when it may go on that."""
+
+    async def feed(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        await conn.chunk(first)
+        await goes_on.wait()
+        await conn.chunk(then)
+        await conn.sleep_until_closed()
+
+    live = json_answer({"object": "list", "data": [], "next_cursor": None})
+    return by_path({"/api/generations": live, "/api/feed": feed})
+
+
 @asynccontextmanager
 async def top_of(folder: Path, script: Script, **size: int) -> AsyncIterator[tuple[TerminalProgram, ScriptedUpstream]]:
     """`top` on a terminal, in front of what answers like an admin listener."""
@@ -177,7 +191,10 @@ async def test_changes_come_by_the_feed(tmp_path: Path) -> None:
         gone=[{"id": "m2", "task_id": "task-2", "outcome": "completed"}],
     )
     summary = event("summary", live=2, reading_on=1, queued=0, today=today | saved, orphans=1)
-    async with top_of(tmp_path, a_feed(page(row(1), row(2)), summary, change)) as (terminal, fake):
+    goes_on = asyncio.Event()
+    async with top_of(tmp_path, a_feed_in_steps(goes_on, page(row(1), row(2)), summary + change)) as (terminal, fake):
+        await terminal.shows("> task-1")
+        goes_on.set()
         screen = await terminal.shows("task-3")
         assert ids(screen) == ["task-3", "> task-1"]
         assert "stopping" in table(screen)[1]
@@ -210,17 +227,9 @@ async def test_filter_and_order_are_asked_for(tmp_path: Path) -> None:
 
 async def test_pause_holds_the_picture(tmp_path: Path) -> None:
     """While it is paused the rows stay as they are; behind that the newest are shown."""
+    change = event("change", total=2, matched=2, order=["m2", "m1"], rows=[row(2)], gone=[])
     goes_on = asyncio.Event()
-
-    async def feed(conn: Conn) -> None:
-        await conn.head(200, SSE)
-        await conn.chunk(page(row(1)))
-        await goes_on.wait()
-        await conn.chunk(event("change", total=2, matched=2, order=["m2", "m1"], rows=[row(2)], gone=[]))
-        await conn.sleep_until_closed()
-
-    live = json_answer({"object": "list", "data": [], "next_cursor": None})
-    async with top_of(tmp_path, by_path({"/api/generations": live, "/api/feed": feed})) as (terminal, _):
+    async with top_of(tmp_path, a_feed_in_steps(goes_on, page(row(1)), change)) as (terminal, _):
         await terminal.shows("task-1")
         terminal.press("p")
         await terminal.shows("PAUSED")
@@ -289,7 +298,6 @@ async def test_a_proxy_that_goes_away(tmp_path: Path) -> None:
             "/api/generations": json_answer({"object": "list", "data": [], "next_cursor": None}),
             "/api/feed": in_turn(first, events_then_hang([page(row(2))])),
         },
-        ignore_query=True,
     )
     async with top_of(tmp_path, script) as (terminal, _):
         await terminal.shows("NOT UP TO DATE")

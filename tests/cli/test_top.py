@@ -147,7 +147,7 @@ async def test_what_runs_is_shown_and_stopped(tmp_path: Path) -> None:
             terminal.press("j")
             await terminal.shows("> two")
             terminal.press("s")
-            await terminal.shows("stop two (scripted, user-two)?")
+            await terminal.shows("Enter stops two (scripted, user-two), Esc does not")
             terminal.press("loops")
             await terminal.shows("loops_")
             assert up.connections == 3
@@ -170,7 +170,7 @@ async def test_a_stop_is_asked_before(tmp_path: Path) -> None:
         terminal.press("\x1b[B")
         await terminal.shows("> task-2")
         terminal.press("sy")
-        await terminal.shows("stop task-2 (gpt-4o, u2)? Enter stops, Esc does not; why (optional): y_")
+        await terminal.shows("Enter stops task-2 (gpt-4o, u2), Esc does not; why (optional): y_")
         terminal.press("\x1b")
         await terminal.shows("nothing was stopped")
         assert not [request for request in fake.requests if request.method == "POST"]

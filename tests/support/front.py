@@ -80,8 +80,8 @@ class Front:
                 watched = {answering} if self._ways.hides_aborts else {answering, leaving}
                 await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for each in (answering, leaving):
-                    each.cancel()
+                for task in (answering, leaving):
+                    task.cancel()
                 await asyncio.gather(answering, leaving, return_exceptions=True)
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -102,7 +102,8 @@ class Front:
 
     async def _answer(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ways = self._ways
-        head = await there.readuntil(HEAD_END)
+        async with asyncio.timeout(ways.silence):
+            head = await there.readuntil(HEAD_END)
         first, *lines = head.removesuffix(HEAD_END).split(b"\r\n")
         dropped = {"connection", *ways.takes_from_answers}
         is_packed = ways.compresses and b"text/event-stream" in head

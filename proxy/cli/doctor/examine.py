@@ -54,14 +54,16 @@ class Examination:
         found, kind, goes_on = reach(self.front, route, routes.paths, wait)
         self._found(*found)
         self._step()
-        if goes_on:
+        address = f"{self.front.prefix}{route}"
+        if goes_on and (spoken := routes.other_dialects(address)):
+            self._found(_another_dialect(spoken, routes))
+        elif goes_on:
             model, missing = choose_model(self.front, route, self.wanted.model, wait)
             if missing is not None:
                 self._found(missing)
             elif model is not None:
                 self.report.about["model"] = model
-                on_disconnect = routes.on_disconnect(f"{self.front.prefix}{route}")
-                self._examine_calls(Calls(self.front, route), model, on_disconnect, kind)
+                self._examine_calls(Calls(self.front, route), model, routes.on_disconnect(address), kind)
         self.progress(STEPS, STEPS)
         return self.report
 
@@ -141,3 +143,10 @@ class Examination:
     def _step(self) -> None:
         self._steps += 1
         self.progress(min(self._steps, STEPS), STEPS)
+
+
+def _another_dialect(spoken: list[str], routes: Routes) -> Finding:
+    told = f"this route speaks {', '.join(spoken)}, and the calls here are OpenAI chat completions"
+    serving = routes.serving
+    line = f"examine {' or '.join(serving)} with --route: what passes there passes everywhere" if serving else ""
+    return Finding("route", Verdict.FAIL, told, [line] if line else [], code=Exit.NOT_FOUND)

@@ -21,6 +21,11 @@ class Routes:
         """All of them."""
         return [str(each["path"]) for each in self._routes]
 
+    @property
+    def serving(self) -> list[str]:
+        """The paths of those that take the calls made here."""
+        return [str(each["path"]) for each in self._routes if SERVES in _dialects(each)]
+
     def chosen(self, wanted: str | None, prefix: str) -> str:
         """The path behind the front's address: the one that was named, or else the first that serves, or the usual one.
 
@@ -28,15 +33,21 @@ class Routes:
         """
         if wanted is not None or prefix:
             return (wanted or "").rstrip("/")
-        serving = [str(each["path"]) for each in self._routes if SERVES in _dialects(each)]
-        return (serving[0] if serving else DEFAULT).rstrip("/")
+        return (self.serving[0] if self.serving else DEFAULT).rstrip("/")
 
     def on_disconnect(self, address: str) -> str | None:
         """What the route does when its client leaves; a front may have put something before its path."""
-        found = [each for each in self._routes if address.endswith(str(each["path"]).rstrip("/"))]
-        route = max(found, key=lambda each: len(str(each["path"])), default={})
-        told = route.get("on_disconnect")
+        told = self._at(address).get("on_disconnect")
         return None if told is None else str(told)
+
+    def other_dialects(self, address: str) -> list[str]:
+        """What a route speaks that does not speak ours; nothing if it does, or if that is not known."""
+        spoken = _dialects(self._at(address))
+        return [] if SERVES in spoken else spoken
+
+    def _at(self, address: str) -> Mapping[str, Any]:
+        found = [each for each in self._routes if address.endswith(str(each["path"]).rstrip("/"))]
+        return max(found, key=lambda each: len(str(each["path"])), default={})
 
 
 def _dialects(route: Mapping[str, Any]) -> list[str]:

@@ -100,7 +100,7 @@ class Board:
         elif known.row.get("cancel_asked"):
             self.message = "it is being stopped already"
         else:
-            self.prompt = Prompt(f"stop {named(known)}? Enter stops, Esc does not; why (optional)", "", known)
+            self.prompt = Prompt(f"Enter stops {named(known)}, Esc does not; why (optional)", "", known)
 
     def _type(self, prompt: Prompt, key: str) -> Action:
         match key:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -32,7 +33,7 @@ def top(client: AdminClient, *, output: str | None) -> None:
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         return
-    last = {}
+    last: dict[str, Any] = {}
     records = list(client.pages({"state": "live"}, last.update))
     if output == "json":
         show_json(records)

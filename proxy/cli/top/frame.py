@@ -50,7 +50,7 @@ def frame(
     above = [] if lines < FEW_LINES else [_title(url, view, board), _today(view.summary), _asked(view, board, rows)]
     last = board.top + height
     head, *body = laid_out(rows[board.top : last], now, columns - len(_MARK))
-    told = [_cut(line, columns) for line in above]
+    told = [_cut(line, columns) for line in above if line]
     told.append(_styled(_cut(" " * len(_MARK) + head, columns), _BOLD, on=styled))
     for number, line in enumerate(body, board.top):
         is_selected = number == at

@@ -50,7 +50,7 @@ class Source:
         self._changed.set()
 
     def _follow(self, number: int, asked: Asked, changed: threading.Event) -> None:
-        news = self._feed
+        news: Callable[[Asked, threading.Event], Iterator[News]] = self._feed
         while number == self._round:
             try:
                 for each in news(asked, changed):

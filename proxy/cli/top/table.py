@@ -92,8 +92,7 @@ def laid_out(rows: Sequence[Known], now: float, width: int) -> list[str]:
     cells = {column.head: [column.cell(known, now) for known in rows] for column in COLUMNS}
     kept = [column for column in COLUMNS if column.head != "REPLICA" or len(set(cells["REPLICA"])) > 1]
     widths = {column.head: _wanted(column, cells[column.head]) for column in kept}
-    if _sum(widths) > width:
-        widths["ID"] = min(widths["ID"], SHORT_ID)
+    widths["ID"] = min(widths["ID"], max(SHORT_ID, widths["ID"] - max(0, _sum(widths) - width)))
     for column in sorted(kept, key=lambda each: -each.rank):
         if _sum(widths) <= width or column.rank == 0:
             break

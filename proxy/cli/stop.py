@@ -29,6 +29,7 @@ WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NO
 @click.option("--reason", help="Why; it is kept in the record.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask before several are stopped.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids of what is stopped.")
 @talks_to_proxy
 def stop(
     client: AdminClient,
@@ -41,6 +42,7 @@ def stop(
     reason: str | None,
     yes: bool,
     output: str,
+    quiet: bool,
 ) -> None:
     """Stop generations by ID, or all of a user or key, or all.
 
@@ -53,10 +55,11 @@ def stop(
     if sum((bool(ids), bool(filters), everything, last)) != 1:
         raise click.UsageError("Say what to stop: IDs, or --last, or --user and/or --key, or --all.")
     extra = {} if reason is None else {"reason": reason}
+    shown = "ids" if quiet else output
     if ids or last:
-        code = _stop_each(client, ids or (_newest(client),), extra, output)
+        code = _stop_each(client, ids or (_newest(client),), extra, shown)
     else:
-        code = _stop_many(client, {"all": True} if everything else filters, extra, output, yes=yes)
+        code = _stop_many(client, {"all": True} if everything else filters, extra, shown, yes=yes)
     sys.exit(code)
 
 
@@ -75,6 +78,8 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
         codes.append(EXITS.get(receipt["result"], Exit.FAILED))
         if output == "text":
             click.echo(sentence(receipt))
+        elif output == "ids" and codes[-1] is Exit.DONE:
+            click.echo(receipt["task_id"])
     if output == "json":
         show_json(receipts)
     return _worst(codes)
@@ -100,7 +105,10 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
             click.echo(task_id)
         for task_id in answer["unconfirmed"]:
             say(f"{task_id}: not confirmed yet, its upstream may still be open")
-        say(f"stopped {answer['count']}" if answer["matched"] else _nothing(answer))
+        if not answer["matched"]:
+            say(_nothing(answer))
+        elif output == "text":
+            say(f"stopped {answer['count']}")
         say_what_is_missing(answer)
     if answer["unconfirmed"] or not answer.get("complete", True):
         return Exit.NOT_CONFIRMED

@@ -203,6 +203,26 @@ async def test_a_front_that_lets_no_stop_through(tmp_path: Path) -> None:
         assert any("/generations/ID/cancel" in line for line in checks["stop"]["advice"])
 
 
+async def test_a_stop_at_another_replica(tmp_path: Path) -> None:
+    """A stop that reaches a Quell which does not know the id is told apart from one that the front refuses."""
+    unknown = b'{"error": {"code": "not_found", "message": "x"}}'
+    ways = Ways(refuses="/cancel", status=b"404 Not Found", body=unknown)
+    async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, ways) as front:
+        code, checks = await found(front.url, admin=proxy.admin_url)
+        assert (code, checks["stop"]["verdict"]) == (6, "fail")
+        assert "at a Quell that does not know the id" in checks["stop"]["told"]
+        assert "they need a bus" in checks["stop"]["advice"][0]
+
+
+async def test_a_front_that_cuts_streams(tmp_path: Path) -> None:
+    """A stream that the front ends is said to be broken off, with the timeouts to look at."""
+    async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, Ways(cuts=3000)) as front:
+        code, checks = await found(front.url, admin=proxy.admin_url)
+        assert (code, checks["stream"]["verdict"], checks["stop"]["verdict"]) == (1, "fail", "skip"), checks
+        assert checks["stream"]["told"].startswith("it broke off after ")
+        assert any("read and idle timeouts" in line for line in checks["stream"]["advice"])
+
+
 async def test_a_front_that_is_impatient(tmp_path: Path) -> None:
     """A front that closes a silent connection is found with --silence, and what to raise is said."""
     async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, Ways(silence=1.0)) as front:
@@ -223,6 +243,17 @@ async def test_a_route_that_goes_on(tmp_path: Path) -> None:
         assert (code, checks["disconnect"]["verdict"]) == (0, "skip")
         assert "on_disconnect: finish" in checks["disconnect"]["told"]
         assert len(proxy.app.engine.registry) == 0
+
+
+async def test_an_upstream_that_is_read_to_its_end(tmp_path: Path) -> None:
+    """With on_stop: drain a stop and a disconnect count as soon as the proxy knows of them."""
+    async with a_proxy(tmp_path, upstream={"on_stop": "drain"}) as (proxy, _), a_front(proxy.port) as front:
+        _, checks = await found(front.url, "--wait", "3s")
+        assert (checks["stop"]["verdict"], checks["disconnect"]["verdict"]) == ("warn", "ok"), checks
+        code, checks = await found(front.url, "--wait", "3s", admin=proxy.admin_url)
+        assert (code, verdicts(checks)) == (0, ALL_WELL), checks
+        assert "the upstream is read on (on_stop: drain)" in checks["stop"]["told"]
+        assert "reads on for the usage" in checks["disconnect"]["told"]
 
 
 async def test_keys_are_sent(tmp_path: Path) -> None:

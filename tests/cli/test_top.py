@@ -190,7 +190,7 @@ async def test_changes_come_by_the_feed(tmp_path: Path) -> None:
         rows=[row(3, completion_tokens=7), row(1, cancel_asked=True)],
         gone=[{"id": "m2", "task_id": "task-2", "outcome": "completed"}],
     )
-    summary = event("summary", live=2, reading_on=1, queued=0, today=today | saved, orphans=1)
+    summary = event("summary", live=9, reading_on=1, queued=0, today=today | saved, orphans=1)
     goes_on = asyncio.Event()
     async with top_of(tmp_path, a_feed_in_steps(goes_on, page(row(1), row(2)), summary + change)) as (terminal, fake):
         await terminal.shows("> task-1")

@@ -21,7 +21,8 @@ class Ways:
     """What a front does wrong; by itself nothing.
 
     `gathers`: it passes an answer on in pieces of so many bytes; None: as it comes. `refuses`: requests with this in
-    their path are answered by the front, with `status`. `silence`: seconds without a byte after which it closes.
+    their path are answered by the front, with `status` and `body`. `silence`: seconds without a byte after which it
+    closes. `cuts`: bytes after which it closes.
     """
 
     gathers: int | None = None
@@ -34,6 +35,7 @@ class Ways:
     version: bytes = b"HTTP/1.1"
     server: bytes | None = None
     silence: float | None = None
+    cuts: int | None = None
     body: bytes = b"<html>no</html>"
 
 
@@ -114,11 +116,13 @@ class Front:
         kept += [b"Server: " + ways.server] if ways.server else []
         held = b"\r\n".join([ways.version + first[8:], *kept]) + HEAD_END
         pack = zlib.compressobj(wbits=GZIP) if is_packed else None
-        while True:
+        passed = 0
+        while ways.cuts is None or passed < ways.cuts:
             async with asyncio.timeout(ways.silence):
                 data = await there.read(65536)
             if not data:
                 break
+            passed += len(data)
             held += pack.compress(data) + pack.flush(zlib.Z_SYNC_FLUSH) if pack else data
             if ways.gathers is None or len(held) >= ways.gathers:
                 self._pass(writer, held)

@@ -84,13 +84,13 @@ def is_live(record: Record | None) -> bool:
     return record is not None and record.get("outcome") == _RUNNING
 
 
-def wait_for_end(call: Call, seen: Seen, since: float, patience: float) -> tuple[float | None, Record | None]:
-    """Wait until a call is over at the proxy; gives the seconds after `since`, None for never, and its record."""
+def wait_until_noticed(call: Call, seen: Seen, since: float, patience: float) -> tuple[float | None, Record | None]:
+    """Wait until the proxy ends a call; gives the seconds after `since`, None for never, and its record."""
     record = None
     while True:
         record = call.find(seen) or record
         passed = time.monotonic() - since
-        if record is not None and not is_live(record):
+        if record is not None and not (is_live(record) and record.get("cause") is None):
             return passed, record
         if passed > patience:
             return None, record

@@ -34,6 +34,15 @@ class Wanted:
     silence: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The kind of front, and the settings that say what a disconnect and a stop do; None: not known."""
+
+    kind: str
+    on_disconnect: str | None
+    on_stop: str | None
+
+
 @dataclass(slots=True)
 class Examination:
     """One examination of a front, with the proxy's admin API or without."""
@@ -63,11 +72,13 @@ class Examination:
                 self._found(missing)
             elif model is not None:
                 self.report.about["model"] = model
-                self._examine_calls(Calls(self.front, route), model, routes.on_disconnect(address), kind)
+                ways = _Ways(kind, routes.on_disconnect(address), routes.on_stop(address))
+                self._examine_calls(Calls(self.front, route), model, ways)
         self.progress(STEPS, STEPS)
         return self.report
 
-    def _examine_calls(self, calls: Calls, model: str, on_disconnect: str | None, kind: str) -> None:
+    def _examine_calls(self, calls: Calls, model: str, ways: _Ways) -> None:
+        kind = ways.kind
         from_outside = SeenThroughFront(self.front, calls.route, self.wanted.wait)
         seen: Seen = from_outside if self.client is None else SeenByAdmin(self.client)
         try:
@@ -83,9 +94,9 @@ class Examination:
             else:
                 self._watch(call, call.find(seen), seen, kind, is_demo=model.startswith(f"{DEMO}@"))
             self._step()
-            self._found(stop_by_id(self.front, calls.route, call, seen, kind, self.wanted.wait))
+            self._found(stop_by_id(calls, call, seen, ways.on_stop, kind, self.wanted.wait))
             self._step()
-            self._leave(calls, model, seen, on_disconnect, kind)
+            self._leave(calls, model, seen, ways)
             self._be_silent(calls, model, kind)
         finally:
             calls.end(seen)
@@ -95,16 +106,16 @@ class Examination:
         self._found(ids(call, seen, kind), encoding(call, kind))
         self._found(pace(call, watch, kind, self.wanted.wait, is_demo=is_demo))
 
-    def _leave(self, calls: Calls, model: str, seen: Seen, on_disconnect: str | None, kind: str) -> None:
+    def _leave(self, calls: Calls, model: str, seen: Seen, ways: _Ways) -> None:
         """One call that is left amid its answer, one before the first byte."""
         wait = self.wanted.wait
         amid = calls.begin(model)
         amid.stream.wait(lambda: len(amid.stream.event_times) >= _FEW_EVENTS or amid.stream.is_over, wait)
-        self._found(leave("disconnect", amid, seen, on_disconnect, kind, wait))
+        self._found(leave("disconnect", amid, seen, ways.on_disconnect, ways.kind, wait))
         self._step()
         early = calls.begin(SILENT_FIRST if model == DEMO_STREAM else model)
         wait_until_known(early, seen, wait)
-        self._found(leave("early disconnect", early, seen, on_disconnect, kind, wait))
+        self._found(leave("early disconnect", early, seen, ways.on_disconnect, ways.kind, wait))
         self._step()
 
     def _be_silent(self, calls: Calls, model: str, kind: str) -> None:
@@ -121,7 +132,7 @@ class Examination:
     def _routes(self) -> Routes:
         """The proxy's routes, where its admin API tells them; where it does not, it is not used for anything."""
         if self.client is None:
-            return Routes([])
+            return Routes([], {})
         try:
             told = self.client.get("/config")
         except CommandError as error:
@@ -129,9 +140,10 @@ class Examination:
             lines = ["only what can be told from outside is told; the proxy's own view would say more, and more surely"]
             self._found(Finding("admin", verdict, str(error), lines))
             self.client = None
-            return Routes([])
+            return Routes([], {})
         self._found(Finding("admin", Verdict.OK, f"the proxy's own view is had from {self.client.url}"))
-        return Routes(told.get("settings", told).get("routes", ()))
+        settings = told.get("settings", told)
+        return Routes(settings.get("routes", ()), settings.get("upstreams", {}))
 
     def _tell_of_another_proxy(self, client: AdminClient) -> None:
         told = f"the proxy at {client.url} is not the one behind this front: it has not seen the call"

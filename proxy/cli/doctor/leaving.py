@@ -5,7 +5,7 @@ from typing import Final
 
 from proxy.cli.admin_client import Exit
 from proxy.cli.doctor.advice import ABORT, IDLE, TIMEOUT, advice
-from proxy.cli.doctor.calls import Call, is_live, wait_for_end
+from proxy.cli.doctor.calls import Call, is_live, wait_until_noticed
 from proxy.cli.doctor.report import Finding, Verdict
 from proxy.cli.doctor.seen import Record, Seen
 
@@ -28,7 +28,7 @@ def leave(name: str, call: Call, seen: Seen, on_disconnect: str | None, kind: st
     if on_disconnect in _GOES_ON:
         told = f"this route goes on when its client leaves (on_disconnect: {on_disconnect}), so that nothing shows"
         return Finding(name, Verdict.SKIP, told, ["examine a route with on_disconnect: cancel"])
-    passed, record = wait_for_end(call, seen, since, patience)
+    passed, record = wait_until_noticed(call, seen, since, patience)
     if passed is None:
         return _unnoticed(name, on_disconnect, kind, patience)
     return _noticed(name, passed, record or {}, kind)
@@ -60,9 +60,8 @@ def _noticed(name: str, passed: float, record: Record, kind: str) -> Finding:
     if passed >= SLOW:
         told = f"the proxy noticed after {passed:.1f} s; what came meanwhile is paid for"
         return Finding(name, Verdict.WARN, told, advice(ABORT, kind), measured)
-    return Finding(
-        name, Verdict.OK, f"the proxy noticed within {passed * 1000:.0f} ms; the upstream is closed", (), measured
-    )
+    does = "reads on for the usage (on_stop)" if is_live(record) else "closed the upstream call"
+    return Finding(name, Verdict.OK, f"the proxy noticed within {passed * 1000:.0f} ms, and {does}", (), measured)
 
 
 def wait_until_known(call: Call, seen: Seen, patience: float) -> Record | None:

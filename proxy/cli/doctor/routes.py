@@ -13,8 +13,8 @@ SERVES: Final = "openai"
 class Routes:
     """Routes by their paths; none where they are not known."""
 
-    def __init__(self, routes: Iterable[Mapping[str, Any]]) -> None:
-        self._routes = list(routes)
+    def __init__(self, routes: Iterable[Mapping[str, Any]], upstreams: Mapping[str, Mapping[str, Any]]) -> None:
+        self._routes, self._upstreams = list(routes), upstreams
 
     @property
     def paths(self) -> list[str]:
@@ -38,6 +38,11 @@ class Routes:
     def on_disconnect(self, address: str) -> str | None:
         """What the route does when its client leaves; a front may have put something before its path."""
         told = self._at(address).get("on_disconnect")
+        return None if told is None else str(told)
+
+    def on_stop(self, address: str) -> str | None:
+        """What a stop does at the route's upstream."""
+        told = self._upstreams.get(str(self._at(address).get("upstream")), {}).get("on_stop")
         return None if told is None else str(told)
 
     def other_dialects(self, address: str) -> list[str]:

@@ -93,8 +93,8 @@ def pace(call: Call, watch: Watch | None, kind: str, patience: float, *, is_demo
 
     stream.wait(has_seen_enough, max(patience, ENOUGH_SECONDS))
     come, sent = len(stream.event_times), dict(watch.times) if watch else {}
-    if stream.failure:
-        told = f"it broke off after {come} events: {stream.failure}"
+    if stream.is_over and not stream.ended_well:
+        told = f"it broke off after {come} events: {stream.failure or 'the connection was closed'}"
         return Finding("stream", Verdict.FAIL, told, [*advice(TIMEOUT, kind), IDLE])
     if not stream.is_over and len(sent) - come > max(FEWEST_EVENTS, come):
         told = f"the proxy has sent {len(sent)} events, {come} of them have come: the front holds them back"

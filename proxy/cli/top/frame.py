@@ -65,7 +65,7 @@ def frame(
 
 def _title(url: str, view: View, board: Board) -> str:
     summary = view.summary
-    counts = [f"{summary.get('live', view.total):,} live"]
+    counts = [f"{view.total:,} live"]
     counts += [f"{summary[name]:,} {words}" for name, words in _COUNTED.items() if summary.get(name)]
     parts = ["quell top", url, *counts]
     if board.paused:

@@ -34,9 +34,7 @@ LONGEST_LINE: Final = 8 * 2**20
 CONNECT_SECONDS: Final = 10.0
 _RUNNING: Final = "running"
 _NOT_KEPT: Final = "its text is not kept, its numbers are (ledger.text, ledger.text_keep)"
-_HIDDEN: Final = "this token may not see texts, only numbers (text: true in admin.tokens)"
 _UNAVAILABLE: Final = 503
-_FORBIDDEN: Final = 403
 _ESCAPES: Final = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 """Control characters but tab and line end: a model must not steer the terminal."""
 
@@ -56,6 +54,8 @@ def tail(client: AdminClient, any_id: str) -> None:
     """
     logging.getLogger("aiohttp_sse_client").setLevel(logging.CRITICAL + 1)
     record = with_whole_id(client, any_id, lambda whole: _record(client, whole))
+    if record.get("text_hidden"):
+        raise CommandError("the admin token may not see what models wrote (admin.tokens: text)", Exit.NOT_ALLOWED)
     message_id = record["message_id"]
     try:
         shown = asyncio.run(_watch(client, message_id, is_live=record["outcome"] == _RUNNING))
@@ -68,7 +68,7 @@ def tail(client: AdminClient, any_id: str) -> None:
         _write(record["text"])
     click.echo()
     if not shown and not record["text"] and record["characters"]:
-        say(_HIDDEN if record.get("text_hidden") else _NOT_KEPT)
+        say(_NOT_KEPT)
     say(_ending(record))
 
 
@@ -112,8 +112,6 @@ async def _follow(client: AdminClient, message_id: str) -> bool:
             raise
         except (aiohttp.ClientError, ConnectionError, UnicodeDecodeError, ValueError) as error:
             is_silent = isinstance(error, aiohttp.ClientResponseError) and error.status == _UNAVAILABLE
-            if isinstance(error, aiohttp.ClientResponseError) and error.status == _FORBIDDEN:
-                raise CommandError(_HIDDEN, Exit.NOT_ALLOWED) from error
             if not is_silent and not await _still_runs(client, message_id):
                 return shown
             tries -= 1

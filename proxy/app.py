@@ -31,6 +31,7 @@ from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.expected_series import expect
 from proxy.engine.forwarding import Forwarding
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.left_records import settle_left_records
@@ -246,7 +247,7 @@ class App:
             why = f"upstreams.{name}.ca_file has no certificates in PEM form that can be used"
             raise ReloadError([f"{why} ({type(error).__name__})"]) from error
         models = {route.model for route in settings.routes if route.model} | pricing.models
-        self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
+        expect(self.engine.metrics, settings, models)
         return Runtime(settings, upstreams, DIALECTS, pricing)
 
     async def _budgets(self, settings: Settings) -> Prepared:
@@ -339,6 +340,7 @@ class App:
             hurry: when set, stop waiting; the ledger is flushed all the same.
         """
         self._draining = True
+        self.engine.metrics.live.draining.set(1)
         self._front.see_off()
         rules = self.gateway.runtime.settings.drain
         if drain:

@@ -285,7 +285,7 @@ class LogSettings(Section):
 class MetricsSettings(Section):
     """The metrics on the admin listener."""
 
-    max_series: Count = Field(5000, description="Bound of label combinations.")
+    max_series: Count = Field(5000, description="Bound of series; names beyond it are told under other.")
 
 
 class ObservabilitySettings(Section):

@@ -36,6 +36,7 @@ from proxy.engine.kept_stops import KeptStops
 from proxy.engine.many import Many
 from proxy.engine.metrics import Metrics
 from proxy.engine.observing import Observing
+from proxy.engine.open_calls import OpenCalls
 from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
@@ -107,6 +108,7 @@ class Engine:
         self._replica = replica
         self._relays = Tasks()
         self._spill = Spill()
+        self.calls = OpenCalls(self.now)
         self.memory = FreeMemory()
         self.budgets = Budgets(ledger, counter, metrics, self.now, replica)
         self.typical = Typical()
@@ -152,6 +154,13 @@ class Engine:
     def now() -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+    def look(self) -> None:
+        """Bring the metrics of what is true now up to date; to be called before they are read."""
+        started = self.registry.oldest_start
+        oldest = 0.0 if started is None else self.now() - started
+        takes_work, calls = self.ledger.healthy, self.calls.by_upstream()
+        self.metrics.live.look(oldest=oldest, takes_work=takes_work, calls=calls)
 
     def runs_here(self, identity: str, any_id: str) -> bool:
         """Whether an id means something here that lives, or waits."""

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.core.headers import HeaderPair
+from proxy.engine.open_calls import OpenCalls
 from proxy.engine.translation import Stored
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ class Services(Protocol):
 
     returns: bool
     """Whether a client that left may come back, to read on what lingers for it."""
+
+    calls: OpenCalls
+    """The calls of all relays, watched."""
 
     def now(self) -> float:
         """Monotonic seconds."""

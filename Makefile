@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types floors format bench bench-readme reference torture lock clean system-packages
+.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -23,7 +23,12 @@ run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, 
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered && exit $$checks
+	$(TESTS) && exit $$checks
+
+TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+coverage: system-packages $(DEV_READY) ## the tests, and which lines they reach
+	$(TESTS) --cov --cov-report=term:skip-covered
 
 check: lint types floors ## lint, format, types, floors
 

@@ -15,7 +15,7 @@ import aiohttp
 import click
 from aiohttp_sse_client.client import EventSource
 
-from proxy.cli.admin_client import AdminClient, CommandError, escaped
+from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say
 
@@ -49,6 +49,8 @@ def tail(client: AdminClient, any_id: str) -> None:
     """Show the text of generation ID from its start, live. Ctrl-C only ends the show: the generation goes on."""
     logging.getLogger("aiohttp_sse_client").setLevel(logging.CRITICAL + 1)
     record = client.get(f"/generations/{escaped(any_id)}")
+    if record.get("text_hidden"):
+        raise CommandError("the admin token may not see what models wrote (admin.tokens: text)", Exit.NOT_ALLOWED)
     try:
         shown = asyncio.run(_follow(client, record["message_id"]))
     except KeyboardInterrupt:

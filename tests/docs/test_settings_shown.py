@@ -17,6 +17,7 @@ SECRET = "0123456789abcdef" * 4
 VARIABLES = {
     "OPENAI_API_KEY": "sk-of-the-tests",
     "LITELLM_KEY": "sk-of-litellm",
+    "OTEL_TOKEN": "token-of-the-collector",
     "QUELL_PG_PASSWORD": "secret",
     "QUELL_KEY_SHA256": SECRET,
 }

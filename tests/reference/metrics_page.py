@@ -74,7 +74,7 @@ def metrics_page() -> str:
 
 def _metrics() -> list[Any]:
     """What a replica's registry has."""
-    return [each for each in vars(Metrics()).values() if hasattr(each, "_type")]
+    return [each for each in Metrics().registry._collector_to_names if hasattr(each, "_type")]
 
 
 def served_name(metric: Any) -> str:

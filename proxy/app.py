@@ -29,10 +29,12 @@ from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import QuellRunner, make_runner
+from proxy.edge.tracing import Tracing, TracingError, start_tracing
 from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
+from proxy.engine.expected_series import expect
 from proxy.engine.forwarding import Forwarding
 from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
 from proxy.engine.left_records import settle_left_records
@@ -172,6 +174,7 @@ class App:
         metrics.left_stopped(left.stopped)
         self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
+        tracing = self._trace(settings)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
         self.forwarding = None if shared is None else Forwarding(shared, metrics)
@@ -192,7 +195,8 @@ class App:
         if self.forwarding is not None:
             self.tasks.start(self.forwarding.forward_forever(), "forward the ledger")
         await engine.learn()
-        self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        handle = self.gateway.handle if tracing is None else tracing.around(self.gateway)
+        self._front = make_runner(handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
         self._admin_token = admin_token(settings)
         admin = make_admin_runner(
@@ -209,6 +213,15 @@ class App:
         self.tasks.start(self._settle_left(ledger, left), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    def _trace(self, settings: Settings) -> Tracing | None:
+        try:
+            tracing = start_tracing(settings.observability.otel, self.engine, self.replica)
+        except TracingError as error:
+            raise StartError(str(error)) from error
+        if tracing is not None:
+            self._stack.push_async_callback(tracing.close)
+        return tracing
 
     def make_login_code(self) -> str:
         """A code that lets somebody into the page once, soon, as the holder of the main token."""
@@ -279,7 +292,7 @@ class App:
             why = f"upstreams.{name}.ca_file has no certificates in PEM form that can be used"
             raise ReloadError([f"{why} ({type(error).__name__})"]) from error
         models = {route.model for route in settings.routes if route.model} | pricing.models
-        self.engine.metrics.expect({route.path: route.upstream for route in settings.routes}, models)
+        expect(self.engine.metrics, settings, models)
         return Runtime(settings, upstreams, DIALECTS, pricing)
 
     async def _budgets(self, settings: Settings) -> Prepared:
@@ -374,6 +387,7 @@ class App:
             hurry: when set, stop waiting; the ledger is flushed all the same.
         """
         self._draining = True
+        self.engine.metrics.live.draining.set(1)
         self._front.see_off()
         rules = self.gateway.runtime.settings.drain
         if drain:

@@ -1,4 +1,4 @@
-"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page of the README about another API."""
+"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page about another API."""
 
 from collections.abc import Mapping
 from typing import Any, Final

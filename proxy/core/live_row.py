@@ -76,6 +76,14 @@ class Order:
         return self.sort == "age" and not self.falls
 
 
+_STATE_IN: Final[Mapping[Phase, LiveState]] = {
+    Phase.QUEUED: "queued",
+    Phase.CONNECTING: "connecting",
+    Phase.WAITING: "waiting",
+    Phase.STREAMING: "streaming",
+}
+
+
 def state_of(phase: Phase | None, *, reads_on: bool = False, has_begun: bool = False) -> LiveState:
     """What a generation does; of one that has ended, and is only not written yet, what it did last.
 
@@ -83,9 +91,9 @@ def state_of(phase: Phase | None, *, reads_on: bool = False, has_begun: bool = F
     """
     if reads_on:
         return "reading_on"
-    if phase is Phase.FINISHED or phase is None:
+    if phase is None or phase is Phase.FINISHED:
         return "streaming" if has_begun else "waiting"
-    return phase.value
+    return _STATE_IN[phase]
 
 
 def live_of(record: Record) -> Live:

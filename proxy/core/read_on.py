@@ -11,13 +11,14 @@ from proxy.core.usage import CHARACTERS_A_TOKEN
 class ReadOn:
     """What is read of one answer behind its stop, and how long that may go on."""
 
-    __slots__ = ("_before", "_most", "_shows_reasoning", "_until", "partial", "to_the_end")
+    __slots__ = ("_before", "_most", "_shows_reasoning", "partial", "to_the_end", "until")
 
     def __init__(self, stopped: Partial, until: float, tokens: int) -> None:
         """Go on from what was there at the stop, until a time, and for so many tokens at the most."""
         self._before = stopped.counted_characters
         self._shows_reasoning = any(choice.reasoning is not None for choice in stopped.choices.values())
-        self._until = until
+        self.until = until
+        """Until when it goes on at the most."""
         self._most = tokens * CHARACTERS_A_TOKEN
         self.partial = stopped.counting_on()
         """What is folded into from now on."""
@@ -31,7 +32,7 @@ class ReadOn:
 
     def is_over(self, now: float) -> bool:
         """Whether one of its bounds is reached. Tokens are estimated from characters, for the time being."""
-        return now >= self._until or self.behind >= self._most
+        return now >= self.until or self.behind >= self._most
 
     def beyond(self) -> Beyond:
         """What came of it."""

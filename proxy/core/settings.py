@@ -98,7 +98,7 @@ class Settings(Section):
     bus: BusSettings = Field(BusSettings(), description="What joins replicas.")
     prices: PricesSettings = Field(PricesSettings(), description="What tokens cost.")
     sink: SinkSettings = Field(SinkSettings(), description="Where events are sent.")
-    observability: ObservabilitySettings = Field(ObservabilitySettings(), description="Log and metrics.")
+    observability: ObservabilitySettings = Field(ObservabilitySettings(), description="Log, metrics, traces.")
     drain: DrainSettings = Field(DrainSettings(), description="The end of this replica.")
 
     _origin: Origin = PrivateAttr(default_factory=Origin)

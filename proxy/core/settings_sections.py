@@ -13,7 +13,8 @@ from proxy.core.bus_address import check_bus_url
 from proxy.core.ledger_address import SCHEME
 from proxy.core.price_list import PriceList
 from proxy.core.settings_hashes import check_hashes, hash_lines
-from proxy.core.settings_types import Count, Duration, DurationOrZero, Name, Section, Size, misplaced
+from proxy.core.settings_otel import OtelSettings
+from proxy.core.settings_types import Count, Duration, DurationOrZero, HeaderName, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
 from proxy.core.settings_urls import LedgerUrl, check_service_url
 
@@ -23,8 +24,6 @@ _LEAST_LEASE = 4
 _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "transfer-encoding"}
 )
-
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 
 
 def _not_reserved(name: str) -> str:
@@ -251,14 +250,15 @@ class LogSettings(Section):
 class MetricsSettings(Section):
     """The metrics on the admin listener."""
 
-    max_series: Count = Field(5000, description="Bound of label combinations.")
+    max_series: Count = Field(5000, description="Bound of series; names beyond it are told under other.")
 
 
 class ObservabilitySettings(Section):
-    """Log and metrics."""
+    """Log, metrics, traces."""
 
     log: LogSettings = Field(LogSettings(), description="The log.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="The metrics.")
+    otel: OtelSettings = Field(OtelSettings(), description="OpenTelemetry.")
 
 
 class DrainSettings(Section):

@@ -198,4 +198,5 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """1 to 64 of `A-Za-z0-9._:-`: safe in headers, URLs, logs and metric labels."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

@@ -140,7 +140,7 @@ class AdminAccess:
         visitor = None if token is None else self._holder(token)
         if token is not None and visitor is not None:
             return Proven(visitor, token)
-        if self.by_cookie(http) is None:
+        if self.by_cookie(http) is None and not self._attempts.was_wrong(address, digest_of(code)):
             self._failed(address, digest_of(code), "once")
         return None
 

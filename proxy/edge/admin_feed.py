@@ -35,7 +35,8 @@ TICKS_OF_SUMMARY: Final = 40
 MOST_READERS: Final = 64
 
 _HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)
-_RETRY: Final = b"retry: 1000\n\n"
+_RETRY: Final = b"retry: 1000\n"
+"""Stands before the first event: milliseconds until a browser comes back."""
 _HEARTBEAT: Final = comment("keep-alive")
 
 
@@ -125,6 +126,8 @@ class Feed:
         response, sink = await begin(http, 200, _HEAD, None)
         reader = FeedReader(sink, is_over=self._is_over)
         shown = self._shown.setdefault(window.key, shown)  # the last one that read it may have left meanwhile
+        if not shown.readers:  # nobody else is told of what has changed since it was looked at
+            shown.view.look(time.time(), numbers=True)
         shown.readers.add(reader)
         try:
             self._tick()
@@ -151,7 +154,6 @@ class Feed:
     async def _new(self, window: Window, runtime: Runtime) -> _Shown:
         shown = _Shown(LiveView(self._engine, window))
         await shown.ask(runtime.settings.cancellation.confirm_timeout)
-        shown.view.look(time.time(), numbers=True)
         return shown
 
     def _tick(self) -> None:

@@ -68,7 +68,7 @@ def read_page(folder: Path = FOLDER) -> dict[str, PageFile]:
 
 
 class AdminPage:
-    """Serves what is at and below `/ui`."""
+    """Serves what is at and below `/ui`, and the way there."""
 
     def __init__(self, access: AdminAccess, about: Callable[[Visitor], dict[str, Any]]) -> None:
         """Read the files. `about` gives what a visitor is told about itself."""
@@ -78,8 +78,8 @@ class AdminPage:
 
     @staticmethod
     def serves(path: str) -> bool:
-        """Whether a path is one of the page's."""
-        return path == PAGE or path.startswith(f"{PAGE}/")
+        """Whether a path is one of the page's; whoever types the listener's address alone is led there."""
+        return path in (PAGE, "/") or path.startswith(f"{PAGE}/")
 
     async def handle(self, http: web.BaseRequest, path: str, runtime: Runtime) -> web.StreamResponse:
         """Serve one request; a refusal is answered here, because it needs the page's headers too."""

@@ -14,7 +14,7 @@ from yarl import URL
 
 from proxy.core.begun import phase_of
 from proxy.core.errors import Refusal
-from proxy.core.headers import HeaderPair
+from proxy.core.headers import HeaderPair, bare_credential
 from proxy.core.paths import safe_target
 from proxy.core.settings import Address
 from proxy.edge import downstream
@@ -25,6 +25,7 @@ from proxy.edge.intake import read_body
 from proxy.edge.pass_through import NO_BODY
 from proxy.edge.request import single_header
 from proxy.edge.runtime import Runtime
+from proxy.engine.connections import left_over
 from proxy.engine.engine import Engine
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -110,7 +111,7 @@ class Playground:
             Refusal: 403, a key is needed; 503, the proxy's listener can't be reached.
         """
         headers = _headers_up(http)
-        if hdrs.AUTHORIZATION not in headers and not visitor_of(http).text:
+        if not visitor_of(http).text and bare_credential(headers.items()) is None:
             # Callers without a credential are one identity: what all of them were answered could be read here.
             message = f"With a token that may not see what models wrote, a key is needed: send it as {CREDENTIAL}."
             raise Refusal(403, "text_not_allowed", message, param=CREDENTIAL)
@@ -162,7 +163,11 @@ class Playground:
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=jar, timeout=timeout, auto_decompress=False, skip_auto_headers=skipped
         ) as session:
-            yield await self._call(session, method, target, headers, body)
+            answer = await self._call(session, method, target, headers, body)
+            try:
+                yield answer
+            finally:
+                answer.close()
 
     async def _call(
         self, session: aiohttp.ClientSession, method: str, target: str, headers: dict[str, str], body: bytes
@@ -201,6 +206,8 @@ async def _pass_back(http: web.BaseRequest, answer: aiohttp.ClientResponse, dead
             if not sink.write(chunk):
                 await sink.drained(deadline)
     except aiohttp.ClientError:
+        if rest := left_over(answer.content):  # nothing at all would be written as the last chunk
+            sink.write(rest)
         downstream.break_off()
     return response
 

@@ -167,6 +167,7 @@ async def metrics_answer(http: web.BaseRequest, engine: Engine) -> web.Response:
         encode, content_type = choose_encoder(http.headers.get(hdrs.ACCEPT, ""))
     except (TypeError, ValueError):  # what it makes of a version that is no number
         encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    engine.look()
     body = await asyncio.to_thread(encode, engine.metrics.registry)
     return web.Response(body=body, headers={"Content-Type": content_type})
 

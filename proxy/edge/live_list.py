@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
-from proxy.core.live_row import STATES, Entry, Live, LiveState, Order, about_now, behind, cursor_of, entry_of, live_of
+from proxy.core.live_row import STATES, Entry, Live, Order, about_now, behind, cursor_of, entry_of, live_of
 from proxy.core.live_row import place_in as place_of_cursor
 from proxy.core.receipt import shown
 from proxy.core.record import Record
@@ -70,7 +70,7 @@ def _as_it_is(engine: Engine, record: Record, state: str | None) -> Live:
     relay = engine.registry.find_uid(record.uid)
     if isinstance(relay, Relay):
         return engine.live.live(relay)
-    return Live(record, cast("LiveState", state)) if state in STATES else live_of(record)
+    return Live(record, state) if state in STATES else live_of(record)
 
 
 def check_order(given: dict[str, str], state: str | None) -> None:

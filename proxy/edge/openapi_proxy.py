@@ -76,7 +76,8 @@ def proxy_paths(runtime: Runtime) -> dict[str, dict[str, Any]]:
             if method in item:  # another dialect's, told apart by the form of the id
                 item[method]["description"] += f" Or, with an id of {dialect.name}: {operation.summary}"
             else:
-                item[method] = _described(served, dialect, operation, path)
+                needs_key = bool(runtime.settings.keys) or served.credentials is None
+                item[method] = _described(served, dialect, operation, path, needs_key=needs_key)
     return paths
 
 
@@ -103,7 +104,7 @@ def _is_served(runtime: Runtime, served: Served, path: str) -> bool:
     return found is served
 
 
-def _described(served: Served, dialect: Dialect, operation: Operation, path: str) -> dict[str, Any]:
+def _described(served: Served, dialect: Dialect, operation: Operation, path: str, *, needs_key: bool) -> dict[str, Any]:
     native = operation.path if operation in NATIVE else ""
     found: dict[str, Any] = {
         "tags": [_tag(served)],
@@ -112,16 +113,12 @@ def _described(served: Served, dialect: Dialect, operation: Operation, path: str
         "description": _says(operation, "" if native else dialect.name),
         "parameters": _parameters(operation, path, native),
         "responses": {"200": _answer(operation, native), **dialect_refusals(dialect)},
-        "security": [{"caller": []}] if served.credentials is None or _needs_key(served) else [{}],
+        "security": [{"caller": []}] if needs_key else [{}],
     }
     if operation.method in ("POST", "PATCH"):
         schema = _NATIVE_BODY.get(native, ref("Object"))
         found["requestBody"] = {"content": {JSON: {"schema": schema}}}
     return found
-
-
-def _needs_key(served: Served) -> bool:
-    return served.credentials == ()
 
 
 def _says(operation: Operation, dialect: str) -> str:

@@ -193,7 +193,7 @@ class Budgets:
         if refused is not None:
             ends, budget, limit = refused
             log.info("budget.refused", key=facts.identity.shown, per=budget.per, limit=limit, budget=budget.says(limit))
-            self._metrics.budget_refusals.labels(budget.per, limit).inc()
+            self._metrics.budget_refusals_of(budget.per, limit).inc()
             raise exhausted(budget, limit, ends - wall)
 
     @staticmethod
@@ -283,7 +283,7 @@ class Budgets:
         if relay.stop(Stop(cause, reason=f"budget: {says}")):
             facts = relay.generation.facts
             log.info("budget.stopped", task_id=facts.task_id, key=facts.identity.shown, limit=limit, budget=says)
-            self._metrics.budget_stops.labels(budget.per, limit).inc()
+            self._metrics.budget_stops_of(budget.per, limit).inc()
 
     async def end(self) -> None:
         """Look no more."""

@@ -202,8 +202,10 @@ class Canceller:
         is_certain = relay.settled.done() or record.cause is None
         return record if is_certain else replace(record, outcome=Outcome.RUNNING)
 
-    @staticmethod
-    async def _confirmed(relays: list[Relay], seconds: float) -> None:
+    async def _confirmed(self, relays: list[Relay], seconds: float) -> None:
         waiting = [relay.released for relay in relays if not relay.released.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=seconds)
+        for relay in relays:
+            if not relay.released.done():
+                self._metrics.unconfirmed(relay.upstream.name)

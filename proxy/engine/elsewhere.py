@@ -224,7 +224,10 @@ class Elsewhere:
             return record
         if not heard and await self._undertaker.is_dead(place.replica, letter.confirm):
             return _left(about)
-        return _left(about) if place.is_over else _stopping(about, letter.wish.stop())
+        if place.is_over:
+            return _left(about)
+        self._metrics.unconfirmed(about.upstream)
+        return _stopping(about, letter.wish.stop())
 
 
 def _too_large() -> Refusal:

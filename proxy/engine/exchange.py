@@ -11,6 +11,7 @@ from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Phase
 from proxy.engine.abort import abort_headers
 from proxy.engine.endings import end_broken, end_interrupted, end_refused
+from proxy.engine.open_calls import OpenCall
 from proxy.engine.plan import Call
 from proxy.engine.receive import receive
 from proxy.engine.services import Services
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 class Exchange:
     """One call, made once."""
 
-    __slots__ = ("_answer", "_call", "_scope", "abort_headers")
+    __slots__ = ("_answer", "_call", "_open", "_scope", "abort_headers")
 
     def __init__(self, call: Call) -> None:
         self._call: Call | None = call
         self._answer: Answer | None = None
+        self._open: OpenCall | None = None
         self._scope: asyncio.Timeout | None = None
         self.abort_headers: list[HeaderPair] | None = None
         """For the upstream's own abort, where the settings name one and the call has begun."""
@@ -79,6 +81,9 @@ class Exchange:
             if self._answer is not None:
                 self._answer.close()
                 self._answer = None
+            if self._open is not None:
+                services.calls.end(self._open)
+                self._open = None
             relay.generation.upstream_closed(services.now())
             relay.upstream.reading_on -= relay.read_on is not None
             slots.give_back()
@@ -92,10 +97,12 @@ class Exchange:
         if relay.upstream.settings.on_stop == "call":
             self.abort_headers = abort_headers(call.headers)
         relay.enter(Phase.CONNECTING)
+        self._open = services.calls.begin(relay)
+        headers = call.headers if services.telemetry is None else services.telemetry.calling(relay, call.headers)
         self._answer = answer = await relay.upstream.open(
-            call.method, call.url, call.headers, call.body, lambda: relay.enter(Phase.WAITING)
+            call.method, call.url, headers, call.body, lambda: relay.enter(Phase.WAITING)
         )
-        relay.generation.status = answer.status
+        self._open.answer, relay.generation.status = answer, answer.status
         complete = await receive(relay, answer)
         if relay.read_on is not None:
             relay.read_on.to_the_end = True

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
 from proxy.core.chosen import Chosen
 from proxy.core.letters import Listed, ListThese, Rows, Table
-from proxy.core.live_row import SORTS, STATES, Live, LiveCounts, LiveSort, LiveState, Order, live_of
+from proxy.core.live_row import SORTS, STATES, Live, LiveCounts, LiveSort, Order, live_of
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes, record_of
 from proxy.engine.group import LOOK_SECONDS, Group, Missing
@@ -67,7 +67,7 @@ def table_here(
 
     An order that only a newer version knows is taken for the usual one. `before`: behind which place, in that one.
     """
-    sort = cast("LiveSort", asked.sort) if asked.sort in SORTS else "age"
+    sort: LiveSort = asked.sort if asked.sort in SORTS else "age"
     place = None if before is None else (-before[0], before[0], before[1], None)
     rows, matched = live.page(chosen, Order(sort, asked.falls), most, place)
     counts = live.counts(asked.confirm)
@@ -96,4 +96,4 @@ def _read(said: Listed) -> TableThere:
 
 
 def _live(record: Record, state: str) -> Live:
-    return Live(record, cast("LiveState", state)) if state in STATES else live_of(record)
+    return Live(record, state) if state in STATES else live_of(record)

@@ -92,6 +92,12 @@ class Registry:
     def __iter__(self) -> Iterator[Relay]:
         return iter(list(self._live.values()))
 
+    @property
+    def oldest_start(self) -> float | None:
+        """When the oldest live generation was admitted, in monotonic seconds; None: there is none."""
+        oldest = next(iter(self._live.values()), None)  # they stand in the order in which they came
+        return None if oldest is None else oldest.generation.facts.started
+
     def streams_of(self, identity: str) -> int:
         """Live generations of one caller."""
         return self._streams.get(identity, 0)

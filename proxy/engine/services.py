@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.core.headers import HeaderPair
+from proxy.engine.open_calls import OpenCalls
+from proxy.engine.telemetry import Telemetry
 from proxy.engine.translation import Stored
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ class Services(Protocol):
 
     returns: bool
     """Whether a client that left may come back, to read on what lingers for it."""
+
+    calls: OpenCalls
+    """The calls of all relays, watched."""
+
+    telemetry: Telemetry | None
+    """Who is told of calls, where the settings name somebody."""
 
     def now(self) -> float:
         """Monotonic seconds."""

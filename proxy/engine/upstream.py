@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import structlog
@@ -51,12 +51,23 @@ class UpstreamError(Exception):
 class Answer:
     """The upstream's answer: its head, and its body as bytes that arrive."""
 
-    __slots__ = ("_content", "_response", "_transport", "coding", "content_type", "headers", "length", "status")
+    __slots__ = (
+        "_content",
+        "_response",
+        "_transport",
+        "_was_read",
+        "coding",
+        "content_type",
+        "headers",
+        "length",
+        "status",
+    )
 
     def __init__(self, response: aiohttp.ClientResponse, transport: asyncio.Transport | None) -> None:
         self._response = response
         self._content = response.content
         self._transport = transport
+        self._was_read: bool | None = None
         self.status = response.status
         self.headers = [(name, value) for name, value in response.headers.items()]
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -99,8 +110,15 @@ class Answer:
 
     def close(self) -> None:
         """Close the connection now unless the body was read to its end (then it went back to the pool)."""
+        if self._was_read is None:
+            self._was_read = self._response.connection is None
         self._response.close()
         cut(self._transport)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upstream can still send of this answer: its connection is neither closed nor the pool's again."""
+        return not self._was_read and self._transport is not None and not self._transport.is_closing()
 
 
 def _kind_of(error: Exception) -> UpstreamErrorKind:
@@ -159,7 +177,7 @@ class Upstream:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]],
+        headers: Sequence[tuple[str, str]],
         body: bytes | None,
         connected: Callable[[], None],
     ) -> Answer:

@@ -30,7 +30,15 @@ _SAVED: Final = ("saved_most", "saved_typical", "late_tokens")
 
 _IS_SAVED: Final = or_(_at.saved_most.is_not(None), _at.saved_typical.is_not(None))
 _PRICE_PART: Final = 10**PRICE_DIGITS
-"""A price in units of its last digit is summed in two parts, as costs are: what this divides, and what is left."""
+"""A price in units of its last digit is multiplied in two parts, what this divides and what is left: neither product
+with a count is beyond 64 bits. Each is summed in two parts then, as costs are."""
+_SAVED_PARTS: Final = {
+    "whole_high": _PRICE_PART * COST_PART,
+    "whole_low": _PRICE_PART,
+    "rest_high": COST_PART,
+    "rest_low": 1,
+}
+"""How many units of a cost each of the four sums counts."""
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "model": _at.model,
@@ -107,11 +115,13 @@ def _saved_in() -> ColumnElement[Any]:
 
 def _saved_sums() -> list[ColumnElement[Any]]:
     price = case((_IS_SAVED, output_price(_at.price)))
-    parts = ("high", price.op("/")(_PRICE_PART)), ("low", price % _PRICE_PART)
-    return [
-        func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced"),
-        *(func.sum(_at[name] * part).label(f"{name}_{which}") for name in _SAVED[:2] for which, part in parts),
-    ]
+    sums: list[ColumnElement[Any]] = [func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced")]
+    for name in _SAVED[:2]:
+        for which, part in (("whole", price.op("/")(_PRICE_PART)), ("rest", price % _PRICE_PART)):
+            product = _at[name] * part
+            sums.append(func.sum(product.op("/")(COST_PART)).label(f"{name}_{which}_high"))
+            sums.append(func.sum(product % COST_PART).label(f"{name}_{which}_low"))
+    return sums
 
 
 def _filtered(asked: Select[Any], query: UsageQuery) -> Select[Any]:
@@ -153,7 +163,8 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.unknown += row.unknown
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
-        into.costs[row.currency or ""] = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        cost = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        into.costs[row.currency or ""] = into.costs.get(row.currency or "", Decimal(0)) + cost
     for name in (*TRUTH_COUNTS, *_SAVED):
         more = getattr(row, name)
         if more is not None:
@@ -166,8 +177,8 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
 
 def _saved(row: Row[Any], name: str) -> Decimal | None:
     """What so many tokens would have cost, exactly: prices are for a million, so their last digit is that of a cost."""
-    high, low = getattr(row, f"{name}_high"), getattr(row, f"{name}_low")
-    return None if high is None else cost_of(int(high) * _PRICE_PART + int(low))
+    parts = [(getattr(row, f"{name}_{part}"), units) for part, units in _SAVED_PARTS.items()]
+    return cost_of(sum(int(count) * units for count, units in parts)) if parts[0][0] is not None else None
 
 
 def _place(row: UsageRow) -> tuple[Any, ...]:

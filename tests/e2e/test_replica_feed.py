@@ -13,6 +13,7 @@ from support.program import ADMIN_TOKEN
 from support.proxy import RunningProxy
 from support.replicas import deafen, joined
 from support.scripts import events_then_hang
+from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
@@ -68,7 +69,12 @@ async def test_filters_and_order_hold_everywhere(tmp_path: Path) -> None:
             assert [(row["task_id"], row["state"]) for row in newest["data"]] == [
                 (f"t-{number}", "streaming") for number in (4, 3, 2, 1)
             ]
-            assert all(row["completion_tokens"] for row in newest["data"])
+
+            async def counted() -> bool:
+                found = (await admin(a, "GET", "generations?state=live"))["data"]
+                return len(found) == 4 and all(row["completion_tokens"] for row in found)
+
+            await eventually(counted, what="each has its tokens so far")
             summary = await admin(a, "GET", "summary")
             assert (summary["live"], summary["complete"]) == (4, True)
 

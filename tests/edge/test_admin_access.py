@@ -121,6 +121,12 @@ async def test_a_role_may_what_the_table_says(tmp_path: Path, who: str) -> None:
 async def test_nobody_sees_text_without_the_right(tmp_path: Path, who: str) -> None:
     """No path tells what a model wrote to a token that may not see it, whatever its role; each view is logged."""
     async with a_stream(tmp_path) as proxy:
+        one = "/api/generations/t-1"
+
+        async def is_folded() -> bool:
+            return SAID in ((await call(proxy.admin_port, "GET", one, headers=token_of(MAIN))).json()["text"] or "")
+
+        await eventually(is_folded, what="the record has the text")
         seen, refusals = set[str](), set[str]()
         with capture_logs() as logs:
             for route in [each for each in table(proxy) if "GET" in each.methods]:
@@ -142,7 +148,7 @@ async def test_nobody_sees_text_without_the_right(tmp_path: Path, who: str) -> N
             assert (seen, viewed) == (set(), [])
             assert "/api/generations/{id}/events" in refusals
             assert (relayed in refusals) == ROLES[who].may(Role.OPERATOR)
-            hidden = (await call(proxy.admin_port, "GET", "/api/generations/t-1", headers=token_of(who))).json()
+            hidden = (await call(proxy.admin_port, "GET", one, headers=token_of(who))).json()
             assert (hidden["text"], hidden["text_hidden"], hidden["task_id"]) == (None, True, "t-1")
 
 

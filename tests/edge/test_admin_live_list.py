@@ -23,7 +23,7 @@ BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
 PRICES: dict[str, Any] = {
     "version": "t",
     "currency": "USD",
-    "models": [{"model": "scripted", "input": 1, "output": 2}],
+    "models": [{"model": "scripted", "input": "1", "output": "2"}],
 }
 
 

@@ -61,6 +61,7 @@ async def test_the_page_needs_no_login_and_every_answer_is_guarded(tmp_path: Pat
                 assert answer.header("ETag")
             assert answer.header("Set-Cookie") is None
         for method, path, status in (
+            ("GET", "/", 303),
             ("GET", "/ui/", 303),
             ("GET", "/ui/nothere.js", 404),
             ("GET", "/ui/login", 405),

@@ -13,14 +13,18 @@ from support.client import RawClient
 from support.http_bytes import Headers
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import Script, answer, events_then_hang, in_turn, json_answer
-from support.upstream import ScriptedUpstream, scripted_upstream
+from support.scripts import answer, events_then_hang, in_turn, json_answer
+from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
 CHAT = "/v1/chat/completions"
 STREAM = events_then_hang(chat_events(5, finish=None, done=False))
-PRICES: dict[str, Any] = {"version": "t", "currency": "USD", "models": [{"model": "scripted", "input": 1, "output": 2}]}
+PRICES: dict[str, Any] = {
+    "version": "t",
+    "currency": "USD",
+    "models": [{"model": "scripted", "input": "1", "output": "2"}],
+}
 
 
 @asynccontextmanager

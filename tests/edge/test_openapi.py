@@ -66,7 +66,7 @@ def check(document: dict[str, Any], name: str, value: Any) -> None:
     assert problems == [], f"{name}: {problems}"
 
 
-ALL_DIALECTS = [
+ALL_DIALECTS: list[dict[str, Any]] = [
     {"path": "/v1", "dialect": ["assistants", "openai", "aitronos"], "responses": "emulate"},
     {"path": "/v1/plain", "dialect": "openai"},
     {"path": "/dify", "dialect": "dify"},

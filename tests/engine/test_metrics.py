@@ -12,6 +12,7 @@ from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
 from proxy.engine.metrics import OTHER_MODELS, SERIES_OF_MODEL, Metrics
+from proxy.engine.open_calls import Calls
 from support.records import a_record
 
 NAMES = {
@@ -46,6 +47,15 @@ NAMES = {
     "reconciliation_drift_tokens": ("gauge", {"upstream", "model", "source", "kind"}),
     "config_reload_success": ("gauge", set()),
     "build_info": ("gauge", {"version"}),
+    "cancels_unconfirmed_total": ("counter", {"upstream"}),
+    "series_dropped_total": ("counter", set()),
+    "generation_oldest_age_seconds": ("gauge", set()),
+    "generations_limit": ("gauge", set()),
+    "upstream_calls": ("gauge", {"upstream"}),
+    "upstream_calls_read_on": ("gauge", {"upstream"}),
+    "upstream_orphans": ("gauge", {"upstream"}),
+    "ledger_healthy": ("gauge", set()),
+    "draining": ("gauge", set()),
 }
 """Every metric that users read of: its type and its labels."""
 
@@ -95,13 +105,13 @@ def test_labels_are_those_documented() -> None:
     metrics.cancelled("native", Cause.CLIENT, "stopped")
     metrics.aborted("openai", "ok")
     metrics.cost.labels("openai", "m", "USD").inc()
+    metrics.unconfirmed("openai")
+    metrics.live.expect(["openai"], 5000)
     metrics.expect_budget(Budget("key", Limits(completion_tokens=5), 60.0))
     metrics.reconciled("attached", ended(), Truth("bill", 1.0, prompt_tokens=8))
     seen = set()
     for family in metrics.registry.collect():
         for sample in family.samples:
-            if sample.name.endswith("_created"):
-                continue
             name = sample.name.removeprefix("quell_")
             if family.type == "histogram":
                 name = name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
@@ -231,12 +241,60 @@ def test_a_model_must_have_answered(facts: dict[str, Any]) -> None:
     assert models(metrics) == {"other", "real", "stopped"}
 
 
-def test_series_are_bounded() -> None:
-    """With little room for series, models that no setting names are all `other`."""
-    metrics = Metrics(max_series=2 * SERIES_OF_MODEL)
-    for model in ("m-1", "m-2", "m-3"):
-        metrics.settled(ended(model))
-    assert models(metrics) == {"m-1", "m-2", "other"}
+def series(metrics: Metrics) -> int:
+    """How many series there are."""
+    return sum(len(family.samples) for family in metrics.registry.collect())
+
+
+def test_models_get_no_series_that_there_is_no_room_for() -> None:
+    """With room for two models, the first two that no setting names are shown, and all others are `other`."""
+    others = 15 + 1  # the first token and the outcome make series too, but of no model
+    metrics = Metrics(max_series=series(Metrics()) + others + 2 * SERIES_OF_MODEL)
+    for number in range(9):
+        metrics.settled(ended(f"m-{number}", cached_tokens=1, reasoning_tokens=1, cost=Decimal(1), currency="USD"))
+    shown = models(metrics) - {"other"}
+    assert {"m-0", "m-1"} <= shown < {f"m-{number}" for number in range(9)}
+    assert "other" in models(metrics)
+
+
+def test_the_bound_on_series_holds() -> None:
+    """Whatever the settings name, there are hardly more series than the bound; what is over it is counted as such."""
+    metrics, most = Metrics(max_series=500), 500
+    for number in range(100):
+        metrics.expect({f"/r{number}": f"up{number}"}, {f"m{number}"})
+        metrics.settled(ended(f"m{number}", route=f"/r{number}", upstream=f"up{number}"))
+    others = {"route": "other", "upstream": "other"}
+    assert most - 20 < series(metrics) < most + 40
+    assert value(metrics, "generations_total", **others, outcome="completed") == 100 - sum(
+        value(metrics, "generations_total", route=f"/r{number}", upstream=f"up{number}", outcome="completed") or 0
+        for number in range(100)
+    )
+    assert (value(metrics, "series_dropped_total") or 0) > 100
+
+
+def test_what_fits_is_not_counted_as_dropped() -> None:
+    """Under the bound nothing is told under `other`, however often it is counted."""
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.expect({"/v1": "openai"}, {"m"})
+        metrics.settled(ended())
+    assert value(metrics, "series_dropped_total") == 0
+    assert value(metrics, "generations_total", route="/v1", upstream="openai", outcome="completed") == 3
+
+
+def test_what_is_true_now_is_as_last_looked_at() -> None:
+    """Gauges of what is open have one series for each upstream of the settings or of a call, 0 when none is open."""
+    metrics = Metrics()
+    metrics.live.expect(["a"], 20)
+    metrics.live.look(oldest=7.5, takes_work=False, calls={"b": Calls(open=3, orphans=1, read_on=2)})
+    for upstream, found in (("a", [0, 0, 0]), ("b", [3, 1, 2])):
+        names = ("upstream_calls", "upstream_orphans", "upstream_calls_read_on")
+        assert [value(metrics, name, upstream=upstream) for name in names] == found
+    singles = ("generation_oldest_age_seconds", "generations_limit", "ledger_healthy", "draining")
+    assert [value(metrics, name) for name in singles] == [7.5, 20, 0, 0]
+    metrics.live.look(oldest=0, takes_work=True, calls={})
+    assert value(metrics, "upstream_orphans", upstream="b") == 0
+    assert value(metrics, "ledger_healthy") == 1
 
 
 def test_the_ledger_is_counted_by_difference() -> None:
@@ -257,4 +315,4 @@ def test_costs_are_counted_by_model_and_currency() -> None:
     metrics.settled(ended("n", error_kind="truncated", cost=Decimal(1), currency="USD"))
     assert value(metrics, "cost_total", upstream="openai", model="m", currency="USD") == 0.75
     assert value(metrics, "cost_total", upstream="openai", model="other", currency="USD") == 1.0
-    assert len(next(iter(metrics.cost.collect())).samples) == 4  # each with the time of its beginning
+    assert len(next(iter(metrics.cost.collect())).samples) == 2

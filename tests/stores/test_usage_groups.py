@@ -102,10 +102,10 @@ async def test_savings_without_a_price_are_unknown(sums: Sums) -> None:
 
 async def test_savings_are_exact_where_they_are_huge(sums: Sums) -> None:
     """No digit is lost where tokens and prices are the largest that there are."""
-    largest, most = LARGEST_PRICE - Decimal("0.000001"), 2**40
-    records = [stopped(f"u{n}", saved_most=most, price=a_price(str(largest))) for n in range(3)]
+    largest, most = LARGEST_PRICE - Decimal("0.000001"), 10**12
+    records = [stopped(f"u{n}", saved_most=most, price=a_price(str(largest))) for n in range(12)]
     (row,) = await sums("route", *records)
-    assert row.saved_costs["USD"].most == 3 * most * largest / 10**6
+    assert row.saved_costs["USD"].most == 12 * 10**6 * largest
 
 
 async def test_a_void_settlement_saves_all_the_same(sums: Sums) -> None:

@@ -24,7 +24,7 @@ PEOPLE: list[dict[str, Any]] = [
 FROM_PAGE: Headers = [("X-Quell-Page", "1")]
 """What the page sends along with its cookie."""
 
-_SECRETS = {MAIN: ADMIN_TOKEN, **{each["name"]: each["token"] for each in PEOPLE}}
+_SECRETS: dict[str, str] = {MAIN: ADMIN_TOKEN, **{each["name"]: each["token"] for each in PEOPLE}}
 
 
 def secret_of(name: str) -> str:

@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types floors format bench bench-readme torture lock clean system-packages
+.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock monitoring clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -23,7 +23,12 @@ run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, 
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered && exit $$checks
+	$(TESTS) && exit $$checks
+
+TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+coverage: system-packages $(DEV_READY) ## the tests, and which lines they reach
+	$(TESTS) --cov --cov-report=term:skip-covered
 
 check: lint types floors ## lint, format, types, floors
 
@@ -48,6 +53,9 @@ bench: $(DEV_READY) system-packages ## the benchmarks: Quell beside nginx and a 
 bench-readme: bench ## the benchmarks, and their table into README.md
 	sed -i -e '/^<!-- bench -->$$/,/^<!-- \/bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .quell/bench.md' README.md
 
+reference: $(DEV_READY) ## the reference pages in deploy/docs/reference, from the code
+	$(BIN)/python tests/reference/write.py
+
 torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams, 400 power cuts, 100,000 steps of tenants (an hour); ARGS="--minutes 10"
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
@@ -55,6 +63,12 @@ lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer vers
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies --extra distributed -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+
+monitoring: ## the alert rules for the Prometheus operator, from deploy/prometheus/rules.yml
+	@{ sed '/^spec:$$/q' $(OPERATOR_RULES); sed -e '/^#/d' -e 's/^./  &/' deploy/prometheus/rules.yml | sed '/./,$$!d'; } > $(OPERATOR_RULES).new
+	@mv $(OPERATOR_RULES).new $(OPERATOR_RULES)
+
+OPERATOR_RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-strip-extras --custom-compile-command 'make lock' $(UPGRADE)

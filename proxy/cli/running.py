@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import click
 
 from proxy.app import App, Reload, StartError
-from proxy.cli.banner import banner
+from proxy.cli.banner import Page, banner
+from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
 from proxy.cli.worker import Membership
 from proxy.core.settings import Address, Settings
@@ -79,19 +80,26 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(job: Job) -> None:
     demo = await start_demo(job.demo)
     try:
-        app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread, job.member)
+        app = _app(job, demo)
         await app.start()
         settle_memory()
+        code = app.make_login_code() if sys.stderr.isatty() else None  # it must not come to a file
         if job.member is None:
-            settings = app.gateway.runtime.settings
-            click.echo(banner(settings, app.replica, app.port, [app.admin_port], job.model, demo), err=True)
+            settings, page = app.gateway.runtime.settings, Page(app.admin_port, code)
+            click.echo(banner(settings, app.replica, app.port, [page], job.model, demo), err=True)
         else:
-            job.member.came_up(app.port, app.admin_port)
+            job.member.came_up(app.port, app.admin_port, code)
         tell_of_last_run(app)
         await _until_told(app, job.member)
     finally:
         if demo is not None:
             await demo.stop()
+
+
+def _app(job: Job, demo: DemoUpstream | None) -> App:
+    if demo is None:
+        return App(job.settings, job.reread, job.member)
+    return App(_in_front_of(demo, job.settings), job.reread, job.member, demo.seen)
 
 
 def settle_memory() -> None:
@@ -155,16 +163,25 @@ async def _until_told(app: App, member: Membership | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, tell)
         loop.add_signal_handler(signal.SIGHUP, reload)
-    reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
+    alone = member is None
+    reloader = app.tasks.start(_reload_when_told(app, reloads, alone=alone), "reload on SIGHUP")
+    if alone:
+        tell_serving()  # not sooner: from now on it may be sent signals
     await told.wait()
     reloader.cancel()
+    if alone:
+        drain = app.gateway.runtime.settings.drain
+        tell_ending(drain.ready_delay + drain.timeout)
     tell_of_drain(app)
     tell_of_end(await app.stop(drain=True, hurry=hurry))
 
 
-async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
+async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]", *, alone: bool) -> None:
+    """Reload with each signal; `alone`: it came from the outside, where somebody may wait for the end of it."""
     while True:
         await reloads.get()
+        if alone:
+            tell_reloading()
         try:
             waiting = await app.reload()
         except ReloadError as error:
@@ -175,6 +192,8 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
         else:
             rest = f"; a restart is needed for: {', '.join(waiting)}" if waiting else ""
             click.echo(f"quell: the settings were reloaded{rest}", err=True)
+        if alone:
+            tell_serving()
 
 
 def tell_not_taken(error: ReloadError) -> None:

@@ -95,6 +95,12 @@ class Families:
             ("upstream", "basis"),
             registry=registry,
         )
+        self.refusals = Counter(
+            "quell_refusals_total",
+            "Model calls refused before they became generations, by what was in the way; budgets are counted apart.",
+            ("why",),
+            registry=registry,
+        )
         self.budget_stops = Counter(
             "quell_budget_stops_total", "Generations stopped by a budget.", ("per", "limit"), registry=registry
         )

@@ -57,7 +57,7 @@ def problems(config: dict[str, Any], folder: Path) -> list[str]:
     tokenizer_json(folder / "llama3.json")
     (folder / "secret").write_text(SECRET)
     file = folder / "quell.yaml"
-    file.write_text(re.sub(r"/run/secrets/\w+", "secret", yaml.safe_dump(config)))
+    file.write_text(re.sub(r"/run/secrets/[\w.]+", "secret", yaml.safe_dump(config)))
     return [str(each) for each in load(file, VARIABLES).problems]
 
 

@@ -49,7 +49,7 @@ class One {
     this.name = h("span", { class: "mono" }, shortId(id));
     this.head = h("div", { class: "state-line row" });
     this.when = h("section", { class: "card stack wide" });
-    this.ids = h("section", { class: "card stack" });
+    this.ids = h("section", { class: "card stack ids" });
     this.facts = h("section", { class: "card stack" });
     this.usage = h("section", { class: "card stack" });
     this.stopped = h("section", { class: "card stack", hidden: true });

@@ -47,7 +47,16 @@ function announce(text) {
 function place(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [name, ...id] = (path ?? "").split("/");
-  return { name: name && name in SCREENS ? name : "live", id: decodeURIComponent(id.join("/")), query: new URLSearchParams(query) };
+  return { name: name && Object.hasOwn(SCREENS, name) ? name : "live", id: decoded(id.join("/")), query: new URLSearchParams(query) };
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 async function showScreen() {

@@ -1,5 +1,6 @@
 """The commands of tutorial and how-tos, as one types them, against a program that runs."""
 
+import asyncio
 import csv
 import json
 import re
@@ -87,6 +88,22 @@ async def test_the_tutorials_bill(tmp_path: Path) -> None:
         ("ann", "upstream", True),
         ("ben", "upstream", True),
     ]
+
+
+async def test_keys_are_made_and_used_as_the_page_says(tmp_path: Path) -> None:
+    """A key that is made by the page's commands gets in, another one does not, and `only` holds for both."""
+    made = await asyncio.create_subprocess_exec("sh", "-c", block("keys-make"), cwd=tmp_path)
+    assert await made.wait() == 0
+    demo = await start_demo_upstream("127.0.0.1", 0)
+    config = shown("howto/keys.md", "# quell.yaml").replace("https://api.openai.com/v1", demo.base_url)
+    config += "version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n"
+    secrets = {"OPENAI_API_KEY": "sk-x", "SEARCH_KEY_SHA256": "0123456789abcdef" * 4}
+    try:
+        async with running_program(config, tmp_path, env=secrets) as program:
+            said = await said_by(program, block("keys-use"))
+    finally:
+        await demo.stop()
+    assert said.split() == [b"200", b"401", b"403"]
 
 
 async def test_the_commands_about_the_ledgers_file(tmp_path: Path) -> None:

@@ -51,6 +51,32 @@ async def test_the_tutorials_stops(tmp_path: Path) -> None:
     assert "upstream closed" in operator
 
 
+async def test_all_of_a_user_is_stopped_as_the_page_types_it(tmp_path: Path) -> None:
+    """Everything of the end user stops, another's goes on, the record says why, and the stream can be read again."""
+    body = '{"model":"demo@tokens=2000","stream":true,"messages":[{"role":"user","content":"Tell."}]}'
+    call = f"curl -sN http://127.0.0.1:8484/v1/chat/completions -d '{body}'"
+    async with the_demo(tmp_path) as program:
+        hers = await start(program, "sh", "-c", f"{call} -H 'X-User-Id: ann' -H 'X-Task-Id: chat-42'")
+        his = await start(program, "sh", "-c", f"{call} -H 'X-User-Id: ben'")
+        assert hers.stdout is not None
+        assert his.stdout is not None
+        for stream in (his.stdout, hers.stdout):
+            for _ in range(25):
+                await within(stream.readuntil(b"\n\n"), "the stream goes on")
+        said = (await said_by(program, block("stop-many"))).decode()
+        ended, _ = await hers.communicate()
+        goes_on = await within(his.stdout.readuntil(b"\n\n"), "the other stream goes on")
+        his.kill()
+        await his.wait()
+    stopped, record, events = re.split(r"(?<=})(?=\{)|(?<=})\n?(?=id: 21)", said, maxsplit=2)
+    assert (json.loads(stopped)["stopped"], json.loads(stopped)["count"]) == (["chat-42"], 1)
+    assert json.loads(record)["reason"] == "she asked for it"
+    assert events.startswith("id: 21\n")
+    assert "data: [DONE]" in events
+    assert ended.endswith(b"data: [DONE]\n\n")
+    assert goes_on
+
+
 async def test_the_doctor_says_that_all_is_well(tmp_path: Path) -> None:
     """The command of the page about terminals finds nothing wrong with the demo's own address."""
     async with the_demo(tmp_path) as program:

@@ -12,6 +12,9 @@ import yaml
 from proxy.cli import COMMANDS
 from proxy.cli.init import SMALLEST
 from proxy.config_file import load
+from proxy.dialects import DIALECTS
+from proxy.edge.openapi_admin import shape
+from proxy.edge.openapi_proxy import NATIVE
 from support.chat import DONE
 from support.documents import README, block, blocks, documents, said_by, start, the_demo
 from support.program import ROOT
@@ -59,6 +62,19 @@ def test_smallest_config_is_the_one_of_init() -> None:
     example = ROOT / "config" / "minimal.yaml"
     assert yaml.safe_load(example.read_text()) == yaml.safe_load(shown)
     assert load(example, CONFIG).settings is not None
+
+
+def test_every_stop_route_is_one() -> None:
+    """The table of stop routes has every dialect's, and each of them stops."""
+    rows = re.findall(r"^\| .* \| .* \| (\[.*\]\(.*\)) \|$", README, re.MULTILINE)
+    told = {shape(path) for row in rows for path in re.findall(r"(/[^`]*)`", row)}
+    stops = {
+        shape(each.path)
+        for operations in (NATIVE, *(dialect.operations for dialect in DIALECTS.values()))
+        for each in operations
+        if each.does == "stops" and each.method == "POST"
+    }
+    assert told == stops - {"/generations/cancel"}
 
 
 def test_every_command_exists() -> None:

@@ -21,7 +21,7 @@ export function show(root, query, ctx) {
   const config = h("section", { class: "card stack" });
   const told = h("div", { role: "status" });
   const reload = h("button", { type: "button", class: "button", on: { click: reloaded } }, "Reload the config");
-  clear(root, h("div", { class: "row" }, h("h1", null, title), ctx.me.can.reload && reload), told, now, config);
+  clear(root, h("div", { class: "row spread" }, h("h1", null, title), ctx.me.can.reload && reload), told, now, config);
   void look();
   void read();
   const timer = setInterval(() => document.hidden || now.contains(document.activeElement) || look(), EACH_MS);

@@ -5,14 +5,15 @@ import { h } from "./dom.js";
 /** @import {Child} from "./dom.js" */
 
 const NUMBER = /^[–\d$€£][\d.,]*\w?( to [$€£]?[\d.,]+)?$/;
+const side = (/** @type {Child} */ child) => NUMBER.test(String(child)) && "number";
 
 /** A table; the first cell of a row is its head, and numbers stand to the right. @param {string[]} heads @param {Child[][]} rows */
 export function table(heads, rows) {
   const cell = (/** @type {Child} */ child, /** @type {number} */ at) => at
-    ? h("td", { class: NUMBER.test(String(child)) && "number" }, child)
+    ? h("td", { class: side(child) }, child)
     : h("th", { scope: "row" }, child);
   return h("table", { class: "table" },
-    h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))),
+    h("thead", null, h("tr", null, heads.map((head, at) => h("th", { scope: "col", class: at > 0 && side(rows[0]?.[at]) }, head)))),
     h("tbody", null, rows.map((row) => h("tr", null, row.map(cell)))));
 }
 

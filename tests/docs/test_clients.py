@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from proxy.demo.upstream import start_demo_upstream
 from support.documents import block, start
 from support.messages import begun_events, served
@@ -93,7 +91,10 @@ async def test_anthropics_python_client(tmp_path: Path) -> None:
     async with served(events_then_hang(begun_events(8)), tmp_path) as (proxy, _):
         snippet = block("anthropic-python").replace("127.0.0.1:8484", f"127.0.0.1:{proxy.port}")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", snippet, env=environment(), stdout=PIPE, stderr=PIPE
+            *(sys.executable, "-W", "ignore::DeprecationWarning", "-c", snippet),  # models go out of use
+            env=environment(),
+            stdout=PIPE,
+            stderr=PIPE,
         )
         said, errors = await within(process.communicate(), "the snippet ends", 30)
     assert errors.decode() == ""
@@ -102,7 +103,6 @@ async def test_anthropics_python_client(tmp_path: Path) -> None:
 
 async def test_langchain(tmp_path: Path) -> None:
     """A stop ends the loop of a chain's stream by itself, and the receipt has what is kept."""
-    pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
     async with in_front_of_the_demo(tmp_path) as program:
         said = await python(program, "langchain")
     result, tokens, characters = said.split()
@@ -126,4 +126,4 @@ async def test_the_ai_sdk_resumes_and_stops(tmp_path: Path) -> None:
     assert told["receipt"]["partial"]["text"] == told["resumed"]
     assert told["last"] == {"type": "finish", "finishReason": "stop"}
     assert told["gone"] == 204
-    assert log.count('"generation.end"') <= 1
+    assert log.count("generation.end") == 1, "the second reader calls nobody"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from proxy.core.lifecycle import Outcome
 from proxy.core.live_row import SORTS
 from proxy.edge.admin_generations import STATES, TEXTS
+from proxy.edge.admin_playground import METHODS as RELAYED
 from proxy.edge.admin_query import FILTERS
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
 from proxy.edge.live_view import MOST_ROWS, ORDERS, ROWS
@@ -166,6 +167,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ("get", "/api/me"): Described("Me"),
     ("get", "/api/playground"): Described("Playground"),
     ("get", "/api/playground-seen/{}"): Described("PlaygroundSeen", refuses=(400, 404)),
+    **{(method.lower(), "/api/playground/{}"): Described(content="*/*", refuses=(400, 413, 503)) for method in RELAYED},
     ("get", "/livez"): Described("Live", refuses=()),
     ("get", "/readyz"): Described("Ready", query={"verbose": TEXT}, refuses=()),
     ("get", "/metrics"): Described(content="text/plain", refuses=()),

@@ -113,7 +113,8 @@ async def test_no_call_of_the_admin_listener_is_missing(tmp_path: Path) -> None:
         for method, path in sorted(found):
             assert (method, path) in ADMIN, f"{method} {path}: say what it takes and answers in openapi_admin.py"
             sample = path.replace("{}", "nobodys")
-            answer = await call(proxy, method, sample) if sample != "/api/feed" else None
+            is_called = sample not in ("/api/feed", "/api/playground/nobodys")  # of the latter the proxy answers
+            answer = await call(proxy, method, sample) if is_called else None
             assert answer is None or answer.status not in (404, 405) or b"generation_not_found" in answer.body, sample
         for path in ("/api/nothing", "/api/ledger"):
             assert (await call(proxy, "get", path)).status == 404

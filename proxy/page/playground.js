@@ -41,7 +41,7 @@ function desk(root, query, ctx, served, left) {
   const runs = () => it !== null && it.state !== "over";
 
   const words = document.createTextNode("");
-  const answer = scroll("div", "words", "Answer", words);
+  const answer = scroll("div", "words", "Text of the answer", words);
   const refused = scroll("pre", "error mono", "Why it was refused");
   const status = h("span", { class: "muted" });
   const button = h("button", { type: "button", class: "button go", on: { click: press } });

@@ -6,7 +6,7 @@ import { clear, fmt, h, s, say } from "./dom.js";
 import { makeCalls } from "./playground_calls.js";
 import { makeForm } from "./playground_form.js";
 import { story, telling } from "./seen.js";
-import { keep, scroll, wrong } from "./tables.js";
+import { follow, keep, scroll, wrong } from "./tables.js";
 import { begin } from "./try.js";
 
 /** @import {Recipe, Served, Try} from "./tries.js" */
@@ -41,7 +41,7 @@ function desk(root, query, ctx, served, left) {
   const runs = () => it !== null && it.state !== "over";
 
   const words = document.createTextNode("");
-  const answer = scroll("div", "words", "Answer", words);
+  const answer = scroll("div", "words", "Text of the answer", words);
   const refused = scroll("pre", "error mono", "Why it was refused");
   const status = h("span", { class: "muted" });
   const button = h("button", { type: "button", class: "button go", on: { click: press } });
@@ -137,9 +137,7 @@ function desk(root, query, ctx, served, left) {
 
   /** @param {string} piece */
   function write(piece) {
-    const follows = answer.scrollHeight - answer.scrollTop - answer.clientHeight < 40;
-    words.appendData(piece);
-    if (follows) answer.scrollTop = answer.scrollHeight;
+    follow(answer, () => words.appendData(piece));
   }
 
   function tick() {
@@ -165,7 +163,7 @@ function desk(root, query, ctx, served, left) {
     const now = JSON.stringify([of.headline, of.detail, of.client, of.upstream]);
     if (now === wasStory) return;
     wasStory = now;
-    clear(seen, telling(of, served.demo, it?.state === "over"));
+    clear(seen, telling(of, served.demo));
     if (it?.state === "over") ctx.announce(`${of.headline} ${of.detail}`);
   }
 }

@@ -40,7 +40,7 @@ export function makeForm(served, query, changed) {
   const fields = h("div", { class: "stack" });
   const radios = h("div", { class: "radios" });
   const about = h("p", { class: "muted" });
-  const endings = h("section", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" },
+  const endings = h("div", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" },
     h("h2", { id: "endings" }, "How it is stopped"), radios, about, h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
   const base = () => (routes[route.selectedIndex]?.path ?? "").replace(/\/$/, "");
 

@@ -24,7 +24,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh, in ~/.zshrc:    eval "$(quell completion zsh)"   (behind compinit)
     fish:  quell completion fish > ~/.config/fish/completions/quell.fish
 
-    It completes `quell` and, in bash, whatever else the program was called by: quell must be on the PATH.
+    It works where quell is on the PATH.
     """  # noqa: D301 \b is click's mark for lines that stay as they are
     made = get_completion_class(shell)
     if made is None:

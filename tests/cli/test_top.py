@@ -204,6 +204,34 @@ async def test_changes_come_by_the_feed(tmp_path: Path) -> None:
         assert [request.target for request in fake.requests if "feed" in request.target] == ["/api/feed?limit=200"]
 
 
+async def test_a_proxy_without_a_feed(tmp_path: Path) -> None:
+    """An older proxy is asked for its list again and again, and that is said; the order is made here."""
+    live = [
+        {
+            "message_id": f"m{number}",
+            "task_id": f"task-{number}",
+            "phase": "streaming",
+            "elapsed_seconds": 60.0 - number,
+        }
+        | {"cause": None, "completion_tokens": number}
+        for number in range(3)
+    ]
+    listed = json_answer({"object": "list", "data": live[::-1], "next_cursor": None, "complete": False})
+    no_feed = json_answer({"error": {"code": "not_found", "message": "x"}}, 404)
+    async with top_of(tmp_path, by_path({"/api/generations": listed, "/api/feed": no_feed})) as (terminal, _):
+        screen = await terminal.shows(
+            "newest first · this proxy has no feed: asked every 2 s · not all replicas answer"
+        )
+        assert ids(screen) == ["> task-2", "task-1", "task-0"]
+        assert table(screen)[0].split()[2:5] == ["58s", "streaming", "2"]
+        terminal.press("ooo")
+        screen = await terminal.shows("by cost")
+        terminal.press("ooooo")
+        await terminal.shows("newest first")
+        terminal.press("o")
+        await eventually(lambda: ids(terminal.screen) == ["task-0", "task-1", "> task-2"], what="the oldest are first")
+
+
 async def test_filter_and_order_are_asked_for(tmp_path: Path) -> None:
     """Named filters and the order go to the proxy, words are looked for here; a wrong filter is said to be wrong."""
     async with top_of(tmp_path, a_feed(page(row(1), row(2), row(3)))) as (terminal, fake):

@@ -50,6 +50,14 @@ async def test_the_tutorials_stops(tmp_path: Path) -> None:
     assert len(re.findall(r"saw the close of chatcmpl-demo-\S+ after \d+ of 2000 tokens", log)) == 2
 
 
+async def test_the_doctor_says_that_all_is_well(tmp_path: Path) -> None:
+    """The command of the page about terminals finds nothing wrong with the demo's own address."""
+    async with the_demo(tmp_path) as program:
+        said = (await within(said_by(program, block("doctor")), "doctor ends", 60.0)).decode()
+    assert {line.split()[0] for line in said.splitlines()} == {"ok"}, said
+    assert "early disconnect" in said
+
+
 @asynccontextmanager
 async def a_program_with_prices(folder: Path) -> AsyncIterator[Program]:
     """What step 4 of the tutorial serves, in front of a demo upstream in place of one's own."""

@@ -10,11 +10,11 @@ import { follow, keep, scroll, wrong } from "./tables.js";
 import { begin } from "./try.js";
 
 /** @import {Recipe, Served, Try} from "./tries.js" */
-/** @import {Context} from "./shapes.js" */
+/** @import {Context, Screen} from "./shapes.js" */
 
 export const title = "Playground";
 
-/** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
+/** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   const leaving = new AbortController();
   if (!ctx.me.can.playground) {
@@ -55,7 +55,7 @@ function desk(root, query, ctx, served, left) {
     h("div", { class: "desk" },
       h("section", { class: "card stack", "aria-label": "Request" }, form.fields),
       h("div", { class: "middle" }, button, count, clock, h("p", { class: "muted keys-hint" }, h("kbd", null, "Ctrl Enter"), " starts, ", h("kbd", null, "Esc"), " stops")),
-      h("section", { class: "card", "aria-label": "Answer" }, h("div", { class: "row" }, h("h2", null, "Answer"), status), answer, refused)),
+      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", null, "Answer"), status), answer, refused)),
     seen, form.endings, calls.node);
   const tabs = recipes.map(({ id, title: name }) => h("button", { type: "button", role: "tab", class: "tab", id: `tab-${id}`, "aria-controls": "try", on: { click: () => turn(id) } }, name));
   clear(root, h("h1", null, title), h("div", { class: "tabs", role: "tablist", "aria-label": "API", on: { keydown: step } }, tabs), panel);

@@ -72,10 +72,10 @@ function command(name) {
   return { text, node: h("div", null, h("div", { class: "row" }, h("h3", null, name), copyButton(() => text.textContent ?? "", `the command: ${name}`)), text) };
 }
 
-/** @param {Answered} answered */
-function told({ call, isStranger, status, ms, body }) {
+/** @param {Answered} answered @param {number} at */
+function told({ call, isStranger, status, ms, body }, at) {
   const { data } = whole(body);
   return h("div", null,
     h("p", null, h("span", { class: "tag" }, `HTTP ${status}`), isStranger && " to a stranger", ` in ${fmt.ms(ms)} `, h("code", null, `${call.method} ${call.path}`)),
-    code(`Answer of ${call.path}`, data ? JSON.stringify(data, null, 2) : body));
+    code(`Answer ${at + 1}`, data ? JSON.stringify(data, null, 2) : body));
 }

@@ -113,7 +113,7 @@ export function begin(recipe, base, wish, how, tell) {
       const seen = await look();
       const isRunning = seen?.outcome === "running";
       const isTold = seen && !isRunning && (!seen.demo || seen.demo.closed || seen.outcome === "completed");
-      if (isTold || (it.refused && !seen) || (looks > LOOKS && !(it.left && isRunning))) break;
+      if (!it.stopping && (isTold || (it.refused && !seen) || (looks > LOOKS && !(it.left && isRunning)))) break;
       tell.changed();
       await pause();
     }

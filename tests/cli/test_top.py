@@ -225,7 +225,7 @@ async def test_a_proxy_without_a_feed(tmp_path: Path) -> None:
         assert ids(screen) == ["> task-2", "task-1", "task-0"]
         assert table(screen)[0].split()[2:5] == ["58s", "streaming", "2"]
         terminal.press("ooo")
-        screen = await terminal.shows("by cost")
+        await terminal.shows("by cost")
         terminal.press("ooooo")
         await terminal.shows("newest first")
         terminal.press("o")

@@ -106,6 +106,19 @@ async def test_a_wrong_token_is_a_warning(tmp_path: Path) -> None:
         assert told.stderr == "it works; what could be better stands below each warning\n"
 
 
+async def test_a_token_that_may_only_look(tmp_path: Path) -> None:
+    """A viewer's token is enough; what it may not see is judged from outside, and that is said."""
+    tokens = [{"name": "looks", "role": "viewer", "token": "v" * 32}]
+    async with a_proxy(tmp_path, admin={"tokens": tokens}) as (proxy, _), a_front(proxy.port) as front:
+        result = await examine(front.url, "-o", "json", admin=proxy.admin_url, QUELL_ADMIN_TOKEN="v" * 32)
+        checks = {each["name"]: each for each in json.loads(result.stdout)["checks"]}
+        assert (result.exit_code, verdicts(checks)) == (0, ALL_WELL), checks
+        assert checks["stream"]["advice"] == [
+            "judged from outside alone: the admin token may not see what models wrote"
+        ]
+        await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
+
+
 async def test_another_proxys_admin_api(tmp_path: Path) -> None:
     """An admin listener that has not seen the call is said to be another proxy's, and not believed."""
     (tmp_path / "a").mkdir()

@@ -343,6 +343,23 @@ async def test_a_refusal_is_told_on_a_plain_screen(tmp_path: Path) -> None:
         assert terminal.is_as_before
 
 
+async def test_a_stop_that_is_refused(tmp_path: Path) -> None:
+    """Who may only look is told so when a stop is tried, and goes on looking."""
+    script = events_then_hang(chat_events(5, finish=None, done=False))
+    tokens = [{"name": "looks", "role": "viewer", "token": "v" * 32}]
+    async with scripted_upstream(script) as up:
+        async with running_proxy(config_text(up.base_url, admin={"tokens": tokens}), tmp_path) as proxy:
+            known = {"QUELL_ADMIN": proxy.admin_url, "QUELL_ADMIN_TOKEN": "v" * 32}
+            async with streams(proxy, "one"), on_terminal(TOP, tmp_path, **known) as terminal:
+                await terminal.shows("> one")
+                terminal.press("s\r")
+                screen = await terminal.shows("one (scripted, user-one): ")
+                assert "role" in screen[-1]
+                assert up.connections == 1
+                terminal.press("q")
+                assert await terminal.exit_code() == 0
+
+
 async def test_without_a_terminal(tmp_path: Path) -> None:
     """Elsewhere than on a terminal the table comes once, and what repeats it is said; JSON comes alone."""
     script = events_then_hang(chat_events(5, finish=None, done=False))

@@ -70,13 +70,14 @@ class Calls:
         self.made.append(call)
         return call
 
-    def end(self, seen: Seen) -> None:
-        """Leave every call, and stop what runs on."""
+    def end(self, *views: Seen) -> None:
+        """Leave every call, and stop what runs on, by whoever of these may and can."""
         for call in self.made:
             if not call.stream.is_over:
                 call.stream.drop()
-            if is_live(call.find(seen)) and call.known_as is not None:
-                seen.stop(call.known_as)
+            for seen in views:
+                if is_live(call.find(seen)) and call.known_as is not None:
+                    seen.stop(call.known_as)
 
 
 def is_live(record: Record | None) -> bool:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 from typing import Final
 
 from proxy.cli.admin_client import Exit
@@ -104,7 +105,10 @@ def pace(call: Call, watch: Watch | None, kind: str, patience: float, *, is_demo
     if come < FEWEST_EVENTS:
         told = f"only {come} events have come: too few to tell whether they come singly"
         return Finding("stream", Verdict.SKIP, told, ["take a --model that writes more, or faster"], {"events": come})
-    return _judged(call, sent, kind, is_demo=is_demo)
+    found = _judged(call, sent, kind, is_demo=is_demo)
+    if watch is not None and watch.refusal:
+        return replace(found, advice=[*found.advice, f"judged from outside alone: {watch.refusal}"])
+    return found
 
 
 def _judged(call: Call, sent: dict[int, float], kind: str, *, is_demo: bool) -> Finding:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from proxy.cli.doctor.command import doctor
 from proxy.cli.doctor.front import Front
+from proxy.cli.doctor.streaming import ENOUGH_SECONDS
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
 from support.balancer import quiet_port
 from support.front import Ways, a_front
@@ -27,6 +28,21 @@ from support.wait import eventually, within
 
 DIALECTS = (("/dify/v1", "dify"), ("/v1", "openai"))
 NOWHERE = "http://127.0.0.1:1"
+
+
+LOOKED_AT = "proxy.cli.doctor.streaming.ENOUGH_SECONDS"
+
+
+@pytest.fixture(autouse=True)
+def short_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is looked at for a moment only, where a test is not about its pace."""
+    monkeypatch.setattr(LOOKED_AT, 0.3)
+
+
+@pytest.fixture
+def whole_look(short_look: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is looked at as long as users look at it."""
+    monkeypatch.setattr(LOOKED_AT, ENOUGH_SECONDS)
 
 
 @asynccontextmanager
@@ -135,7 +151,7 @@ async def test_another_proxys_admin_api(tmp_path: Path) -> None:
         assert "is not the one behind this front" in warned[0]["told"]
 
 
-async def test_a_front_that_gathers_pieces(tmp_path: Path) -> None:
+async def test_a_front_that_gathers_pieces(tmp_path: Path, whole_look: None) -> None:
     """Events that come in bunches are seen as such, with the proxy's own view and without it."""
     async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, Ways(gathers=4000)) as front:
         for admin in (proxy.admin_url, NOWHERE):
@@ -229,7 +245,7 @@ async def test_a_stop_at_another_replica(tmp_path: Path) -> None:
 
 async def test_a_front_that_cuts_streams(tmp_path: Path) -> None:
     """A stream that the front ends is said to be broken off, with the timeouts to look at."""
-    async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, Ways(cuts=3000)) as front:
+    async with a_proxy(tmp_path) as (proxy, _), a_front(proxy.port, Ways(cuts=1500)) as front:
         code, checks = await found(front.url, admin=proxy.admin_url)
         assert (code, checks["stream"]["verdict"], checks["stop"]["verdict"]) == (1, "fail", "skip"), checks
         assert checks["stream"]["told"].startswith("it broke off after ")
@@ -356,7 +372,20 @@ async def test_what_is_typed_wrong(arguments: list[str], code: int, part: str) -
     assert "secret" not in repr(Front.at("http://x", "secret", None))
 
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin")
+PLACES = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin"
+NGINX, HAPROXY = shutil.which("nginx", path=PLACES), shutil.which("haproxy", path=PLACES)
+
+HAPROXY_CONFIG = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    {ways}
+listen front
+    bind 127.0.0.1:{port}
+    server quell 127.0.0.1:{target}
+"""
 
 NGINX_CONFIG = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -377,12 +406,30 @@ async def nginx(folder: Path, target: int, ways: str) -> AsyncIterator[str]:
     port = quiet_port()
     file = folder / "nginx.conf"
     file.write_text(NGINX_CONFIG.format(folder=folder, port=port, target=target, ways=ways))
-    process = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(file))
+    async with listening(port, NGINX, "-p", str(folder), "-c", str(file)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def haproxy(folder: Path, target: int, ways: str) -> AsyncIterator[str]:
+    """A real HAProxy in front of a port."""
+    assert HAPROXY is not None
+    port = quiet_port()
+    file = folder / "haproxy.cfg"
+    file.write_text(HAPROXY_CONFIG.format(port=port, target=target, ways=ways))
+    async with listening(port, HAPROXY, "-db", "-f", str(file)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(port: int, *command: str) -> AsyncIterator[str]:
+    """A program that listens on a port; gives its address."""
+    process = await asyncio.create_subprocess_exec(*command)
     try:
-        await eventually(lambda: _answers(port), what="nginx listens")
+        await eventually(lambda: _answers(port), what=f"{command[0]} listens")
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.kill()
         await process.wait()
 
 
@@ -401,10 +448,27 @@ def _answers(port: int) -> bool:
         ("proxy_hide_header X-Task-Id;", 1, {"ids"}),
     ],
 )
-async def test_a_real_nginx(tmp_path: Path, ways: str, code: int, wrong: set[str]) -> None:
+async def test_a_real_nginx(tmp_path: Path, whole_look: None, ways: str, code: int, wrong: set[str]) -> None:
     """What nginx does wrong is found, and by its own words it is told what to change."""
     async with a_proxy(tmp_path) as (proxy, _), nginx(tmp_path, proxy.port, ways) as url:
         got, checks = await found(url, "--wait", "3s", admin=proxy.admin_url)
         failed = {name for name, check in checks.items() if check["verdict"] == "fail"}
         assert (got, failed) == (code, wrong), checks
         assert all(check["advice"][0].startswith("nginx: ") for check in checks.values() if check["name"] in wrong)
+
+
+@pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed (Debian: apt-get install haproxy)")
+@pytest.mark.parametrize(
+    ("ways", "code", "wrong"),
+    [
+        ("option abortonclose\n    option http-no-delay", 0, set()),
+        ("no option abortonclose\n    option http-no-delay", 6, {"early disconnect"}),
+    ],
+)
+async def test_a_real_haproxy(tmp_path: Path, ways: str, code: int, wrong: set[str]) -> None:
+    """HAProxy leaves no trace of itself: what to change is said for it and for nginx."""
+    async with a_proxy(tmp_path) as (proxy, _), haproxy(tmp_path, proxy.port, ways) as url:
+        got, checks = await found(url, "--wait", "3s", admin=proxy.admin_url)
+        failed = {name for name, check in checks.items() if check["verdict"] == "fail"}
+        assert (got, failed) == (code, wrong), checks
+        assert all("HAProxy: option abortonclose" in checks[name]["advice"] for name in wrong)

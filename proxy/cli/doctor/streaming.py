@@ -22,6 +22,8 @@ BUNCH: Final = 3.0
 LATE: Final = 1.0
 OFTEN_LATE: Final = 0.25
 """Seconds behind the proxy: once, and in the middle."""
+PAIRS, A_LITTLE_LATE = 2.0, 0.05
+"""The same from which on it could be better. What is late and comes singly has a long way, for which no front can."""
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _WAITING: Final = ("queued", "connecting", "waiting")
@@ -123,6 +125,9 @@ def _judged(call: Call, sent: dict[int, float], kind: str, *, is_demo: bool) -> 
         if most >= LATE or (middle >= OFTEN_LATE and bunch >= BUNCH):
             told = f"{len(times)} events came in {len(pieces)} pieces, {behind}: the front gathers them"
             return Finding("stream", Verdict.FAIL, told, advice(BUFFERING, kind), measured)
+        if middle >= A_LITTLE_LATE and bunch >= PAIRS:
+            told = f"{len(times)} events came in {len(pieces)} pieces, {behind}: the front waits a little for more"
+            return Finding("stream", Verdict.WARN, told, advice(BUFFERING, kind), measured)
         return Finding("stream", Verdict.OK, f"{len(times)} events, {behind}", (), measured)
     if bunch >= BUNCH:
         told = f"{len(times)} events came in {len(pieces)} pieces: something gathers them"

@@ -103,9 +103,9 @@ async def top_of(folder: Path, script: Script, **size: int) -> AsyncIterator[tup
 
 
 @asynccontextmanager
-async def top_at(url: str, folder: Path, **size: Any) -> AsyncIterator[TerminalProgram]:
+async def top_at(url: str, folder: Path, token: str = ADMIN_TOKEN, **size: Any) -> AsyncIterator[TerminalProgram]:
     """`top` on a terminal."""
-    async with on_terminal(TOP, folder, QUELL_ADMIN=url, QUELL_ADMIN_TOKEN=ADMIN_TOKEN, **size) as terminal:
+    async with on_terminal(TOP, folder, QUELL_ADMIN=url, QUELL_ADMIN_TOKEN=token, **size) as terminal:
         yield terminal
 
 
@@ -349,8 +349,7 @@ async def test_a_stop_that_is_refused(tmp_path: Path) -> None:
     tokens = [{"name": "looks", "role": "viewer", "token": "v" * 32}]
     async with scripted_upstream(script) as up:
         async with running_proxy(config_text(up.base_url, admin={"tokens": tokens}), tmp_path) as proxy:
-            known = {"QUELL_ADMIN": proxy.admin_url, "QUELL_ADMIN_TOKEN": "v" * 32}
-            async with streams(proxy, "one"), on_terminal(TOP, tmp_path, **known) as terminal:
+            async with streams(proxy, "one"), top_at(proxy.admin_url, tmp_path, token="v" * 32) as terminal:
                 await terminal.shows("> one")
                 terminal.press("s\r")
                 screen = await terminal.shows("one (scripted, user-one): ")

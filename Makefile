@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types floors format bench bench-readme torture lock monitoring clean system-packages
+.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock monitoring clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -23,7 +23,12 @@ run: $(READY) ## start: in front of OPENAI_BASE_URL when OPENAI_API_KEY is set, 
 
 test: system-packages $(DEV_READY) ## every check and every test; the same as .ci/run
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered && exit $$checks
+	$(TESTS) && exit $$checks
+
+TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+coverage: system-packages $(DEV_READY) ## the tests, and which lines they reach
+	$(TESTS) --cov --cov-report=term:skip-covered
 
 check: lint types floors ## lint, format, types, floors
 
@@ -47,6 +52,9 @@ bench: $(DEV_READY) system-packages ## the benchmarks: Quell beside nginx and a 
 
 bench-readme: bench ## the benchmarks, and their table into README.md
 	sed -i -e '/^<!-- bench -->$$/,/^<!-- \/bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .quell/bench.md' README.md
+
+reference: $(DEV_READY) ## the reference pages in deploy/docs/reference, from the code
+	$(BIN)/python tests/reference/write.py
 
 torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams, 400 power cuts, 100,000 steps of tenants (an hour); ARGS="--minutes 10"
 	$(BIN)/python tests/torture/run.py $(ARGS)

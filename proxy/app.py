@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from os import urandom
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiohttp import web
@@ -23,10 +23,13 @@ from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSetti
 from proxy.dialects import DIALECTS
 from proxy.edge.admin import make_admin_runner
 from proxy.edge.admin_errors import ReloadError
+from proxy.edge.admin_playground import SeenByDemo
+from proxy.edge.admin_sessions import Sessions, digest_of
 from proxy.edge.admin_token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import QuellRunner, make_runner
+from proxy.edge.tracing import Tracing, TracingError, start_tracing
 from proxy.engine.budgets import Prepared
 from proxy.engine.cluster import Cluster
 from proxy.engine.counting import Counter
@@ -94,11 +97,27 @@ class Among(Protocol):
 class App:
     """A running proxy."""
 
-    def __init__(self, settings: Settings, reread: Reload | None, among: Among | None = None) -> None:
-        """Ready to start; `among`: it is one worker of several on this machine."""
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Reload | None,
+        among: Among | None = None,
+        demo: SeenByDemo | None = None,
+    ) -> None:
+        """Ready to start.
+
+        Args:
+            settings: what to run.
+            reread: gives new settings; None: there is no file to read again.
+            among: it is one worker of several on this machine.
+            demo: what the demo upstream saw of a call, where it is in this process.
+        """
         self._settings = settings
         self._reread = reread
         self._among = among
+        self._demo = demo
+        self._sessions = Sessions(time.monotonic)
+        self._admin_token = ""
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
         self._reloading = asyncio.Lock()
@@ -155,6 +174,7 @@ class App:
         metrics.left_stopped(left.stopped)
         self.interrupted = len(left.interrupted)
         self.engine = engine = Engine(ledger, counter, metrics, replica)
+        tracing = self._trace(settings)
         self._stack.push_async_callback(engine.sweeper.end_chores)
         self.sink = Sink(ledger.outbox, metrics, settings.sink)
         self.forwarding = None if shared is None else Forwarding(shared, metrics)
@@ -175,16 +195,41 @@ class App:
         if self.forwarding is not None:
             self.tasks.start(self.forwarding.forward_forever(), "forward the ledger")
         await engine.learn()
-        self._front = make_runner(self.gateway.handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
+        handle = self.gateway.handle if tracing is None else tracing.around(self.gateway)
+        self._front = make_runner(handle, settings.limits, shutdown_timeout=GOODBYE_SECONDS)
         self.port = await self._listen(self._front, settings.listen, "listen", shared=self._among is not None)
-        token = admin_token(settings)
+        self._admin_token = admin_token(settings)
         admin = make_admin_runner(
-            engine, lambda: self.gateway.runtime, token=token, reload=self._reload_all, ready=self._ready
+            engine,
+            lambda: self.gateway.runtime,
+            token=self._admin_token,
+            reload=self._reload_all,
+            ready=self._ready,
+            sessions=self._sessions,
+            own=self._own_addresses,
+            demo=self._demo,
         )
         self.admin_port = await self._listen(admin, settings.admin.listen, "admin.listen")
         self.tasks.start(self._settle_left(ledger, left), "settle what was left")
         await warming  # a stop in the first second would wait for it
         self._warm = True
+
+    def _trace(self, settings: Settings) -> Tracing | None:
+        try:
+            tracing = start_tracing(settings.observability.otel, self.engine, self.replica)
+        except TracingError as error:
+            raise StartError(str(error)) from error
+        if tracing is not None:
+            self._stack.push_async_callback(tracing.close)
+        return tracing
+
+    def make_login_code(self) -> str:
+        """A code that lets somebody into the page once, soon, as the holder of the main token."""
+        return self._sessions.make_code(digest_of(self._admin_token))
+
+    def _own_addresses(self) -> list[Address]:
+        """Where the proxy listens: a host name may stand for several."""
+        return [Address(str(host), int(port)) for host, port, *_ in self._front.addresses]
 
     async def _settle_left(self, ledger: Ledger, left: Left) -> None:
         """Count what the last process left, then end what it ran and its file does not know."""
@@ -321,7 +366,9 @@ class App:
             self.tasks.start(self._retire(upstream), f"retire {upstream.name}")
         self.sink.configure(settings.sink)
         metrics.reload_success.set(1)
-        waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != getattr(self._settings, key)]
+        running = kept_until_restart(self._settings, settings)
+        waiting = [key for key in NEEDS_RESTART if getattr(settings, key) != running[key]]
+        self.gateway.runtime.needs_restart = tuple(waiting)
         log.info("config.reloaded", needs_restart=waiting)
         return waiting
 
@@ -394,6 +441,13 @@ async def _unless(hurry: asyncio.Event | None, seconds: float) -> None:
             await (hurry or asyncio.Event()).wait()
     except TimeoutError:
         return
+
+
+def kept_until_restart(running: Settings, fresh: Settings) -> dict[str, Any]:
+    """The sections of new settings that only a restart takes, as they are until then."""
+    kept = {key: getattr(running, key) for key in NEEDS_RESTART}
+    kept["admin"] = running.admin.model_copy(update={"tokens": fresh.admin.tokens})  # these come and go with a reload
+    return kept
 
 
 def read_again(reread: Reload | None) -> Settings:

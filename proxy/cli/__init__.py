@@ -18,11 +18,14 @@ COMMANDS: Final = {
     "check": "proxy.cli.check:check",
     "schema": "proxy.cli.schema:schema",
     "ps": "proxy.cli.ps:ps",
+    "top": "proxy.cli.top.command:top",
     "stop": "proxy.cli.stop:stop",
     "tail": "proxy.cli.tail:tail",
     "usage": "proxy.cli.usage:usage",
     "ledger": "proxy.cli.ledger:ledger",
     "health": "proxy.cli.health:health",
+    "doctor": "proxy.cli.doctor.command:doctor",
+    "completion": "proxy.cli.completion:completion",
     "version": "proxy.cli.version:version",
 }
 

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from enum import IntEnum
@@ -18,6 +19,7 @@ import click
 
 from proxy.config_file.problems import printable
 from proxy.core.called import called
+from proxy.core.sse import Event, Framer, events
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:8485"
 ADMIN_VARIABLE: Final = "QUELL_ADMIN"
@@ -26,6 +28,8 @@ PATIENCE: Final = 30.0
 """Seconds for an answer. A stop is answered within `cancellation.confirm_timeout`, 2 s by default."""
 
 PAGE: Final = 100
+
+_READ: Final = 65536
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
@@ -50,6 +54,10 @@ class CommandError(Exception):
     def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
         super().__init__("\n".join(map(printable, message.splitlines())))
         self.code = code
+
+
+class NotServedError(CommandError):
+    """What answers has no such call: it is of another version, or no admin listener."""
 
 
 def tells_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,6 +137,33 @@ class AdminClient:
         except ValueError as error:
             raise self._other() from error
 
+    def events(self, path: str, query: Mapping[str, str]) -> Iterator[Event]:
+        """The events of a stream below `/api`, as they come, until it ends; nothing may come for `PATIENCE` seconds.
+
+        Raises:
+            NotServedError: there is no such stream.
+            CommandError: it is refused, or breaks off.
+        """
+        target = f"/api{path}" + (f"?{urlencode(query)}" if query else "")
+        with self._calling() as connection:
+            connection.request("GET", self._prefix + target, headers=self.headers())
+            response = connection.getresponse()
+            if response.status != _OK or response.headers.get_content_type() != "text/event-stream":
+                raise self._no_stream(response.status, response.read())
+            framer = Framer()
+            while data := response.read1(_READ):
+                yield from events(framer.push(data))
+
+    def _no_stream(self, status: int, body: bytes) -> CommandError:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            return self._other()
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if status == _NOT_FOUND and isinstance(error, dict) and error.get("code") == "not_found":
+            return NotServedError(f"the proxy at {self.url} has no such stream")
+        return self._refused(status, answer)
+
     def probe(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a path that needs no token.
 
@@ -178,12 +213,22 @@ class AdminClient:
     def _exchange(
         self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Message, bytes]:
-        made = HTTPSConnection if self._is_tls else HTTPConnection
-        connection = made(self._host, self._port, timeout=PATIENCE)
-        try:
+        with self._calling() as connection:
             connection.request(method, self._prefix + target, body=data, headers=dict(headers))
             response = connection.getresponse()
             return response.status, response.headers, response.read()
+
+    @contextmanager
+    def _calling(self) -> Iterator[HTTPConnection]:
+        """A connection for one call.
+
+        Raises:
+            CommandError: in place of what goes wrong with it.
+        """
+        made = HTTPSConnection if self._is_tls else HTTPConnection
+        connection = made(self._host, self._port, timeout=PATIENCE)
+        try:
+            yield connection
         except TimeoutError as error:
             raise CommandError(f"the proxy at {self.url} did not answer within {PATIENCE:.0f} s") from error
         except OSError as error:

@@ -1,11 +1,12 @@
 """What the program says when it serves: where, and what to try."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from proxy import __version__
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
-from proxy.core.settings import RouteSettings, Settings
+from proxy.core.settings import Address, RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
 
 TRY_IT = """\
@@ -16,8 +17,19 @@ TRY_IT = """\
 """
 
 
+ONCE = "   <- opens once, within 10 minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An admin listener's page: its port, and the code that lets in once, where it may be shown."""
+
+    port: int
+    code: str | None = None
+
+
 def banner(
-    settings: Settings, replica: str, port: int, admin_ports: Sequence[int], model: str, demo: DemoUpstream | None
+    settings: Settings, replica: str, port: int, pages: Sequence[Page], model: str, demo: DemoUpstream | None
 ) -> str:
     """The banner.
 
@@ -25,11 +37,11 @@ def banner(
         settings: what is served.
         replica: this replica's name; of several workers, that of all together.
         port: the proxy's own.
-        admin_ports: that of the admin listener, or of each worker's.
+        pages: that of the admin listener, or of each worker's.
         model: the one in the command to try.
         demo: the demo upstream, if there is one.
     """
-    origin = f"http://{_reachable(settings.listen.host)}:{port}"
+    origin = f"http://{Address(settings.listen.host, port).from_here}"
     first = next((route for route in settings.routes if "openai" in route.dialects), None)
     shown = first or settings.routes[0]
     lines = [f"quell {__version__}"]
@@ -37,11 +49,11 @@ def banner(
         lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
     lines.append(f"  proxy     {origin}{_served(shown)}   <- the base_url of your client")
     lines += [f"            {origin}{_served(route)}" for route in settings.routes if route is not shown]
-    host = _reachable(settings.admin.listen.host)
-    for number, admin_port in enumerate(admin_ports, 1):
-        worker = f"   worker {number} of {len(admin_ports)}" if len(admin_ports) > 1 else ""
-        lines.append(f"  {'operator' if number == 1 else '        '}  http://{host}:{admin_port}/metrics{worker}")
-    lines += _among_others(settings, replica, len(admin_ports))
+    for number, page in enumerate(pages, 1):
+        worker = f"   worker {number} of {len(pages)}" if len(pages) > 1 else ""
+        label = "operator" if number == 1 else " " * len("operator")
+        lines.append(f"  {label}  {_link(settings, page)}{worker}")
+    lines += _among_others(settings, replica, len(pages))
     key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
     try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=model)
     return "\n".join([*lines, try_it])
@@ -63,8 +75,7 @@ def _served(route: RouteSettings) -> str:
     return f"{route.path.rstrip('/')}   {speaks}"
 
 
-def _reachable(host: str) -> str:
-    """The host part of an address that works from here."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 nothing is bound here
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+def _link(settings: Settings, page: Page) -> str:
+    """Where the page is; a worker's sessions are its own, so that each has a code."""
+    address = Address(settings.admin.listen.host, page.port).from_here
+    return f"http://{address}/ui" if page.code is None else f"http://{address}/ui?once={page.code}{ONCE}"

@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from proxy.core.settings import Address, Settings
+from proxy.core.settings_origin import Place
 from proxy.core.settings_types import parse_address
 
 
@@ -43,9 +44,16 @@ def by_hand(settings: Settings, listen: Address, admin_listen: Address) -> Setti
     """
     if listen == admin_listen and listen.port:
         raise click.UsageError(f"--listen and --admin-listen are both {listen}; each needs its own address")
+    usual = Settings.model_fields
+    given: list[Place] = []
+    if listen != usual["listen"].default:
+        given.append(("listen",))
+    if admin_listen != usual["admin"].default.listen:
+        given.append(("admin", "listen"))
     changes = {
         "listen": listen,
         "admin": settings.admin.model_copy(update={"listen": admin_listen}),
         "drain": settings.drain.model_copy(update={"ready_delay": 0.0}),
     }
-    return settings.model_copy(update=changes)
+    origin = settings.origin.with_others("command line", *given)
+    return settings.model_copy(update=changes).coming_from(origin)

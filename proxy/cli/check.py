@@ -81,6 +81,8 @@ def _warning(warning: Problem) -> str:
 
 def _summary(settings: Settings) -> list[str]:
     lines = [f"  listen  {settings.listen}", f"  admin   {settings.admin.listen}"]
+    tokens = [f"{each.name} ({each.role}{', sees texts' if each.text else ''})" for each in settings.admin.tokens]
+    lines += [f"  tokens  {', '.join(tokens)}"] if tokens else []
     for route in settings.routes:
         target = settings.upstreams[route.upstream].base_url
         lines.append(f"  route   {route.path} ({', '.join(route.dialects)}) -> {route.upstream} ({target})")

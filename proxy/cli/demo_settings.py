@@ -1,10 +1,11 @@
-"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page of the README about another API."""
+"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page about another API."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.config_file import load_env
 from proxy.core.settings import Address, RouteSettings, Settings
+from proxy.core.settings_origin import Origin
 
 DEMO: Final = Address("127.0.0.1", 8486)
 """Where the demo upstream listens, if nothing else does."""
@@ -35,7 +36,7 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
         RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL})
         for route in (OPENAI_APIS, *OTHER_APIS)
     )
-    return settings.model_copy(update={"upstreams": upstreams, "routes": routes})
+    return settings.model_copy(update={"upstreams": upstreams, "routes": routes}).coming_from(Origin())
 
 
 def demo_place(settings: Settings) -> Address:

@@ -14,6 +14,7 @@ from proxy.cli.admin_options import make_client
 from proxy.cli.ledger_place import LedgerPlace, takes_ledger
 from proxy.cli.moments import MOMENT
 from proxy.cli.output import say, show_json
+from proxy.cli.progress import progress_bar
 from proxy.core.settings import LedgerSettings
 from proxy.edge.admin_token import SUFFIX
 from proxy.engine.sink import CONSUMER
@@ -90,7 +91,8 @@ class _InFile:
             if dry_run:
                 done = count_in_file(self._path, self._settings, now, before, held)
             else:
-                done = asyncio.run(purge_file(self._path, self._settings, now, before, held))
+                with progress_bar("deleting") as progress:
+                    done = asyncio.run(purge_file(self._path, self._settings, now, before, held, progress))
             old = count_in_file(self._path, self._settings, now, before, ())[1]
             if spared := old - (done[1] if dry_run else 0):
                 whom = "PostgreSQL" if FORWARDER in held else "the sink"

@@ -29,12 +29,17 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def show_json_line(value: Any) -> None:
+    """Print a value as JSON on one line, for what comes again and again."""
+    click.echo(json.dumps(value))
+
+
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows under their heads, numbers to the right; None is shown as unknown."""
     given = list(rows)
     cells = [[_cell(value) for value in row] for row in given]
     numbers = [all(isinstance(row[at], int | float | None) for row in given) for at in range(len(heads))]
-    widths = [max(_width(row[at]) for row in [heads, *cells]) for at in range(len(heads))]
+    widths = [max(width_of(row[at]) for row in [heads, *cells]) for at in range(len(heads))]
     click.echo(bold(_line(heads, widths, numbers)))
     for row in cells:
         click.echo(_line(row, widths, numbers))
@@ -90,15 +95,25 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
     """Columns of a terminal that a text takes."""
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in _WIDE) for char in text)
+
+
+def fitted(text: str, width: int, *, to_the_right: bool = False) -> str:
+    """The text in exactly so many columns of a terminal: filled with blanks, or cut, which a `…` shows."""
+    if width_of(text) > width:
+        while text and width_of(text) > width - 1:
+            text = text[:-1]
+        text = f"{text}…" if width else ""
+    space = " " * (width - width_of(text))
+    return space + text if to_the_right else text + space
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) -> str:
     padded = []
     for cell, width, is_number in zip(cells, widths, numbers, strict=True):
-        space = " " * (width - _width(cell))
+        space = " " * (width - width_of(cell))
         padded.append(space + cell if is_number else cell + space)
     return _GAP.join(padded).rstrip()
 

@@ -1,15 +1,22 @@
 """`quell ps`: what runs now."""
 
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.durations import DURATION
-from proxy.cli.output import age, say_what_is_missing, show_json, show_table
+from proxy.cli.output import age, say_what_is_missing, show_json, show_json_line, show_table
+from proxy.cli.repeating import EVERY, repeatedly
+from proxy.core.settings_types import parse_duration
 
-HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
+HEADS: Final = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
+WIDE_HEADS: Final = (*HEADS, "TOKENS", "COST", "UPSTREAM", "REPLICA", "TAGS", "MESSAGE ID")
+
+_Look = tuple[list[dict[str, Any]], dict[str, Any]]
+"""What runs, and the last page, which says what is missing."""
 
 
 @click.command()
@@ -18,8 +25,10 @@ HEADS = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
 @click.option("--route", help="Only on this route, such as /v1.")
 @click.option("--model", help="Only with this model.")
 @click.option("--older", type=DURATION, help="Only what has run for longer, such as 10m.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it.")
+@click.option("-o", "--output", type=click.Choice(["table", "wide", "json"]), default="table", help="How to print it.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only: quell stop $(quell ps -q --older 10m).")
+@click.option("-w", "--watch", is_flag=True, help="Again and again, until Ctrl-C; with -q each id once.")
+@click.option("--every", type=DURATION, default=EVERY, show_default=True, help="How often, with --watch.")
 @talks_to_proxy
 def ps(
     client: AdminClient,
@@ -31,30 +40,62 @@ def ps(
     older: str | None,
     output: str,
     quiet: bool,
+    watch: bool,
+    every: str,
 ) -> None:
-    """List the generations that run now, on all replicas, newest first."""
+    """List the generations that run now, on all replicas, newest first.
+
+    With --watch on a terminal the table stays in place; elsewhere one follows the other, JSON with a list a line.
+    """
     filters = {"user": user, "key": key, "route": route, "model": model, "older_than": older}
-    query = {name: value for name, value in filters.items() if value is not None}
-    found = list(client.pages({"state": "live", **query}, say_what_is_missing))
-    if quiet:
-        for each in found:
-            click.echo(each["task_id"])
-    elif output == "json":
-        show_json(found)
-    else:
-        replicas = {each.get("replica") for each in found}
-        if len(replicas) > 1:
-            show_table((*HEADS, "REPLICA"), [(*_row(each), each.get("replica")) for each in found])
+    query = {"state": "live", **{name: value for name, value in filters.items() if value is not None}}
+
+    known: set[str] = set()
+
+    def look() -> _Look:
+        last: dict[str, Any] = {}
+        return list(client.pages(query, last.update)), last
+
+    def show(found: _Look) -> None:
+        records, last = found
+        if quiet:
+            known.update(_show_new(records, known))
+        elif output == "json":
+            show_json_line(records) if watch else show_json(records)
         else:
-            show_table(HEADS, [_row(each) for each in found])
+            show_live(records, output)
+        say_what_is_missing(last)
+
+    if watch:
+        repeatedly(look, show, parse_duration(every), in_place=not quiet and output != "json")
+    else:
+        show(look())
 
 
-def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+def show_live(records: list[dict[str, Any]], output: str) -> None:
+    """Print these as a table, `wide` or not; a column for the replicas comes in where there are several."""
+    if output == "wide":
+        show_table(WIDE_HEADS, [(*_row(each), *_more(each)) for each in records])
+    elif len({each.get("replica") for each in records}) > 1:
+        show_table((*HEADS, "REPLICA"), [(*_row(each), each.get("replica")) for each in records])
+    else:
+        show_table(HEADS, [_row(each) for each in records])
+
+
+def _show_new(records: Iterable[Mapping[str, Any]], known: Collection[str]) -> list[str]:
+    """Print the ids that are not known yet; gives the message ids of all that run, by which they are known."""
+    for each in records:
+        if each["message_id"] not in known:
+            click.echo(each["task_id"])
+    return [each["message_id"] for each in records]
+
+
+def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     seconds = record["elapsed_seconds"]
     return (
         record["task_id"],
         None if seconds is None else age(seconds),
-        _state(record),
+        state_of(record),
         record["route"],
         record["model"],
         record["key_id"],
@@ -63,7 +104,19 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _state(record: dict[str, Any]) -> str | None:
+def _more(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    cost, tags = record.get("cost"), record.get("tags") or {}
+    return (
+        record.get("completion_tokens"),
+        None if cost is None else f"{cost} {record.get('currency') or ''}".rstrip(),
+        record.get("upstream"),
+        record.get("replica"),
+        ",".join(f"{name}={value}" for name, value in tags.items()) or None,
+        record["message_id"],
+    )
+
+
+def state_of(record: Mapping[str, Any]) -> str | None:
     """Where it is; of what a silent replica has nobody knows whether it still runs."""
     if record.get("unconfirmed"):
         return "unconfirmed"

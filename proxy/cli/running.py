@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import click
 
 from proxy.app import App, Reload, StartError
-from proxy.cli.banner import banner
+from proxy.cli.banner import Page, banner
 from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
 from proxy.cli.worker import Membership
@@ -80,19 +80,26 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(job: Job) -> None:
     demo = await start_demo(job.demo)
     try:
-        app = App(job.settings if demo is None else _in_front_of(demo, job.settings), job.reread, job.member)
+        app = _app(job, demo)
         await app.start()
         settle_memory()
+        code = app.make_login_code() if sys.stderr.isatty() else None  # it must not come to a file
         if job.member is None:
-            settings = app.gateway.runtime.settings
-            click.echo(banner(settings, app.replica, app.port, [app.admin_port], job.model, demo), err=True)
+            settings, page = app.gateway.runtime.settings, Page(app.admin_port, code)
+            click.echo(banner(settings, app.replica, app.port, [page], job.model, demo), err=True)
         else:
-            job.member.came_up(app.port, app.admin_port)
+            job.member.came_up(app.port, app.admin_port, code)
         tell_of_last_run(app)
         await _until_told(app, job.member)
     finally:
         if demo is not None:
             await demo.stop()
+
+
+def _app(job: Job, demo: DemoUpstream | None) -> App:
+    if demo is None:
+        return App(job.settings, job.reread, job.member)
+    return App(_in_front_of(demo, job.settings), job.reread, job.member, demo.seen)
 
 
 def settle_memory() -> None:

@@ -8,6 +8,8 @@ import click
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say, say_what_is_missing, show_json
+from proxy.cli.whole_id import with_whole_id
+from proxy.config_file.problems import printable
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
@@ -27,6 +29,7 @@ WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NO
 @click.option("--reason", help="Why; it is kept in the record.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask before several are stopped.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids of what is stopped.")
 @talks_to_proxy
 def stop(
     client: AdminClient,
@@ -39,8 +42,11 @@ def stop(
     reason: str | None,
     yes: bool,
     output: str,
+    quiet: bool,
 ) -> None:
     """Stop generations by ID, or all of a user or key, or all.
+
+    Of an id that Quell made the first characters are enough, if no other one begins with them.
 
     Exit codes: 0 done, 3 not found, 4 already finished, 5 not allowed, 6 not confirmed in time.
     """
@@ -49,10 +55,11 @@ def stop(
     if sum((bool(ids), bool(filters), everything, last)) != 1:
         raise click.UsageError("Say what to stop: IDs, or --last, or --user and/or --key, or --all.")
     extra = {} if reason is None else {"reason": reason}
+    shown = "ids" if quiet else output
     if ids or last:
-        code = _stop_each(client, ids or (_newest(client),), extra, output)
+        code = _stop_each(client, ids or (_newest(client),), extra, shown)
     else:
-        code = _stop_many(client, {"all": True} if everything else filters, extra, output, yes=yes)
+        code = _stop_many(client, {"all": True} if everything else filters, extra, shown, yes=yes)
     sys.exit(code)
 
 
@@ -60,20 +67,31 @@ def _stop_each(client: AdminClient, ids: tuple[str, ...], extra: dict[str, str],
     codes, receipts = [], []
     for any_id in dict.fromkeys(ids):
         try:
-            receipt = client.post(f"/generations/{escaped(any_id)}/cancel", extra)
+            receipt = with_whole_id(client, any_id, lambda whole: stop_one(client, whole, extra))
         except CommandError as error:
             if error.code is not Exit.NOT_FOUND:
                 raise
-            say(f"{any_id}: {error}")
+            click.echo(f"{printable(any_id)}: {error}", err=True)
             codes.append(Exit.NOT_FOUND)
             continue
         receipts.append(receipt)
         codes.append(EXITS.get(receipt["result"], Exit.FAILED))
         if output == "text":
             click.echo(sentence(receipt))
+        elif output == "ids" and codes[-1] is Exit.DONE:
+            click.echo(receipt["task_id"])
     if output == "json":
         show_json(receipts)
     return _worst(codes)
+
+
+def stop_one(client: AdminClient, any_id: str, extra: dict[str, str]) -> dict[str, Any]:
+    """Stop what has this id; gives the receipt.
+
+    Raises:
+        CommandError: there is no such generation, or the stop is refused.
+    """
+    return client.post(f"/generations/{escaped(any_id)}/cancel", extra)
 
 
 def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, str], output: str, *, yes: bool) -> Exit:
@@ -87,7 +105,10 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
             click.echo(task_id)
         for task_id in answer["unconfirmed"]:
             say(f"{task_id}: not confirmed yet, its upstream may still be open")
-        say(f"stopped {answer['count']}" if answer["matched"] else _nothing(answer))
+        if not answer["matched"]:
+            say(_nothing(answer))
+        elif output == "text":
+            say(f"stopped {answer['count']}")
         say_what_is_missing(answer)
     if answer["unconfirmed"] or not answer.get("complete", True):
         return Exit.NOT_CONFIRMED

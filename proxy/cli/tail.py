@@ -15,12 +15,12 @@ import aiohttp
 import click
 from aiohttp_sse_client.client import EventSource
 
-from proxy.cli.admin_client import AdminClient, CommandError, escaped
+from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say
-
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as of every program that SIGINT ends."""
+from proxy.cli.repeating import INTERRUPTED
+from proxy.cli.tail_keys import stopped_by_key
+from proxy.cli.whole_id import with_whole_id
 
 TRIES: Final = 5
 """So often a broken connection is taken up again behind the last event, while the generation runs."""
@@ -33,6 +33,7 @@ PAUSE: Final = 0.2
 LONGEST_LINE: Final = 8 * 2**20
 CONNECT_SECONDS: Final = 10.0
 _RUNNING: Final = "running"
+_NOT_KEPT: Final = "its text is not kept, its numbers are (ledger.text, ledger.text_keep)"
 _UNAVAILABLE: Final = 503
 _ESCAPES: Final = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 """Control characters but tab and line end: a model must not steer the terminal."""
@@ -46,21 +47,40 @@ class _EndOfStreamError(Exception):
 @click.argument("any_id", metavar="ID")
 @talks_to_proxy
 def tail(client: AdminClient, any_id: str) -> None:
-    """Show the text of generation ID from its start, live. Ctrl-C only ends the show: the generation goes on."""
+    """Show the text of generation ID from its start, live.
+
+    On a terminal `s` stops the generation. Ctrl-C only ends the show: the generation goes on. Of an id that Quell made
+    the first characters are enough, if no other one begins with them.
+    """
     logging.getLogger("aiohttp_sse_client").setLevel(logging.CRITICAL + 1)
-    record = client.get(f"/generations/{escaped(any_id)}")
+    record = with_whole_id(client, any_id, lambda whole: _record(client, whole))
+    if record.get("text_hidden"):
+        raise CommandError("the admin token may not see what models wrote (admin.tokens: text)", Exit.NOT_ALLOWED)
+    message_id = record["message_id"]
     try:
-        shown = asyncio.run(_follow(client, record["message_id"]))
+        shown = asyncio.run(_watch(client, message_id, is_live=record["outcome"] == _RUNNING))
     except KeyboardInterrupt:
-        say("\nno longer shown; the generation goes on by itself")
+        click.echo(err=True)
+        say("no longer shown; the generation goes on by itself")
         sys.exit(INTERRUPTED)
-    record = client.get(f"/generations/{escaped(any_id)}")
+    record = _record(client, message_id)
     if not shown and record["text"]:
         _write(record["text"])
     click.echo()
     if not shown and not record["text"] and record["characters"]:
-        say("its text is not kept, its numbers are (ledger.text, ledger.text_keep)")
+        say(_NOT_KEPT)
     say(_ending(record))
+
+
+def _record(client: AdminClient, any_id: str) -> dict[str, Any]:
+    return client.get(f"/generations/{escaped(any_id)}")
+
+
+async def _watch(client: AdminClient, message_id: str, *, is_live: bool) -> bool:
+    if not is_live:
+        return await _follow(client, message_id)
+    async with stopped_by_key(client, message_id):
+        return await _follow(client, message_id)
 
 
 def text_of(data: str) -> str:

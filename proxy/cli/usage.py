@@ -9,6 +9,7 @@ from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import show_csv, show_json, show_table
 from proxy.cli.span_options import MOMENT, TAG
 from proxy.core.lifecycle import Outcome
+from proxy.stores.usage import USAGE_GROUPS
 
 COUNTS: Final = (
     *("generations", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"),
@@ -36,7 +37,7 @@ SHORT: Final = {
     multiple=True,
     default=("model",),
     show_default=True,
-    help="What to sum over: model, key, user, route, day, outcome, tag:NAME; several with commas.",
+    help=f"What to sum over: {', '.join(USAGE_GROUPS)}, tag:NAME; several with commas.",
 )
 @click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
 @click.option("--user", help="Only this end user's.")

@@ -39,9 +39,9 @@ class Membership:
         """Whether every worker has served since the start; one that died and is started again counts as before."""
         return self.board[0] == 1
 
-    def came_up(self, port: int, admin_port: int) -> None:
-        """Tell the parent that this one serves, and where."""
-        self._tell({"port": port, "admin_port": admin_port})
+    def came_up(self, port: int, admin_port: int, code: str | None) -> None:
+        """Tell the parent that this one serves, and where; `code` lets into its page once."""
+        self._tell({"port": port, "admin_port": admin_port, "code": code})
 
     def has_reloaded(self) -> None:
         """Tell the parent that an operator had this one reload: the others shall too."""

@@ -20,8 +20,8 @@ from typing import Final
 import click
 import structlog
 
-from proxy.app import NEEDS_RESTART, StartError, read_again, replica_name
-from proxy.cli.banner import banner
+from proxy.app import StartError, kept_until_restart, read_again, replica_name
+from proxy.cli.banner import Page, banner
 from proxy.cli.ledger_place import files_left_alone
 from proxy.cli.running import Job, run, tell_not_taken, tell_why_not
 from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
@@ -62,13 +62,17 @@ def run_workers(job: Job) -> None:
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker that lives. `admin_port` is 0 until it serves, `said` the begin of a line that it sends."""
+    """A worker that lives. `admin_port` is 0 until it serves, `said` the begin of a line that it sends.
+
+    `code` lets into its page once; it is there at a terminal only.
+    """
 
     number: int
     pid: int
     channel: socket.socket
     began: float
     admin_port: int = 0
+    code: str | None = None
     said: bytes = b""
 
 
@@ -163,7 +167,7 @@ class Parent:
         finally:
             if is_serving:
                 tell_serving()
-        kept = {key: getattr(self._settings, key) for key in NEEDS_RESTART}
+        kept = kept_until_restart(self._settings, fresh)
         self._settings = fresh.model_copy(update=kept)  # for a worker that is started again
         self._tell(RELOAD, but)
 
@@ -189,18 +193,19 @@ class Parent:
             if "reloaded" in news:
                 self._reload(worker.number)
             else:
-                worker.admin_port = news["admin_port"]
+                worker.admin_port, worker.code = news["admin_port"], news["code"]
                 self._has_come_up(worker)
 
     def _has_come_up(self, worker: _Worker) -> None:
         if self._board[0]:
             log.info("worker.up", worker=worker.number, pid=worker.pid)
             return
-        ports = [each.admin_port for each in sorted(self._workers.values(), key=lambda each: each.number)]
-        if all(ports) and len(ports) == len(self._again):
+        workers = sorted(self._workers.values(), key=lambda each: each.number)
+        pages = [Page(each.admin_port, each.code) for each in workers]
+        if all(page.port for page in pages) and len(pages) == len(self._again):
             self._board[0] = 1
             settings = self._settings.model_copy(update={"listen": self._listen})
-            click.echo(banner(settings, self._replica, self._listen.port, ports, self._job.model, None), err=True)
+            click.echo(banner(settings, self._replica, self._listen.port, pages, self._job.model, None), err=True)
             tell_serving()
 
     def _bury(self, worker: _Worker) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from proxy.config_file.claims import find_claims
 from proxy.config_file.formats import find_misfits
 from proxy.config_file.problems import Loc, did_you_mean
+from proxy.config_file.token_checks import same_names, same_tokens, token_warnings
 from proxy.config_file.values import Findings
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import OnDisconnect
@@ -32,6 +33,7 @@ def find_errors(raw: dict[str, Any], findings: Findings) -> None:
     _same_paths(raw, findings)
     find_claims(_items(raw, "routes"), findings)
     _same_ids(raw, findings)
+    same_names(raw, findings)
     _templates(raw, findings)
     workers, bus = raw.get("workers"), raw.get("bus")
     if isinstance(workers, int) and workers > 1 and not (isinstance(bus, dict) and bus.get("url")):
@@ -49,6 +51,7 @@ def find_late_errors(settings: Settings, findings: Findings) -> None:
                 message = f"the same key belongs to {seen[digest]} already; one key names one caller"
                 findings.error(("keys", index, "hash"), message)
             seen[digest] = key.id
+    same_tokens(settings.admin, findings)
     if settings.admin.listen == settings.listen and settings.listen.port:
         findings.error(("admin", "listen"), "the same address as listen; the admin listener needs its own")
     _admin_ports(settings, findings)
@@ -93,6 +96,7 @@ def find_warnings(settings: Settings, findings: Findings) -> None:
         )
         findings.warn(("listen",), message)
     _unproven_ledger(settings, findings)
+    token_warnings(settings.admin, findings)
     used = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         loc: Loc = ("upstreams", name)

@@ -60,6 +60,8 @@ def _reference(part: dict[str, Any]) -> dict[str, Any]:
     """Draft-07 ignores what stands beside a `$ref`."""
     target = {"$ref": part["$ref"].replace("#/$defs/", "#/definitions/")}
     beside = {key: value for key, value in part.items() if key not in {"$ref", "default", "title"}}
+    if isinstance(part.get("default"), str):  # one word of several; a section has the defaults of its keys
+        beside["default"] = part["default"]
     return {**beside, "allOf": [target]} if beside else target
 
 

@@ -16,8 +16,11 @@ from proxy.config_file.secret_files import read_secret_files, resolve_plain_file
 from proxy.config_file.validation import validated
 from proxy.config_file.values import Findings, plain_values
 from proxy.core.settings import Settings
+from proxy.core.settings_origin import Origin, Place
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+FROM_ENVIRONMENT = {"base_url": "OPENAI_BASE_URL", "api_key": "OPENAI_API_KEY"}
+"""The variables that `quell run` takes, by the key of the upstream that each sets."""
 
 
 class EnvironmentSettingsError(Exception):
@@ -59,6 +62,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Loaded:
         find_late_errors(settings, findings)
     if settings is not None and not findings.errors:
         find_warnings(settings, findings)
+    if settings is not None:
+        settings.coming_from(Origin(str(path), findings.values))
     if settings is not None and prices is not None:
         _take(prices, settings)
         files.append(prices.path)
@@ -71,19 +76,19 @@ def load_env(environ: Mapping[str, str]) -> Settings:
     Raises:
         EnvironmentSettingsError: a variable is set to what can't be used.
     """
-    upstream = {"base_url": environ.get("OPENAI_BASE_URL", DEFAULT_BASE_URL)}
-    if "OPENAI_API_KEY" in environ:
-        upstream["api_key"] = environ["OPENAI_API_KEY"]
+    upstream = {key: environ[name] for key, name in FROM_ENVIRONMENT.items() if name in environ}
+    places: list[Place] = [("upstreams", "openai", key) for key in upstream]
+    upstream.setdefault("base_url", DEFAULT_BASE_URL)
     raw = {
         "version": 1,
         "upstreams": {"openai": upstream},
         "routes": [{"path": "/v1", "dialect": "openai", "upstream": "openai"}],
     }
     try:
-        return Settings.model_validate(raw)
+        return Settings.model_validate(raw).coming_from(Origin().with_others("environment", *places))
     except ValidationError as error:
         details = error.errors()[0]
-        name = {"base_url": "OPENAI_BASE_URL", "api_key": "OPENAI_API_KEY"}[str(details["loc"][-1])]
+        name = FROM_ENVIRONMENT[str(details["loc"][-1])]
         raise EnvironmentSettingsError(f"{name}: {explain(details, None)}") from None
 
 

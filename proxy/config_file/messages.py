@@ -17,6 +17,7 @@ _EXPECTED = {
     "int_from_float": "expected a whole number",
     "int_parsing_size": "expected a smaller number",
     "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
     "decimal_type": "expected a number such as 0.25",
     "decimal_parsing": "expected a number such as 0.25",
     "finite_number": "expected a finite number",

@@ -94,10 +94,18 @@ def _secrets(raw: Any) -> Iterator[tuple[Loc, dict[str, Any], str]]:
     for name, twin in (("admin", "token"), ("bus", "secret"), ("sink", "token")):
         if isinstance(raw.get(name), dict):
             yield (name,), raw[name], twin
-    keys = raw.get("keys")
-    for index, key in enumerate(keys if isinstance(keys, list) else ()):
-        if isinstance(key, dict):
-            yield ("keys", index), key, "hash"
+    for index, key in _listed(raw.get("keys")):
+        yield ("keys", index), key, "hash"
+    admin = raw.get("admin")
+    for index, token in _listed(admin.get("tokens") if isinstance(admin, dict) else None):
+        for twin in ("token", "hash"):
+            yield ("admin", "tokens", index), token, twin
+
+
+def _listed(items: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield index, item
 
 
 def _named(raw: Any, section: str) -> Iterator[tuple[Loc, dict[str, Any]]]:

@@ -212,8 +212,11 @@ class Generation:
             text_clipped=partial.clipped,
         )
 
-    def record(self, now: float) -> Record:
-        """The record as of `now`; final once the outcome is written. It runs as long as its upstream is read on."""
+    def record(self, now: float, *, text: bool = True) -> Record:
+        """The record as of `now`; final once the outcome is written. It runs as long as its upstream is read on.
+
+        Without `text` a long one need not be put together for who does not show it.
+        """
         if self._settled is not None:
             return self._settled
         facts, partial, usage = self.facts, self.partial, self.counted.usage
@@ -251,7 +254,7 @@ class Generation:
             cost=self.priced.cost,
             currency=self.priced.currency,
             characters=partial.characters,
-            text=partial.display_text() if self._shows_text() else None,
+            text=partial.display_text() if text and self._shows_text() else None,
             text_clipped=partial.clipped,
             error_kind=self.error_kind,
             phase=self.stop_phase if stop and self.stop_phase else self.phase,

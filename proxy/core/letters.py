@@ -147,6 +147,19 @@ class StopThese(Letter, frozen=True, kw_only=True, tag="stop_these"):
     """Only name them."""
 
 
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a live table: its first rows in this order, with the numbers so far.
+
+    `over`: uids that were shown, and of which it is to be said how they ended. `confirm`: seconds in which a stopped
+    upstream should be closed.
+    """
+
+    sort: str
+    falls: bool
+    over: tuple[str, ...]
+    confirm: float
+
+
 class ListThese(Letter, frozen=True, kw_only=True, tag="list_these"):
     """Give the newest `most` of what is chosen and lives, behind a place in a list; texts to `text` characters."""
 
@@ -154,6 +167,8 @@ class ListThese(Letter, frozen=True, kw_only=True, tag="list_these"):
     before: tuple[float, str] | None
     most: int
     text: int
+    rows: Rows | None = None
+    """Asked for by whoever shows a live table: then these records, in this order."""
 
 
 class FindIt(Letter, frozen=True, kw_only=True, tag="find"):
@@ -192,11 +207,25 @@ class Stopped(Letter, frozen=True, kw_only=True, tag="stopped"):
     unconfirmed: tuple[str, ...] = ()
 
 
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live table says besides its records.
+
+    The state of each of them, the records of what is over, how many are chosen in all, and how many live, are read on,
+    are queued, and are orphans.
+    """
+
+    states: tuple[str, ...]
+    over: tuple[bytes, ...]
+    matched: int
+    counts: tuple[int, int, int, int]
+
+
 class Listed(Letter, frozen=True, kw_only=True, tag="listed"):
-    """Records, newest first, as `record_bytes` has them."""
+    """Records, in the order that was asked for, as `record_bytes` has them; `table` where rows were asked for."""
 
     answers: str
     records: tuple[bytes, ...]
+    table: Table | None = None
 
 
 class Found(Letter, frozen=True, kw_only=True, tag="found"):

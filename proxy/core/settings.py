@@ -5,14 +5,15 @@ reads. Everything of the settings is imported from here.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from proxy.core.settings_abort import AbortSettings
+from proxy.core.settings_admin import AdminSettings, AdminTokenSettings
+from proxy.core.settings_origin import Origin
 from proxy.core.settings_route import CorsSettings, DialectName, InputSettings, RouteSettings
 from proxy.core.settings_sections import (
-    AdminSettings,
     BudgetSettings,
     BusSettings,
     CancellationSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "AbortSettings",
     "Address",
     "AdminSettings",
+    "AdminTokenSettings",
     "BudgetSettings",
     "BusSettings",
     "CancellationSettings",
@@ -96,8 +98,20 @@ class Settings(Section):
     bus: BusSettings = Field(BusSettings(), description="What joins replicas.")
     prices: PricesSettings = Field(PricesSettings(), description="What tokens cost.")
     sink: SinkSettings = Field(SinkSettings(), description="Where events are sent.")
-    observability: ObservabilitySettings = Field(ObservabilitySettings(), description="Log and metrics.")
+    observability: ObservabilitySettings = Field(ObservabilitySettings(), description="Log, metrics, traces.")
     drain: DrainSettings = Field(DrainSettings(), description="The end of this replica.")
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the values come from."""
+        return self._origin
+
+    def coming_from(self, origin: Origin) -> Self:
+        """Say where the values come from; whoever makes the settings does so."""
+        self._origin = origin
+        return self
 
 
 def masked(settings: Settings) -> dict[str, Any]:

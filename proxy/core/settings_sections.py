@@ -12,13 +12,12 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_valida
 from proxy.core.bus_address import check_bus_url
 from proxy.core.ledger_address import SCHEME
 from proxy.core.price_list import PriceList
-from proxy.core.settings_types import Address, Count, Duration, DurationOrZero, Listen, Name, Section, Size, misplaced
+from proxy.core.settings_hashes import check_hashes, hash_lines
+from proxy.core.settings_otel import OtelSettings
+from proxy.core.settings_types import Count, Duration, DurationOrZero, HeaderName, Name, Section, Size, misplaced
 from proxy.core.settings_upstream import Credential
 from proxy.core.settings_urls import LedgerUrl, check_service_url
 
-_HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-_SHA256_HEX = 64
-_HEX = frozenset("0123456789abcdef")
 _LEAST_SECRET = 16
 _LEAST_LEASE = 4
 """Seconds."""
@@ -26,45 +25,11 @@ _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "transfer-encoding"}
 )
 
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
-
-
-def _hash_lines(text: str) -> list[str]:
-    """The hashes of a text, one a line; a line may end as `sha256sum` writes it (`…  -`)."""
-    return [line.strip().removesuffix(" -").rstrip().lower() for line in text.splitlines() if line.strip()]
-
-
-def _check_hashes(secret: SecretStr) -> SecretStr:
-    lines = _hash_lines(secret.get_secret_value())
-    if not lines or any(len(line) != _SHA256_HEX or not _HEX.issuperset(line) for line in lines):
-        raise ValueError(
-            'expected the SHA-256 of the key as 64 hex digits, one a line; printf %s "$KEY" | sha256sum prints it'
-        )
-    if _HASH_OF_NOTHING in lines:
-        raise ValueError("this is the SHA-256 of nothing: the key was empty when it was hashed")
-    return secret
-
 
 def _not_reserved(name: str) -> str:
     if name == "anonymous":
         raise ValueError("anonymous is the name of callers without a credential; choose another id")
     return name
-
-
-class AdminSettings(Section):
-    """The admin listener: metrics, probes, admin API, operator page."""
-
-    listen: Listen = Field(Address("127.0.0.1", 8485), description="HOST:PORT of the admin listener.")
-    token: Credential | None = Field(None, description="The operator's token.", repr=False)
-    token_file: Path | None = Field(
-        None, description="The file that holds token. Without one, on loopback, a token is made beside the ledger."
-    )
-
-    @model_validator(mode="after")
-    def _guarded(self) -> Self:
-        if not self.listen.is_loopback and self.token is None and self.token_file is None:
-            raise misplaced("listen", "an admin listener that others can reach needs a token_file (or token)")
-        return self
 
 
 class KeyLimits(Section):
@@ -77,7 +42,7 @@ class KeySettings(Section):
     """One caller that gets in. `id` is its identity, shown everywhere; the key itself is nowhere kept."""
 
     id: Annotated[Name, AfterValidator(_not_reserved)] = Field(description="The identity of whoever holds the key.")
-    hash: Annotated[SecretStr, AfterValidator(_check_hashes)] | None = Field(
+    hash: Annotated[SecretStr, check_hashes("key")] | None = Field(
         None,
         description="SHA-256 of the key as 64 hex digits; several, one a line, while a key is exchanged.",
         repr=False,
@@ -94,7 +59,7 @@ class KeySettings(Section):
     @cached_property
     def hashes(self) -> frozenset[str]:
         """The SHA-256 of every key that is accepted for this id, as lower-case hex."""
-        return frozenset(_hash_lines(self.hash.get_secret_value())) if self.hash else frozenset()
+        return frozenset(hash_lines(self.hash.get_secret_value())) if self.hash else frozenset()
 
 
 class CancellationSettings(Section):
@@ -289,10 +254,11 @@ class MetricsSettings(Section):
 
 
 class ObservabilitySettings(Section):
-    """Log and metrics."""
+    """Log, metrics, traces."""
 
     log: LogSettings = Field(LogSettings(), description="The log.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="The metrics.")
+    otel: OtelSettings = Field(OtelSettings(), description="OpenTelemetry.")
 
 
 class DrainSettings(Section):

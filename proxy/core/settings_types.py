@@ -30,6 +30,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 nothing is bound here
 _LONGEST = 100 * 365 * 86400.0
 _LARGEST = 2**50
 _LAST_PORT = 65535
@@ -57,6 +58,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def from_here(self) -> "Address":
+        """Where this machine finds what listens here: every interface is no place to go to."""
+        return Address(_LOOPBACK.get(self.host, self.host), self.port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -192,4 +198,5 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """1 to 64 of `A-Za-z0-9._:-`: safe in headers, URLs, logs and metric labels."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

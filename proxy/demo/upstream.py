@@ -8,6 +8,7 @@ of its calls is at `/demo/calls`.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -65,6 +66,13 @@ class DemoUpstream:
     def calls(self) -> list[DemoCall]:
         """The calls that it remembers, newest first."""
         return list(self._calls)
+
+    def seen(self, call_id: str) -> dict[str, Any] | None:
+        """What it saw of one call: whether the other side closed it, and how many tokens it sent of how many."""
+        call = self._calls.find(call_id)
+        if call is None:
+            return None
+        return {"closed": call.ended is Ended.CLOSED, "tokens_sent": call.tokens_sent, "of": call.of}
 
     async def start(self, host: str, port: int) -> None:
         """Listen.

@@ -13,6 +13,7 @@ from proxy.core.record import Record
 from proxy.core.request_body import MAX_USER, BodyError, name_in, parse_model_call
 from proxy.core.settings import RouteSettings
 from proxy.core.usage import UsageAsk
+from proxy.dialects.operations_passed import ANTHROPIC
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
 from proxy.wire.anthropic import AnthropicMessages
@@ -28,6 +29,7 @@ class Anthropic:
     """The dialect `anthropic`."""
 
     name: Final = "anthropic"
+    operations: Final = ANTHROPIC
 
     def endpoint(self, method: str, rest: str) -> Endpoint:
         """Messages and their stop route are ours; the rest is passed on: token counts, batches, models, files.

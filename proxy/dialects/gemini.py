@@ -14,6 +14,7 @@ from proxy.core.request_body import BodyError, most_tokens, parse_object
 from proxy.core.settings import RouteSettings
 from proxy.core.settings_route import GEMINI
 from proxy.core.usage import MAX_COUNT, UsageAsk
+from proxy.dialects.operations_passed import GEMINI as OPERATIONS
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest
 from proxy.engine.plan import Plan
 from proxy.wire.gemini import Gemini as GeminiWire
@@ -29,6 +30,7 @@ class Gemini:
     """Not a word for `dialect`: see `RouteSettings.serving`. Records name the route's dialect."""
 
     name: Final = GEMINI
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Endpoint:
         """`…/models/{model}:generateContent` and `:streamGenerateContent` are model calls; the rest is passed on.

@@ -16,6 +16,7 @@ from proxy.core.request_body import ModelCall as ParsedCall
 from proxy.core.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.openai_responses import CANCEL, RESPONSES, WIRE, background_id, cancel_response, response_id_of
+from proxy.dialects.operations_passed import of_openai
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
 from proxy.engine.plan import Plan
 from proxy.wire.base import Wire
@@ -53,6 +54,7 @@ class OpenAI:
     """The dialect `openai`."""
 
     name: Final = "openai"
+    operations: Final = of_openai(sorted(OTHER_CALLS))
 
     def endpoint(self, method: str, rest: str) -> Endpoint:
         """Model calls and their stop routes are ours; the rest is passed on.

@@ -11,14 +11,18 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Identity, Stop
 from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Cause, Outcome
-from proxy.core.receipt import receipt, shown
+from proxy.core.receipt import shown
 from proxy.core.record import Record
+from proxy.edge.admin_access import visitor_of
 from proxy.edge.admin_query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
+from proxy.edge.admin_text import note_view, receipt_for, record_for
 from proxy.edge.anybodys import find_anywhere
 from proxy.edge.asked import last_event, page_size, reason_of, small_body
 from proxy.edge.control import stopped_many
 from proxy.edge.downstream import Observer
-from proxy.edge.newest_first import Listing, newest_first, newest_live
+from proxy.edge.live_list import check_order, live_list
+from proxy.edge.live_view import order_of
+from proxy.edge.newest_first import newest_first
 from proxy.edge.one_generation import about_one, events_gone, in_memory, tell_events
 from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
@@ -30,9 +34,12 @@ from proxy.engine.relay import Relay
 from proxy.stores.bus import BusUnavailableError, Place
 
 OPERATOR: Final = "admin"
-"""Who stands behind a stop that comes with the admin token, and its label in the metrics."""
+"""The label of stops by the admin API in the metrics, whoever asks for them."""
 
 STATES: Final = ("live", "ended")
+
+TEXTS: Final = ("yes", "no")
+"""Whether a record is shown with its text."""
 
 
 class AdminGenerations:
@@ -41,25 +48,27 @@ class AdminGenerations:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def list(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
-        """Records, newest first, without their texts."""
-        given = parameters(http, (*FILTERS, "state", "limit", "cursor"))
-        selection = Selection.read(given)
+    async def list(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+        """Records, newest first, without their texts; what lives in any order, with the numbers so far."""
+        given = parameters(http, (*FILTERS, "state", "limit", "cursor", "sort", "order"))
+        selection, cursor = Selection.read(given), given.get("cursor")
         limit = page_size(given.get("limit"))
         state = one_of("state", given["state"], STATES) if "state" in given else None
-        page = await self._page(selection, state, limit, given.get("cursor"))
+        check_order(given, state)
+        if state == "live":  # it is truer in memory than in the ledger
+            confirm = runtime.settings.cancellation.confirm_timeout
+            return await live_list(self._engine, selection.chosen, order_of(given), limit, cursor, confirm)
+        which = selection.record_filter("ended" if state else None, time.time())
+        page = await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
         return page.told([shown(record, text=False) for record in page.records])
 
-    async def _page(self, selection: Selection, state: str | None, limit: int, cursor: str | None) -> Listing:
-        if state == "live":  # it is truer in memory than in the ledger
-            return await newest_live(self._engine, selection.chosen, limit, cursor)
-        which = selection.record_filter("ended" if state else None, time.time())
-        return await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
-
     async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
-        """One record, with its text."""
-        parameters(http, ())
-        return shown((await find_anywhere(self._engine, any_id)).record)
+        """One record, with its text unless that is not wanted."""
+        given = parameters(http, ("text",))
+        record = (await find_anywhere(self._engine, any_id)).record
+        if one_of("text", given.get("text", TEXTS[0]), TEXTS) == TEXTS[0]:
+            return record_for(http, record)
+        return shown(record, text=False)
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
@@ -68,6 +77,7 @@ class AdminGenerations:
         headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
         deadline = runtime.settings.limits.write_deadline
         seen = await find_anywhere(self._engine, any_id)
+        note_view(http, seen.record.task_id)
         if (place := seen.place) is not None:
             return await self._events_elsewhere(
                 http, place, about_one(seen.record.message_id, after), headers, deadline
@@ -105,8 +115,8 @@ class AdminGenerations:
         """Stop one; the receipt says what became of it."""
         parameters(http, ())
         fields = json_fields(await small_body(http, runtime.settings.limits), ("reason",))
-        stop = Stop(Cause.OPERATOR, OPERATOR, reason_of(fields))
-        return receipt(await self._stop(any_id, stop, runtime.settings.cancellation.confirm_timeout))
+        stop = Stop(Cause.OPERATOR, visitor_of(http).name, reason_of(fields))
+        return receipt_for(http, await self._stop(any_id, stop, runtime.settings.cancellation.confirm_timeout))
 
     async def _stop(self, any_id: str, stop: Stop, confirm: float) -> Record:
         """Stop what runs under an id, here or on another replica.
@@ -135,7 +145,7 @@ class AdminGenerations:
         fields = json_fields(body, (*FILTERS, "state", "all", "dry_run", "reason"))
         selection, dry_run, reason = _selected(fields), flag(fields, "dry_run"), reason_of(fields)
         confirm, engine = runtime.settings.cancellation.confirm_timeout, self._engine
-        stop = Stop(Cause.OPERATOR, OPERATOR, reason)
+        stop = Stop(Cause.OPERATOR, visitor_of(http).name, reason)
         done = await engine.many.stop(
             selection.chosen, stop, dialect=OPERATOR, confirm=confirm, now=engine.now(), dry=dry_run
         )

@@ -11,8 +11,10 @@ from aiohttp import web
 from proxy.core.errors import Refusal
 from proxy.core.money import cost_text
 from proxy.core.settled import exported
+from proxy.edge.admin_access import text_not_allowed, visitor_of
 from proxy.edge.admin_answer import HEADERS
 from proxy.edge.admin_query import json_fields, parameters, span
+from proxy.edge.admin_text import note_if_any
 from proxy.edge.asked import whole_number
 from proxy.edge.intake import read_body
 from proxy.edge.runtime import Runtime
@@ -43,18 +45,24 @@ class AdminLedger:
         """The next ended records behind a cursor, one JSON object a line; the headers say where to go on.
 
         Raises:
-            Refusal: 400, a parameter is wrong; 409, the cursor is of another ledger.
+            Refusal: 400, a parameter is wrong; 403, the texts are asked for by somebody who may not see them; 409, the
+                cursor is of another ledger.
         """
         given = parameters(http, ("after", "limit", "since", "until", "text"))
         after = whole_number("after", given.get("after", "0"), 0, _LAST)
         limit = whole_number("limit", given.get("limit", str(PAGE)), 1, MAX_PAGE)
         text = _yes(given, "text")
+        if text and not visitor_of(http).text:
+            raise text_not_allowed(visitor_of(http))
         most = min(limit, MAX_PAGE_WITH_TEXT) if text else limit
         try:
             page = await self._engine.ledger.exports.after(after, most, span(given, time.time()), text=text)
         except ForeignPositionError as error:
             message = "This ledger never had so many records: the cursor is of another one, or of a newer copy of it."
             raise Refusal(409, "foreign_cursor", message, param="after") from error
+        if text:
+            for settled in page.settled:
+                note_if_any(http, settled.record)
         body = await asyncio.to_thread(_lines, page, text=text)
         headers = {
             **HEADERS,

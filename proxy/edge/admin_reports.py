@@ -8,8 +8,10 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
+from proxy.config_file.told_values import told_values
 from proxy.core.budget import Budget, Limit
 from proxy.core.errors import Refusal
+from proxy.core.generation import REFUSED
 from proxy.core.lifecycle import Phase
 from proxy.core.money import cost_text
 from proxy.core.receipt import iso
@@ -21,6 +23,7 @@ from proxy.edge.asked import small_body
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
 from proxy.engine.standings import Standing
+from proxy.engine.upstream_news import News
 
 
 class AdminReports:
@@ -35,10 +38,16 @@ class AdminReports:
         """The providers, with what runs there now; none of them is called."""
         parameters(http, ())
         calls = dict.fromkeys(runtime.upstreams, 0)
+        answered: dict[str, float] = {}
+        now = time.time()
         for relay in self._engine.registry:
             is_called = relay.read_on is not None or relay.generation.phase not in (Phase.QUEUED, Phase.FINISHED)
             if relay.upstream.name in calls and is_called:
                 calls[relay.upstream.name] += 1
+            begun, status = relay.generation.first_token, relay.generation.status
+            if begun is not None and (status or 0) < REFUSED:
+                at = now - self._engine.now() + begun
+                answered[relay.upstream.name] = max(at, answered.get(relay.upstream.name, at))
         data = [
             {
                 "name": name,
@@ -48,6 +57,9 @@ class AdminReports:
                 "waiting": upstream.slots.waiting,
                 "reading_on": upstream.reading_on,
                 "bills_after_close": upstream.settings.bills_after_close,
+                "on_stop": upstream.settings.on_stop,
+                "format": upstream.settings.format,
+                **_news(self._engine.news.of(name), now, answered.get(name)),
             }
             for name, upstream in runtime.upstreams.items()
         ]
@@ -67,9 +79,16 @@ class AdminReports:
         return None if sharing is None or budget.window is None else sharing.away is None
 
     async def config(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
-        """The settings in force, every secret masked."""
+        """The settings in force, every secret masked, and where each value comes from."""
         parameters(http, ())
-        return masked(runtime.settings)
+        settings = runtime.settings
+        return {
+            "object": "config",
+            "file": settings.origin.file,
+            "loaded_at": iso(runtime.loaded_at),
+            "settings": masked(settings),
+            "values": told_values(settings),
+        }
 
     async def purge(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
         """Apply retention now, or delete the records that ended before a time; with `dry_run` only say how many."""
@@ -88,6 +107,17 @@ class AdminReports:
             message = "The new settings are not taken, the old ones stay:\n" + "\n".join(error.problems)
             raise Refusal(422, "config_rejected", message) from error
         return {"object": "config.reload", "needs_restart": waiting}
+
+
+def _news(news: News, now: float, answered: float | None) -> dict[str, Any]:
+    """How an upstream's calls went lately; `answered`: when the newest one that runs had its first byte."""
+    error, good = news.last_error, max(news.last_success or 0.0, answered or 0.0)
+    return {
+        "state": news.state(answered),
+        "errors": news.errors(now),
+        "last_error": None if error is None else {"at": iso(error[0]), "kind": error[1]},
+        "last_success_at": iso(good) if good else None,
+    }
 
 
 def _standing(each: Standing, is_shared: bool | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from decimal import Decimal
 from typing import Any, Final
 
 from aiohttp import web
@@ -99,4 +100,19 @@ def _shown(asked: UsageQuery, row: UsageRow) -> dict[str, Any]:
         "saved_most": row.saved_most,
         "saved_typical": row.saved_typical,
         "late_tokens": row.late_tokens,
+        "saved_cost": saved_cost_shown(row),
+        "saved_unpriced": row.saved_unpriced,
     }
+
+
+def saved_cost_shown(row: UsageRow) -> dict[str, Any] | None:
+    """What was saved in money, by currency and as a range; None: none of what was saved has a known price."""
+    shown = {
+        currency: {"typical": _cost(saved.typical), "most": _cost(saved.most)}
+        for currency, saved in sorted(row.saved_costs.items())
+    }
+    return shown or None
+
+
+def _cost(cost: Decimal | None) -> str | None:
+    return None if cost is None else cost_text(cost)

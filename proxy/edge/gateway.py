@@ -27,6 +27,7 @@ from proxy.edge.passing_on import pass_on
 from proxy.edge.request import Request, single_header
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import call_headers, observer, reply, watch
+from proxy.engine.admission import Admission, Asker
 from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import (
     AtOwner,
@@ -43,7 +44,7 @@ from proxy.engine.dialect import (
     StopCall,
     Watch,
 )
-from proxy.engine.engine import Admission, Asker, Engine
+from proxy.engine.engine import Engine
 from proxy.engine.plan import Call, Plan
 from proxy.engine.readers import Opening, Reader
 from proxy.engine.reading import Reading

@@ -5,6 +5,7 @@ ledger has of a live one is as old as its last flush.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
@@ -30,6 +31,8 @@ class Listing:
     next_cursor: str | None
     unreachable: list[str] = field(default_factory=list)
     complete: bool = True
+    states: Mapping[str, str] = field(default_factory=dict)
+    """By uid: what other replicas say that each of theirs does."""
 
     def told(self, data: list[dict[str, object]]) -> dict[str, object]:
         """As it is answered, with the records as they are shown."""
@@ -83,7 +86,7 @@ async def newest_live(engine: Engine, chosen: Chosen, limit: int, cursor: str | 
     newest = [record for _, record in sorted(found.items(), key=itemgetter(0), reverse=True)][: limit + 1]
     records = (await _not_over(engine, newest))[:limit]
     cursor = _cursor((records or newest)[-1]) if len(newest) > limit else None
-    return Listing(records, cursor, there.unreachable, there.complete)
+    return Listing(records, cursor, there.unreachable, there.complete, there.states)
 
 
 async def _not_over(engine: Engine, records: list[Record]) -> list[Record]:
@@ -141,11 +144,12 @@ def _place_in(cursor: str | None) -> Place:
     try:
         place = float(started), uid
     except ValueError:
-        raise _foreign() from None
+        raise foreign_cursor() from None
     if not (uid and math.isfinite(place[0])):
-        raise _foreign()
+        raise foreign_cursor()
     return place
 
 
-def _foreign() -> Refusal:
+def foreign_cursor() -> Refusal:
+    """400: nobody gave this cursor out, or for another list."""
     return Refusal.bad_request("invalid_cursor", "This cursor was not given out here.", "cursor")

@@ -1,5 +1,6 @@
 """The runtime: everything that a config file decides, as one object that a reload swaps as a whole."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,6 +60,10 @@ class Runtime:
     ) -> None:
         """Put the parts together; `upstreams` has one for each in the settings."""
         self.settings = settings
+        self.loaded_at = time.time()
+        """When these settings were taken, in seconds since the epoch."""
+        self.needs_restart: tuple[str, ...] = ()
+        """What of them is not in force before a restart."""
         self.pricing = pricing
         self.upstreams = dict(upstreams)
         self.addresses = ClientAddresses(settings.trusted_proxies)

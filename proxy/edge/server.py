@@ -40,6 +40,13 @@ class QuellRunner(web.ServerRunner):
     def __init__(self, server: "QuellServer", shutdown_timeout: float) -> None:
         super().__init__(server, shutdown_timeout=shutdown_timeout)
         self._quell = server
+        self.before_end: Callable[[], Awaitable[None]] | None = None
+        """Called when nothing more is let in: ends the answers that would never end by themselves."""
+
+    async def shutdown(self) -> None:
+        """Nothing more is let in; what is being answered ends next."""
+        if self.before_end is not None:
+            await self.before_end()
 
     def see_off(self) -> None:
         """Let each request that comes from now on be its connection's last: its answer says so, then it is closed."""

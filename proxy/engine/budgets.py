@@ -209,6 +209,11 @@ class Budgets:
         """A generation was admitted on these terms."""
         self._spending[relay.generation.facts.uid] = Spending(relay, terms, self._counter)
 
+    def counted(self, uid: str) -> int | None:
+        """The completion tokens so far of a generation whose tokens are counted while it runs; None: they are not."""
+        spending = self._spending.get(uid)
+        return spending.use.completion_tokens if spending is not None and spending.counts else None
+
     def settle(self, relay: Relay) -> None:
         """A generation is over, counted and priced."""
         spending = self._spending.pop(relay.generation.facts.uid, None)

@@ -8,6 +8,7 @@ from proxy.core.errors import Refusal
 from proxy.core.record import Record
 from proxy.core.settings import RouteSettings
 from proxy.core.usage import UsageAsk
+from proxy.engine.operation import Operation
 from proxy.engine.plan import Plan
 
 if TYPE_CHECKING:
@@ -149,6 +150,11 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """Its name in the settings."""
+        ...
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """Its calls, for the description of the HTTP API."""
         ...
 
     def endpoint(self, method: str, rest: str) -> Endpoint | None:

@@ -2,23 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
 
-from proxy.core.budget import NO_LIMITS, Limits
 from proxy.core.deltas import DeltaPartial
 from proxy.core.errors import Refusal
-from proxy.core.generation import Facts, Generation, Identity, Stop
+from proxy.core.generation import Generation, Stop
 from proxy.core.headers import HeaderPair
-from proxy.core.ids import new_id
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
-from proxy.core.record import Settlement, TextPolicy
 from proxy.core.typical import Typical
 from proxy.engine.abort import Aborter
+from proxy.engine.admission import Admission, Asker, facts_of, key_is_full
 from proxy.engine.announcing import Announcing
 from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
@@ -33,11 +30,11 @@ from proxy.engine.group import Group
 from proxy.engine.holding import Holding
 from proxy.engine.keeping import Keeping
 from proxy.engine.kept_stops import KeptStops
+from proxy.engine.live import LiveHere
 from proxy.engine.many import Many
 from proxy.engine.metrics import Metrics
 from proxy.engine.observing import Observing
 from proxy.engine.open_calls import OpenCalls
-from proxy.engine.plan import Call, Plan, Rules
 from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
@@ -45,12 +42,14 @@ from proxy.engine.run import Run
 from proxy.engine.runs import Runs
 from proxy.engine.settler import Settler
 from proxy.engine.sharing import Place, Sharing
+from proxy.engine.so_far import SoFar
 from proxy.engine.spill import Spill
 from proxy.engine.sweeper import Sweeper
 from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
+from proxy.engine.telemetry import Telemetry
 from proxy.engine.translation import Kept, Stored
-from proxy.engine.upstream import Upstream
+from proxy.engine.upstream_news import UpstreamNews
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
@@ -59,37 +58,6 @@ T = TypeVar("T")
 
 LEARNED_FROM = 5000
 """So many of the ledger's newest records are looked at for what is typical."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks for admission, under which id, and how many generations there may be at once."""
-
-    identity: Identity
-    task_id: str | None
-    most: int
-    """In all."""
-    most_of_key: int | None
-    """Of this caller; None: no bound of its own."""
-    limits: Limits = NO_LIMITS
-    """Of this one call, as the caller wants it."""
-    claim: Claim | None = None
-    """Holds the chosen id among the replicas."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the edge knows of a model call when it asks for admission."""
-
-    asker: Asker
-    plan: Plan
-    call: Call
-    rules: Rules
-    upstream: Upstream
-    tags: Mapping[str, str]
-    partial_text: int
-    text: TextPolicy
-    tape: int
 
 
 class Engine:
@@ -105,14 +73,15 @@ class Engine:
         self.runs.on_change = self.holding.changed
         self.draining = False
         self.returns = True
-        self._replica = replica
+        self.replica = replica
         self._relays = Tasks()
         self._spill = Spill()
         self.calls = OpenCalls(self.now)
         self.memory = FreeMemory()
         self.budgets = Budgets(ledger, counter, metrics, self.now, replica)
         self.typical = Typical()
-        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.now)
+        self.news = UpstreamNews()
+        self._settler = Settler(self.registry, ledger, counter, metrics, self.memory, self.typical, self.news, self.now)
         self._aborter = Aborter(metrics)
         self.canceller = Canceller(self.registry, self.runs, ledger, metrics, self.now, replica)
         self.deleter = Deleter(self.registry, ledger, self.canceller, self._relays)
@@ -124,11 +93,13 @@ class Engine:
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
         self.many = Many(self.registry, self.canceller)
+        self.live = LiveHere(self.registry, SoFar(self.registry, self.budgets), self.now)
         self.announcing: Announcing | None = None
         self.observing: Observing | None = None
         """What is read from the other replicas, where there are any."""
         self._claiming: Claiming | None = None
         self.sharing: Sharing | None = None
+        self.telemetry: Telemetry | None = None
         metrics.active.set_function(lambda: len(self.registry))
 
     def join(
@@ -245,6 +216,8 @@ class Engine:
         self._stops.forget(relay)
         self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
+        if self.telemetry is not None:
+            self.telemetry.settled(relay, relay.generation.record(self.now()))
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:
@@ -298,27 +271,9 @@ class Engine:
             Refusal: the chosen id is in use, a limit or a budget is reached, or no new work is taken.
         """
         asker, plan = asked.asker, asked.plan
-        name = asker.identity.name
         self.check_room(asker, is_full=is_full)
         now = self.now()
-        task_id = asker.task_id or new_id()
-        facts = Facts(
-            uid=new_id() if asker.claim is None else asker.claim.uid,
-            task_id=task_id,
-            message_id=plan.message_id or new_id(),
-            identity=asker.identity,
-            dialect=plan.dialect,
-            route=asked.rules.route.path,
-            upstream=asked.upstream.name,
-            model=plan.model,
-            user=plan.user,
-            tags=dict(asked.tags),
-            replica=self._replica,
-            started_wall=time.time(),
-            started=now,
-            settlement=Settlement(asked.rules.route.settlement),
-            max_tokens=plan.max_tokens,
-        )
+        facts = facts_of(asked, self.replica, now)
         fold = Partial if plan.translation is None else DeltaPartial
         generation = Generation(facts, fold(max_text=asked.partial_text), asked.text)
         terms = self.budgets.admit(generation, plan, asked.rules, asked.upstream, asker.limits)
@@ -334,7 +289,7 @@ class Engine:
         if reader is not None:
             relay.attach(reader)
         self._stop_early(relay, asker, now)
-        self.runs.renamed(name, (task_id, facts.message_id, *plan.aliases))
+        self.runs.renamed(facts.identity.name, (facts.task_id, facts.message_id, *plan.aliases))
         if plan.run is not None:
             plan.run.take(relay)
         self.registry.add(relay)
@@ -342,7 +297,7 @@ class Engine:
             self.announcing.began(relay)
         if terms is not None:
             self.budgets.begin(relay, terms)
-        self._relays.start(relay.run(), f"relay {task_id}")
+        self._relays.start(relay.run(), f"relay {facts.task_id}")
         return relay
 
     def _stop_early(self, relay: Relay, asker: Asker, now: float) -> None:
@@ -374,7 +329,7 @@ class Engine:
         if (most := asker.most_of_key) is not None:
             here = most if self.sharing is None else self.sharing.share_of(most)
             if is_full or self.registry.streams_of(name) >= here:
-                raise _key_is_full(asker, here)
+                raise key_is_full(asker, here)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)
 
@@ -408,15 +363,6 @@ class Engine:
     def close(self) -> None:
         """Let the spill file go; every generation is settled by now."""
         self._spill.close()
-
-
-def _key_is_full(asker: Asker, here: int) -> Refusal:
-    """429: so many of a key may run `here` now, and do."""
-    log.info("key.limit_reached", key=asker.identity.shown, streams=here)
-    most = f"{asker.most_of_key}"
-    if here != asker.most_of_key:
-        most = f"{here} of {most} on this replica, while the others can't be asked"
-    return Refusal.too_many(1, f"As many generations of this key run as its keys.limits.streams allows ({most}).")
 
 
 def _look(future: "asyncio.Future[None]") -> None:

@@ -98,8 +98,9 @@ class Exchange:
             self.abort_headers = abort_headers(call.headers)
         relay.enter(Phase.CONNECTING)
         self._open = services.calls.begin(relay)
+        headers = call.headers if services.telemetry is None else services.telemetry.calling(relay, call.headers)
         self._answer = answer = await relay.upstream.open(
-            call.method, call.url, call.headers, call.body, lambda: relay.enter(Phase.WAITING)
+            call.method, call.url, headers, call.body, lambda: relay.enter(Phase.WAITING)
         )
         self._open.answer, relay.generation.status = answer, answer.status
         complete = await receive(relay, answer)

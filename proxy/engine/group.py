@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from proxy.core.chosen import Chosen
 from proxy.core.generation import Stop
-from proxy.core.letters import Answer, FindIt, Found, Listed, ListThese, Stopped, StopThese
+from proxy.core.letters import Answer, FindIt, Found, Listed, ListThese, Rows, Stopped, StopThese
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
 from proxy.engine.correspondence import Correspondence
@@ -22,6 +22,9 @@ from proxy.stores.bus import BusUnavailableError
 
 LOOK_SECONDS: Final = 1.0
 """How long others may take to say what they run; a reader waits for the slowest."""
+
+NEWEST: Final = Rows(sort="age", falls=False, over=(), confirm=0.0)
+"""Asks for the numbers so far, which go with what is shown without text."""
 
 Asked = ListThese | FindIt | StopThese
 Heard = Answer | BusUnavailableError | None
@@ -53,9 +56,10 @@ class StoppedMany(Missing):
 
 @dataclass(slots=True)
 class Living(Missing):
-    """Records of what lives elsewhere."""
+    """Records of what lives elsewhere, and by uid what each does, where its owner said so."""
 
     records: list[Record] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -70,8 +74,15 @@ class Group:
 
     def __init__(self, letters: Correspondence, undertaker: Undertaker) -> None:
         self._letters = letters
+        self.head = letters.head
+        """Gives what every letter to a replica has."""
         self._bus = letters.bus
         self._undertaker = undertaker
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the bus can be used now, as far as is known."""
+        return self._bus.is_up
 
     async def stop(self, chosen: Chosen, stop: Stop, *, dialect: Origin, confirm: float, dry: bool) -> StoppedMany:
         """Stop what is chosen on all other replicas; `dry`: only say what that is."""
@@ -81,7 +92,7 @@ class Group:
             head = self._letters.head(replica)
             return StopThese(**head, chosen=chosen, confirm=confirm, dialect=dialect, wish=wish_of(stop), dry=dry)
 
-        for replica, said in (await self._ask_all(chosen, letter, confirm, done, kept=not dry)).items():
+        for replica, said in (await self.ask_all(chosen, letter, confirm, done, kept=not dry)).items():
             if isinstance(said, Stopped):
                 done.matched += said.matched
                 done.stopped += said.stopped
@@ -97,13 +108,18 @@ class Group:
     async def living(self, chosen: Chosen, before: tuple[float, str] | None, most: int, text: int) -> Living:
         """The newest `most` of what is chosen and lives elsewhere, behind a place in a list, in any order."""
         found = Living()
+        rows = None if text else NEWEST
 
         def letter(replica: str) -> ListThese:
-            return ListThese(**self._letters.head(replica), chosen=chosen, before=before, most=most, text=text)
+            head = self._letters.head(replica)
+            return ListThese(**head, chosen=chosen, before=before, most=most, text=text, rows=rows)
 
-        for replica, said in (await self._ask_all(chosen, letter, LOOK_SECONDS, found)).items():
+        for replica, said in (await self.ask_all(chosen, letter, LOOK_SECONDS, found)).items():
             if isinstance(said, Listed):
-                found.records += _records(said.records)
+                records = _records(said.records)
+                found.records += records
+                if said.table is not None and len(said.table.states) == len(records):
+                    found.states |= zip((record.uid for record in records), said.table.states, strict=True)
             else:
                 left = await self._left(replica, chosen, found)
                 found.records += [each for each in left if before is None or (each.started_at, each.uid) < before]
@@ -116,7 +132,7 @@ class Group:
         def letter(replica: str) -> FindIt:
             return FindIt(**self._letters.head(replica), identity=None, any_id=any_id, whole=True)
 
-        for replica, said in (await self._ask_all(Chosen(), letter, LOOK_SECONDS, meant)).items():
+        for replica, said in (await self.ask_all(Chosen(), letter, LOOK_SECONDS, meant)).items():
             if isinstance(said, Found):
                 meant.found += [(replica, record) for record in _records(said.records)]
         return meant
@@ -133,10 +149,18 @@ class Group:
             answer = await self._letters.said(letter.number, said, seconds)
         return _records(answer.records) if isinstance(answer, Found) else None
 
-    async def _ask_all(
+    async def ask_all(
         self, chosen: Chosen, letter: Callable[[str], Asked], seconds: float, missing: Missing, *, kept: bool = False
     ) -> Mapping[str, Heard]:
-        """What each other replica that may know says to a letter; dead ones are left out, and seen to."""
+        """What each other replica that may know says to a letter; dead ones are left out, and seen to.
+
+        Args:
+            chosen: what it is about; its identity says who may know.
+            letter: writes the one to a replica.
+            seconds: how long they may take.
+            missing: is told what the answer lacks.
+            kept: whether the letter waits at the bus for who does not hear it.
+        """
         try:
             missing.complete = await self._bus.knows_all()
             missing.unreachable += self._bus.strangers

@@ -24,6 +24,7 @@ from proxy.core.letters import (
     Stopped,
     StopThese,
     StopWhenItComes,
+    Table,
 )
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
@@ -32,6 +33,7 @@ from proxy.engine.correspondence import Correspondence
 from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.engine import Engine
 from proxy.engine.lending import Lending
+from proxy.engine.live_elsewhere import table_here
 from proxy.engine.many import clipped
 from proxy.engine.registry import Finished
 from proxy.engine.relay import Relay
@@ -239,10 +241,13 @@ class Letterbox:
 
     def _list(self, letter: ListThese) -> None:
         most = min(max(letter.most, 0), LISTED_MOST)
-        found = self._engine.many.newest_here(letter.chosen, letter.before, most, letter.text, self._now())
-        self._answer(
-            Listed(**self._letters.head(letter.by), answers=letter.number, records=tuple(map(record_bytes, found)))
-        )
+        table: Table | None = None
+        if letter.rows is not None:
+            records, table = table_here(self._engine.live, letter.chosen, letter.rows, most, letter.before)
+        else:
+            found = self._engine.many.newest_here(letter.chosen, letter.before, most, letter.text, self._now())
+            records = tuple(map(record_bytes, found))
+        self._answer(Listed(**self._letters.head(letter.by), answers=letter.number, records=records, table=table))
 
     async def _find(self, letter: FindIt) -> None:
         """What an id means here, as its owner or the operator asks; without a ledger that can be read nobody knows."""

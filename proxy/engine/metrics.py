@@ -166,7 +166,7 @@ class Metrics(Families):
     def _count_use(self, record: Record) -> None:
         if record.usage_source is not UsageSource.NONE:
             self._count_tokens(record)
-        if record.cost:
+        if record.cost and record.currency is not None:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
             self.cost_of(record.upstream, self.model_label(record), record.currency).inc(float(record.cost))
 

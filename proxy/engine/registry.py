@@ -83,6 +83,8 @@ class Registry:
         self._tombstones = Tombstones()
         self.on_leave: Callable[[Relay], None] | None = None
         """Told of each that counts as its caller's no more."""
+        self.changes = 0
+        """How often one came or went: whoever shows what lives looks again when this has changed."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -115,6 +117,7 @@ class Registry:
         facts = relay.generation.facts
         name = facts.identity.name
         self._live[facts.uid] = relay
+        self.changes += 1
         self._named[name, facts.task_id] = relay
         for alias in (facts.message_id, *relay.plan.aliases):
             self.add_alias(relay, alias)
@@ -180,6 +183,7 @@ class Registry:
         facts = relay.generation.facts
         name = facts.identity.name
         self._live.pop(facts.uid, None)
+        self.changes += 1
         if self._named.get((name, facts.task_id)) is relay:
             del self._named[name, facts.task_id]
         aliases = [facts.message_id, *relay.plan.aliases]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.core.headers import HeaderPair
 from proxy.engine.open_calls import OpenCalls
+from proxy.engine.telemetry import Telemetry
 from proxy.engine.translation import Stored
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class Services(Protocol):
 
     calls: OpenCalls
     """The calls of all relays, watched."""
+
+    telemetry: Telemetry | None
+    """Who is told of calls, where the settings name somebody."""
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -18,6 +18,7 @@ from proxy.engine.free_memory import FreeMemory
 from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
 from proxy.engine.relay import Relay
+from proxy.engine.upstream_news import UpstreamNews
 from proxy.stores.ports import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ class Settler:
         metrics: Metrics,
         memory: FreeMemory,
         typical: Typical,
+        news: UpstreamNews,
         now: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -44,6 +46,7 @@ class Settler:
         self._metrics = metrics
         self._memory = memory
         self._typical = typical
+        self._news = news
         self._now = now
 
     async def count(self, relay: Relay) -> None:
@@ -68,6 +71,7 @@ class Settler:
         record = relay.generation.record(self._now())
         try:
             self._metrics.settled(record, read_on=relay.read_on is not None)
+            self._news.settled(record, relay.generation.status)
             await self._ledger.end(record)
             _log_end(record, relay.generation.status)
         except LedgerUnavailableError as error:

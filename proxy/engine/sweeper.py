@@ -22,7 +22,7 @@ from proxy.stores.ports import Ledger
 SWEPT_AT_ONCE: Final = 200
 """So many generations are swept before other work gets its turn."""
 
-SHARE_OF_FLUSH: Final = 0.8
+SHARE_OF_FLUSH: Final = 0.6
 """Between two sweeps, in flushes: what comes just behind one has to be on disk within a flush, its write included."""
 
 PURGE_SECONDS: Final = 600.0

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import structlog
@@ -177,7 +177,7 @@ class Upstream:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]],
+        headers: Sequence[tuple[str, str]],
         body: bytes | None,
         connected: Callable[[], None],
     ) -> Answer:

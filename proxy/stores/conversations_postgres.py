@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores import conversations_acts as acts
 from proxy.stores.burials_postgres import PostgresBurials
-from proxy.stores.conversations import Outline, Owner, PutIn, Window
+from proxy.stores.conversations import Owner, PutIn
 from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
-from proxy.stores.conversations_reads import ConversationsReads
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_texts import Texts
 from proxy.stores.holds_postgres import PostgresHolds
@@ -81,7 +80,7 @@ class PostgresConversations(PostgresItems):
         self._leasing = leasing
         writes = PostgresWrites(postgres, spool, patience)
         holds = PostgresHolds(writes, PostgresTransactions(leasing, patience), life, place, lease)
-        super().__init__(writes, ConversationsReads(writes.reading), holds)
+        super().__init__(writes, holds)
         self.burials: Final = PostgresBurials(writes, holds, place, lease, is_behind)
         self._keep = keep
         self._async_keep = async_keep
@@ -171,14 +170,6 @@ class PostgresConversations(PostgresItems):
         adding = acts.adding_thread(thread, self._maker)
         return adding.is_in(await self._begin(adding))
 
-    async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
-        """See `Conversations.find_thread`."""
-        return await self._reads.find_thread(owner, thread_id)
-
-    async def threads(self, owner: Owner, window: Window) -> tuple[list[Thread], bool]:
-        """See `Conversations.threads`. Of two that changed at one time, that made later is the newer."""
-        return await self._reads.threads(owner, window)
-
     async def update_thread(
         self,
         owner: Owner,
@@ -227,18 +218,6 @@ class PostgresConversations(PostgresItems):
         self._texts.forget(owner, message_id)
         rows = await self._writes.say_in_the_end(ending)
         return rows is None or acts.counted(rows)
-
-    async def find_message(self, owner: Owner, message_id: str) -> Message | None:
-        """See `Conversations.find_message`."""
-        return await self._reads.find_message(owner, message_id)
-
-    async def messages(self, owner: Owner, thread_id: str, window: Window) -> tuple[list[Message], bool]:
-        """See `Conversations.messages`."""
-        return await self._reads.messages(owner, thread_id, window)
-
-    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
-        """See `Conversations.outline`."""
-        return await self._reads.outline(owner, thread_id, most, mark)
 
     async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
         """See `Conversations.update_message`."""

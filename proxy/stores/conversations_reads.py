@@ -46,7 +46,7 @@ Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class ConversationsReads:
-    """The reading half of a store; see `proxy.stores.conversations` for what the methods mean."""
+    """The reading half of a store in a database; see `proxy.stores.conversations` for what the methods mean."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -94,7 +94,7 @@ class ConversationsReads:
             rows, more = await _part(connection, asked, _ITEMS_BY_INSERTION, window)
         return [item_of(row) for row in rows], more
 
-    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str) -> tuple[list[Outline], bool]:
+    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
         """The newest messages of a thread, without what may be long."""
         anybodys = Owner(owner.identity, owner.dialect)
         asked = select(message).where(*_of(message, anybodys), message.c.thread_id == clean(thread_id))
@@ -105,7 +105,7 @@ class ConversationsReads:
             rows = (await connection.execute(newest)).mappings().all()
         return [outline_of(row, mark) for row in reversed(rows[:most])], len(rows) > most
 
-    async def deleted(self, token: str) -> Deleted:
+    async def _deleted(self, token: str) -> Deleted:
         """What a deletion took."""
         async with self._reading() as connection:
             return await deleted(connection, token)

@@ -9,11 +9,11 @@ from typing import Any
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.stores import conversations_acts as acts
-from proxy.stores.conversations import Outline, Owner, PutIn, Window
+from proxy.stores.conversations import Owner, PutIn
 from proxy.stores.conversations_acts import Adding
 from proxy.stores.conversations_purges import purge
 from proxy.stores.conversations_put import put_one_by_one
-from proxy.stores.conversations_reads import ConversationsReads, Deleted
+from proxy.stores.conversations_reads import Deleted
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_texts import Texts
 from proxy.stores.conversations_writes import Writes, changed
@@ -41,7 +41,7 @@ class SqliteConversations(SqliteItems):
     def __init__(
         self, writer: LedgerWriter, reads: LedgerReads, *, keep: float, async_keep: float, patience: float
     ) -> None:
-        super().__init__(Writes(writer, patience), ConversationsReads(reads.reading))
+        super().__init__(Writes(writer, patience), reads.reading)
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(lambda act: self._writes.queue(act)[0].changed)
@@ -59,14 +59,6 @@ class SqliteConversations(SqliteItems):
         """See `Conversations.add_thread`."""
         adding = acts.adding_thread(thread)
         return adding.is_in(await self._writes.done_or_undone(self._writes.queue(*adding.acts), *adding.undo))
-
-    async def find_thread(self, owner: Owner, thread_id: str) -> Thread | None:
-        """See `Conversations.find_thread`."""
-        return await self._reads.find_thread(owner, thread_id)
-
-    async def threads(self, owner: Owner, window: Window) -> tuple[list[Thread], bool]:
-        """See `Conversations.threads`. Of two that changed at one time, that made later is the newer."""
-        return await self._reads.threads(owner, window)
 
     async def update_thread(
         self,
@@ -131,18 +123,6 @@ class SqliteConversations(SqliteItems):
         chores = self._writes.queue(*ending, always=True)
         self._texts.forget(owner, message_id)
         return acts.counted(await self._writes.done_in_the_end(chores))
-
-    async def find_message(self, owner: Owner, message_id: str) -> Message | None:
-        """See `Conversations.find_message`."""
-        return await self._reads.find_message(owner, message_id)
-
-    async def messages(self, owner: Owner, thread_id: str, window: Window) -> tuple[list[Message], bool]:
-        """See `Conversations.messages`."""
-        return await self._reads.messages(owner, thread_id, window)
-
-    async def outline(self, owner: Owner, thread_id: str, most: int, mark: str = "") -> tuple[list[Outline], bool]:
-        """See `Conversations.outline`."""
-        return await self._reads.outline(owner, thread_id, most, mark)
 
     async def update_message(self, owner: Owner, message_id: str, *, metadata: Mapping[str, Any]) -> bool:
         """See `Conversations.update_message`."""

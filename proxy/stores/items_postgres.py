@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from proxy.core.conversation import Item
 from proxy.stores import conversations_acts as acts
 from proxy.stores import conversations_deletions as deletions
-from proxy.stores.conversations import Owner, Window
+from proxy.stores.conversations import Owner
 from proxy.stores.conversations_reads import ConversationsReads, Deleted, deleted
 from proxy.stores.conversations_sql import Act
 from proxy.stores.conversations_wiped import LOCK_NUMBERS, NOTE_WIPED
@@ -16,12 +16,12 @@ from proxy.stores.holds_postgres import PostgresHolds
 from proxy.stores.postgres_writes import PostgresWrites, say_to
 
 
-class PostgresItems:
+class PostgresItems(ConversationsReads):
     """The part of `PostgresConversations` that keeps items, by the same rules."""
 
-    def __init__(self, writes: PostgresWrites, reads: ConversationsReads, holds: PostgresHolds) -> None:
+    def __init__(self, writes: PostgresWrites, holds: PostgresHolds) -> None:
+        super().__init__(writes.reading)
         self._writes = writes
-        self._reads = reads
         self.holds = holds
         self._maker = f"{holds.owner}."
 
@@ -31,14 +31,6 @@ class PostgresItems:
             return True
         adding = acts.adding_items(items, self._maker)
         return adding.is_in(await self._begin(adding))
-
-    async def find_item(self, owner: Owner, kind: str, item_id: str) -> Item | None:
-        """See `Conversations.find_item`."""
-        return await self._reads.find_item(owner, kind, item_id)
-
-    async def items(self, owner: Owner, kind: str, parent: str | None, window: Window) -> tuple[list[Item], bool]:
-        """See `Conversations.items`."""
-        return await self._reads.items(owner, kind, parent, window)
 
     async def update_item(
         self,

@@ -6,24 +6,24 @@ from typing import Any, TypeAlias
 from proxy.core.conversation import Item
 from proxy.stores import conversations_acts as acts
 from proxy.stores import conversations_deletions as deletions
-from proxy.stores.conversations import Owner, Window
-from proxy.stores.conversations_reads import ConversationsReads, Deleted
+from proxy.stores.conversations import Owner
+from proxy.stores.conversations_reads import ConversationsReads, Deleted, Reading
 from proxy.stores.conversations_writes import Writes
 from proxy.stores.ledger_rows import clean
 
 _Key: TypeAlias = tuple[str, str, str, str]
 
 
-class SqliteItems:
+class SqliteItems(ConversationsReads):
     """The part of `SqliteConversations` that keeps items, by the same rules.
 
     A change that ends an open item is let in beyond the bound, as an end of a message is; it is waited for with
     patience, and still comes when it is late.
     """
 
-    def __init__(self, writes: Writes, reads: ConversationsReads) -> None:
+    def __init__(self, writes: Writes, reading: Reading) -> None:
+        super().__init__(reading)
         self._writes = writes
-        self._reads = reads
         # What is open on disk. What went with a thread or parent is forgotten when its maker tries to end it.
         self._open: set[_Key] = set()
 
@@ -38,14 +38,6 @@ class SqliteItems:
             _key(Owner(each.identity, each.dialect), each.kind, each.id) for each in items if each.is_open
         )
         return True
-
-    async def find_item(self, owner: Owner, kind: str, item_id: str) -> Item | None:
-        """See `Conversations.find_item`."""
-        return await self._reads.find_item(owner, kind, item_id)
-
-    async def items(self, owner: Owner, kind: str, parent: str | None, window: Window) -> tuple[list[Item], bool]:
-        """See `Conversations.items`."""
-        return await self._reads.items(owner, kind, parent, window)
 
     async def update_item(
         self,
@@ -80,7 +72,7 @@ class SqliteItems:
 
     async def _gone(self, token: str) -> Deleted:
         """What a deletion took. Read from its notes: written a second time, it finds nothing to delete."""
-        gone = await self._reads.deleted(token)
+        gone = await self._deleted(token)
         if gone.anything:
             self._writes.queue(deletions.forget(token), always=True)
         return gone

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.core.settings_sections import LedgerSettings
 from proxy.stores.ledger_sqlite import open_ledger
 from proxy.stores.ledger_statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT
-from proxy.stores.ledger_verify import reading, refuse_foreign
+from proxy.stores.ledger_verify import Progress, reading, refuse_foreign
 from proxy.stores.spool import HEARD
 
 NAME: Final = "purge"
@@ -16,7 +16,12 @@ NAME: Final = "purge"
 
 
 async def purge_file(
-    path: Path, settings: LedgerSettings, now: float, before: float | None, held: Collection[str]
+    path: Path,
+    settings: LedgerSettings,
+    now: float,
+    before: float | None,
+    held: Collection[str],
+    progress: Progress = lambda _done, _all: None,
 ) -> tuple[int, int]:
     """Do what `Ledger.purge` does. Holds the ledger meanwhile, and ends what a dead process left, as a start does.
 
@@ -26,6 +31,7 @@ async def purge_file(
         now: seconds since the epoch.
         before: instead of what the settings say, what ended before then.
         held: the consumers whose unserved records are spared.
+        progress: is told how much is deleted, and of how much.
 
     Raises:
         LedgerOpenError: it is no ledger or can't be opened; `LedgerLockedError` if a process holds it.
@@ -45,7 +51,14 @@ async def purge_file(
     try:
         for name in held:
             ledger.outbox.hold(name, held=True)
-        return await ledger.purge(now, before=before)
+        todo, done = sum(count_in_file(path, settings, now, before, held)), 0
+
+        def deleted(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, todo)
+
+        return await ledger.purge(now, before=before, deleted=deleted)
     finally:
         await ledger.close()
 

@@ -219,8 +219,18 @@ class SqliteLedger:
         steps = ((DROP_PIECES, (uid,)), (WIPE_TEXT, (uid,)), (NOTE_WIPED, (0.0, uid)))
         await asyncio.gather(*(chore.changed for chore in self._writer.chores(*steps)))
 
-    async def purge(self, now: float, *, before: float | None = None, dry_run: bool = False) -> tuple[int, int]:
-        """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted."""
+    async def purge(
+        self,
+        now: float,
+        *,
+        before: float | None = None,
+        dry_run: bool = False,
+        deleted: Callable[[int], None] = lambda _count: None,
+    ) -> tuple[int, int]:
+        """See `Ledger.purge`. Goes in small transactions; what was deleted before a failure stays deleted.
+
+        `deleted` is told how many texts or records each of them has deleted.
+        """
         texts, records = (now - self._text_keep, now - self._keep) if before is None else (before, before)
         # A position only grows: an old one spares too much, never too little.
         served = min([await self.outbox.position(consumer) for consumer in self.outbox.held], default=None)
@@ -228,10 +238,10 @@ class SqliteLedger:
             return await self._reads.ended_before(texts, records, served)
         if FORWARDER not in self.outbox.held:
             await self._writer.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
-        wiped = await self._purge(PURGE_TEXT, texts)
+        wiped = await self._purge(deleted, PURGE_TEXT, texts)
         if served is not None:
-            return wiped, await self._purge(PURGE_SERVED, records, served)
-        return wiped, await self._purge(PURGE_RECORDS, records)
+            return wiped, await self._purge(deleted, PURGE_SERVED, records, served)
+        return wiped, await self._purge(deleted, PURGE_RECORDS, records)
 
     async def close(self) -> None:
         """See `Ledger.close`. Lets the next process in."""
@@ -246,11 +256,12 @@ class SqliteLedger:
     def _keeps_text(self, outcome: Outcome) -> bool:
         return self._text == "all" or (self._text == "partial" and outcome is not Outcome.COMPLETED)
 
-    async def _purge(self, statement: str, *bounds: float) -> int:
+    async def _purge(self, deleted: Callable[[int], None], statement: str, *bounds: float) -> int:
         total = 0
         while True:
             changed = await self._writer.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
             total += changed
+            deleted(changed)
             if changed < _PURGED_AT_ONCE:
                 return total
 

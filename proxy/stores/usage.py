@@ -1,12 +1,13 @@
 """What is asked of the ledger's sums, and what it answers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from proxy.core.lifecycle import Outcome
 
-USAGE_GROUPS: Final = ("model", "key", "user", "route", "day", "outcome")
+USAGE_GROUPS: Final = ("model", "key", "user", "route", "upstream", "replica", "day", "hour", "outcome", "cause")
 """What can be summed over, besides the values of one tag."""
 
 TAG_GROUP: Final = "tag:"
@@ -43,6 +44,20 @@ class UsageQuery:
     tag: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SavedCost:
+    """What the tokens that stops kept from being made would have cost, at the prices that are frozen into the records.
+
+    None: no such token has a known price.
+    """
+
+    typical: Decimal | None = None
+    most: Decimal | None = None
+
+    def __add__(self, other: "SavedCost") -> "SavedCost":
+        return SavedCost(_sum(self.typical, other.typical), _sum(self.most, other.most))
+
+
 @dataclass(slots=True)
 class UsageRow:
     """Sums over the records of one group. A sum of which no part is known is None."""
@@ -63,9 +78,42 @@ class UsageRow:
     saved_most: int | None = None
     saved_typical: int | None = None
     late_tokens: int | None = None
+    saved_costs: dict[str, SavedCost] = field(default_factory=dict)
+    """By currency, for the saved tokens whose price is known."""
+    saved_unpriced: int = 0
+    """How many of the generations have saved tokens, and no known price for them."""
 
     @property
     def total_tokens(self) -> int | None:
         """What is known of prompts and completions together."""
         known = [count for count in (self.prompt_tokens, self.completion_tokens) if count is not None]
         return sum(known) if known else None
+
+
+SUMS: Final = (
+    *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"),
+    *("saved_most", "saved_typical", "late_tokens"),
+)
+"""The sums of a row that are None where no part of them is known."""
+
+
+def added_up(rows: Iterable[UsageRow]) -> UsageRow:
+    """All groups as one."""
+    whole = UsageRow(())
+    for row in rows:
+        whole.generations += row.generations
+        whole.unknown += row.unknown
+        whole.cost_unknown += row.cost_unknown
+        whole.saved_unpriced += row.saved_unpriced
+        for name in SUMS:
+            setattr(whole, name, _sum(getattr(whole, name), getattr(row, name)))
+        for currency, cost in row.costs.items():
+            whole.costs[currency] = whole.costs.get(currency, Decimal(0)) + cost
+        for currency, saved in row.saved_costs.items():
+            whole.saved_costs[currency] = whole.saved_costs.get(currency, SavedCost()) + saved
+    return whole
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """The sum of what is known of two."""
+    return other if one is None else one if other is None else one + other

@@ -5,17 +5,19 @@ A million records take about a second. Costs are summed in two parts, each far f
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Float, Row, Select, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, case, func, literal_column, or_, select
 
 from proxy.core.money import COST_PART, cost_of
+from proxy.core.prices import PRICE_DIGITS
 from proxy.core.settled import TRUTH_COUNTS
-from proxy.stores.both_sql import tag_value, whole_part
+from proxy.stores.both_sql import output_price, price_currency, tag_value, whole_part
 from proxy.stores.known_later import numbers
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import generation
-from proxy.stores.usage import MOST_GROUPS, TAG_GROUP, Span, TooManyGroupsError, UsageQuery, UsageRow
+from proxy.stores.usage import MOST_GROUPS, TAG_GROUP, SavedCost, Span, TooManyGroupsError, UsageQuery, UsageRow
 
 _at = generation.c
 
@@ -23,15 +25,32 @@ _MUCH: Final = 4
 """From one in so many records on it is faster to read them all in their order than to look each up by its start."""
 
 _DAY: Final = 86400
+_HOUR: Final = 3600
 _SAVED: Final = ("saved_most", "saved_typical", "late_tokens")
+
+_IS_SAVED: Final = or_(_at.saved_most.is_not(None), _at.saved_typical.is_not(None))
+_PRICE_PART: Final = 10**PRICE_DIGITS
+"""A price in units of its last digit is multiplied in two parts, what this divides and what is left: neither product
+with a count is beyond 64 bits. Each is summed in two parts then, as costs are."""
+_SAVED_PARTS: Final = {
+    "whole_high": _PRICE_PART * COST_PART,
+    "whole_low": _PRICE_PART,
+    "rest_high": COST_PART,
+    "rest_low": 1,
+}
+"""How many units of a cost each of the four sums counts."""
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "model": _at.model,
     "key": _at.key_id,
     "user": _at.user,
     "route": _at.route,
+    "upstream": _at.upstream,
+    "replica": _at.replica,
     "day": whole_part(_at.started_at / _DAY),
+    "hour": whole_part(_at.started_at / _HOUR),
     "outcome": _at.outcome,
+    "cause": _at.cause,
 }
 
 
@@ -43,10 +62,11 @@ def usage_rows(connection: Connection, query: UsageQuery) -> list[UsageRow]:
     """
     groups = [_group(name).label(f"group_{number}") for number, name in enumerate(query.by)]
     counted = numbers(connection.dialect.name)
-    chosen = select(*groups, counted.columns["currency"].label("currency"), *_sums(counted.columns))
+    currencies = counted.columns["currency"].label("currency"), _saved_in().label("saved_in")
+    chosen = select(*groups, *currencies, *_sums(counted.columns), *_saved_sums())
     asked = _filtered(chosen.select_from(counted.source), query)
     asked = asked.where(*_started(query.span, _start_of(connection, query.span)))
-    asked = asked.group_by(*(literal_column(str(number + 1)) for number in range(len(groups) + 1)))
+    asked = asked.group_by(*(literal_column(str(number + 1)) for number in range(len(groups) + len(currencies))))
     rows: dict[tuple[str | None, ...], UsageRow] = {}
     for row in connection.execute(asked):
         group = tuple(_name(name, value) for name, value in zip(query.by, row, strict=False))
@@ -70,6 +90,8 @@ def _group(name: str) -> ColumnElement[Any]:
 def _name(name: str, value: Any) -> str | None:
     if name == "day":
         return datetime.fromtimestamp(value * _DAY, UTC).date().isoformat()
+    if name == "hour":
+        return datetime.fromtimestamp(value * _HOUR, UTC).strftime("%Y-%m-%dT%H:%MZ")
     return None if value is None else str(value)
 
 
@@ -84,6 +106,22 @@ def _sums(counted: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[Any]]
         *(func.sum(counted[name]).label(name) for name in TRUTH_COUNTS),
         *(func.sum(_at[name]).label(name) for name in _SAVED),
     ]
+
+
+def _saved_in() -> ColumnElement[Any]:
+    """The currency of the price of what was saved. Prices are looked into for nothing else: few records are stopped."""
+    return case((_IS_SAVED, price_currency(_at.price)))
+
+
+def _saved_sums() -> list[ColumnElement[Any]]:
+    price = case((_IS_SAVED, output_price(_at.price)))
+    sums: list[ColumnElement[Any]] = [func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced")]
+    for name in _SAVED[:2]:
+        for which, part in (("whole", price.op("/")(_PRICE_PART)), ("rest", price % _PRICE_PART)):
+            product = _at[name] * part
+            sums.append(func.sum(product.op("/")(COST_PART)).label(f"{name}_{which}_high"))
+            sums.append(func.sum(product % COST_PART).label(f"{name}_{which}_low"))
+    return sums
 
 
 def _filtered(asked: Select[Any], query: UsageQuery) -> Select[Any]:
@@ -125,11 +163,22 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.unknown += row.unknown
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
-        into.costs[row.currency or ""] = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        cost = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        into.costs[row.currency or ""] = into.costs.get(row.currency or "", Decimal(0)) + cost
     for name in (*TRUTH_COUNTS, *_SAVED):
         more = getattr(row, name)
         if more is not None:
             setattr(into, name, (getattr(into, name) or 0) + int(more))  # PostgreSQL sums to decimals
+    into.saved_unpriced += row.saved_unpriced
+    if row.saved_in is not None:
+        saved = SavedCost(*(_saved(row, name) for name in ("saved_typical", "saved_most")))
+        into.saved_costs[row.saved_in] = into.saved_costs.get(row.saved_in, SavedCost()) + saved
+
+
+def _saved(row: Row[Any], name: str) -> Decimal | None:
+    """What so many tokens would have cost, exactly: prices are for a million, so their last digit is that of a cost."""
+    parts = [(getattr(row, f"{name}_{part}"), units) for part, units in _SAVED_PARTS.items()]
+    return cost_of(sum(int(count) * units for count, units in parts)) if parts[0][0] is not None else None
 
 
 def _place(row: UsageRow) -> tuple[Any, ...]:

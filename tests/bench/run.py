@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import (
     scene_cpu,
     scene_dialects,
+    scene_feed,
     scene_first_byte,
     scene_memory,
     scene_money,
@@ -40,6 +41,7 @@ SCENES: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
     "resume": scene_resume.run,
     "first-byte": scene_first_byte.run,
     "stops": scene_stops.run,
+    "feed": scene_feed.run,
     "replicas": scene_replicas.run,
     "memory": scene_memory.run,
     "safety": scene_safety.run,

@@ -33,8 +33,8 @@ async def run(bench: Bench) -> None:
         seconds = 2.0 if not bench.quick else 0.7
         answers = bench.size(2000, 600)
         events = bench.size(250, 100)
-        paced = await _turns(proxies, rounds, lambda proxy: _paced(proxy, seconds))
-        _add(bench, f"CPU per event, {STREAMS} streams of 250-byte events at 20 ms", paced, TO_NGINX)
+        even = await _turns(proxies, rounds, lambda proxy: paced(proxy, seconds))
+        _add(bench, f"CPU per event, {STREAMS} streams of 250-byte events at 20 ms", even, TO_NGINX)
         burst = await _turns(proxies, rounds, lambda proxy: _back_to_back(proxy, events))
         _add(bench, f"CPU per event, {STREAMS} streams of {events} events back to back", burst, TO_NGINX)
         short = await _turns(proxies, rounds, lambda proxy: _short(proxy, answers))
@@ -52,7 +52,8 @@ async def _turns(proxies: Sequence[Contestant], rounds: int, one: Round) -> dict
     return found
 
 
-async def _paced(proxy: Contestant, seconds: float) -> float:
+async def paced(proxy: Contestant, seconds: float) -> float:
+    """CPU seconds an event of streams that come at a pace."""
     script = Script(events=1_000_000, every=INTERVAL)
     async with streams(proxy.port, STREAMS, script, over=10 * INTERVAL) as opened:
         await until_all_began(opened)

@@ -33,7 +33,7 @@ async def run(bench: Bench) -> None:
 
 async def _whole_lives(bench: Bench) -> None:
     """CPU of whole streams, from their START to their counted and written END, in turns with nothing of both."""
-    events, rounds = bench.size(500, 500), bench.size(3, 1)
+    events, rounds = bench.size(500, 500), bench.size(6, 1)
     with bench.arena.running(QUELL) as proxy, bench.arena.running(QUELL_OFF) as bare:
         ratios, used = [], []
         for number in range(rounds + 1):

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from statistics import median
 from typing import Final
 
 from bench import client, reports
@@ -17,6 +18,7 @@ from bench.client import Connection
 from bench.contestants import QUELL, Contestant, free_port
 from bench.meters import percentile
 from bench.scene import Bench, streams, until_all_began
+from bench.scene_cpu import MICRO, STREAMS, paced
 from bench.scene_stops import EVER, MILLI, delays, p99, shown
 from bench.script import Script
 from bench.table import Row, Target
@@ -33,6 +35,8 @@ SPACING: Final = 0.004
 SETTLE: Final = 5.0
 """Seconds until a new directory is complete."""
 ELSEWHERE: Final = Target(100, 15)
+BUS_SHARE: Final = Target(5, 0)
+"""Per cent."""
 RATE: Final = Target(-1000, -3000)
 """Stops a second, less than nothing: more is better."""
 
@@ -44,6 +48,7 @@ async def run(bench: Bench) -> None:
             bench.table.notes.append("replicas: not measured: neither valkey-server nor redis-server is here")
             return
         async with _replicas(bench, url) as proxies:
+            await _unobserved(bench, proxies[0])
             await _elsewhere(bench, proxies)
             await _storm(bench, proxies)
 
@@ -92,6 +97,18 @@ async def _live(proxies: list[Contestant], number: int, group: str) -> AsyncIter
             await until_all_began(opened)
             where |= {f"{own}-{index}": place for index in range(each)}
         yield where
+
+
+async def _unobserved(bench: Bench, on_bus: Contestant) -> None:
+    """CPU of an event on a bus where nobody looks on, in turns with one without a bus."""
+    rounds, seconds = bench.size(6, 1), 2.0 if not bench.quick else 0.7
+    with bench.arena.running(QUELL) as alone:
+        used = [[await paced(each, seconds) for each in (alone, on_bus)] for _ in range(rounds + 1)][1:]
+    share = (median(bus / none for none, bus in used) - 1) * 100
+    shown = " / ".join(f"{median(column) * MICRO:.1f}" for column in zip(*used, strict=True))
+    figure = f"CPU per event, {STREAMS} streams at 20 ms, without a bus / on one, nobody looking on"
+    cell = f"{shown} µs ({share:+.0f} %)"
+    bench.table.rows.append(Row(figure, {QUELL: cell}, "+5 %", "", BUS_SHARE.met(share)))
 
 
 async def _elsewhere(bench: Bench, proxies: list[Contestant]) -> None:

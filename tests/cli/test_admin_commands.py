@@ -196,7 +196,15 @@ async def test_stop_many(tmp_path: Path) -> None:
         assert up.connections == 1
         none = await run(stop, "--user", "u1", "--yes", url=proxy.admin_url)
         assert (none.exit_code, none.stdout, none.stderr) == (Exit.NOT_FOUND, "", "nothing runs that matches\n")
-        assert (await run(stop, "--key", "anonymous", "-y", url=proxy.admin_url)).stdout == "b\n"
+        quiet = await run(stop, "--key", "anonymous", "-y", "-q", url=proxy.admin_url)
+        assert (quiet.stdout, quiet.stderr) == ("b\n", "")
+
+
+async def test_a_quiet_stop_prints_ids(tmp_path: Path) -> None:
+    """`-q` prints the ids of what was stopped, for a script to go on with, and nothing else of them."""
+    async with a_proxy(tmp_path) as (proxy, _), streams(proxy, ("a", None), ("b", None)):
+        quiet = await run(stop, "-q", "a", "b", url=proxy.admin_url)
+        assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "a\nb\n", "")
 
 
 async def test_a_script_can_not_stop_many_by_mistake(tmp_path: Path) -> None:
@@ -405,6 +413,8 @@ async def test_health(tmp_path: Path) -> None:
         async with scripted_upstream(json_answer({"checks": {check: False, "config": True}}, 503)) as fake:
             not_ready = await run(health, url=fake.origin)
             assert (not_ready.exit_code, not_ready.stderr) == (1, f"quell: not ready: {why}\n")
+            told = await run(health, "-o", "json", url=fake.origin)
+            assert (told.exit_code, json.loads(told.stdout)["ready"]) == (1, False)
 
 
 async def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,3 +538,4 @@ async def test_the_proxys_own_port_is_told_apart(tmp_path: Path) -> None:
 async def test_version() -> None:
     """The version is printed with what it runs on."""
     assert (await run(version, url="")).stdout.startswith("quell 0.")
+    assert json.loads((await run(version, "-o", "json", url="")).stdout)["quell"].startswith("0.")

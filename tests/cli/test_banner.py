@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.banner import banner
+from proxy.cli.banner import Page, banner
 from proxy.config_file import load
 from support.config_files import SMALLEST
 
@@ -27,7 +27,7 @@ def test_the_banner_says_where_others_are_met(tmp_path: Path, more: str, ports: 
     file.write_text(SMALLEST + more)
     settings = load(file, {}).settings
     assert settings is not None
-    said = banner(settings, "one", 8484, ports, "m", None)
+    said = banner(settings, "one", 8484, [Page(port) for port in ports], "m", None)
     assert "canary" not in said
     lines = [line for line in said.splitlines() if line.startswith(("  bus", "  ledger", "  replica"))]
     assert lines == expected

@@ -71,13 +71,14 @@ async def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     assert [each["rule"] for each in found["findings"]] == ["failed_of_nothing"]
 
 
-async def test_progress_is_for_who_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("doing", [("verify", "q.db"), ("purge", "q.db", "--before", "1h", "--yes")])
+async def test_progress_is_for_who_waits(tmp_path: Path, doing: tuple[str, ...]) -> None:
     """A terminal on standard error sees a bar; standard output stays the result alone."""
-    await used(tmp_path / "q.db", 10.0)
+    await used(tmp_path / "q.db", 10.0, 2 * HOUR)
     ours, theirs = pty.openpty()
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "proxy", "ledger", "verify", "q.db", "-o", "json"],
+        [sys.executable, "-m", "proxy", "ledger", *doing, "-o", "json"],
         cwd=tmp_path,
         env=environment(TERM="xterm"),
         stdout=subprocess.PIPE,
@@ -87,7 +88,8 @@ async def test_progress_is_for_who_waits(tmp_path: Path) -> None:
     os.close(theirs)
     assert b"100%" in os.read(ours, 65536)
     os.close(ours)
-    assert json.loads(done.stdout)["valid"]
+    told = json.loads(done.stdout)
+    assert told.get("valid") or told["records"] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ async def test_a_real_prometheus(tmp_path: Path) -> None:
                 await eventually(lambda: scraped(prometheus), LONG, "the proxy is scraped")
                 for each in expressions():
                     asked = as_queried(each.expression)
-                    await eventually(lambda asked=asked: prometheus.query(asked), LONG, f"{each.panel}: {asked}")
+                    await eventually(partial(prometheus.query, asked), LONG, f"{each.panel}: {asked}")
             taken = await eventually(prometheus.rules, LONG, "the rules are looked at")
             assert {rule["name"]: rule["health"] for rule in taken} == {rule["alert"]: "ok" for rule in rules()}
             assert not [rule["name"] for rule in taken if rule["state"] == "firing"]

@@ -182,7 +182,7 @@ async def printed_port(process: asyncio.subprocess.Process) -> int:
     assert process.stdout is not None
     found = b""
     async with asyncio.timeout(START_PATIENCE):
-        while b"/metrics" not in found:
+        while b"/ui" not in found:
             found += await process.stdout.readline()
     return int(found.partition(b"proxy     http://127.0.0.1:")[2].partition(b"/")[0])
 

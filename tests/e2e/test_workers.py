@@ -48,7 +48,7 @@ async def ask(port: int, method: str, path: str, token: str = ADMIN_TOKEN) -> An
 
 def admin_ports(program: Program) -> list[int]:
     """Where the workers' admin listeners are, as the program says it."""
-    return [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)/metrics   worker", program.log())]
+    return [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)/ui   worker", program.log())]
 
 
 def owners(workers: Workers) -> dict[int, set[str]]:

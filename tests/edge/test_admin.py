@@ -212,7 +212,7 @@ async def test_a_foreign_host_is_refused(tmp_path: Path, host: str, status: int)
 async def test_unknown_paths_and_methods(tmp_path: Path) -> None:
     """An unknown path is 404 and a wrong method 405 with what is allowed, in the error shape."""
     async with a_proxy(tmp_path) as (proxy, _):
-        for path in ("/", "/api", "/api/", "/api/generations/", "/api/generations/x/y", "/v1/models", "/livez/x"):
+        for path in ("/api", "/api/", "/api/generations/", "/api/generations/x/y", "/v1/models", "/livez/x"):
             answer = await call(proxy.admin_port, "GET", path)
             assert (answer.status, error_of(answer.body)["code"]) == (404, "not_found"), path
         for method, path, allowed in (
@@ -456,7 +456,9 @@ async def test_usage_and_upstreams(tmp_path: Path) -> None:
         assert error_of(wrong.body)["message"].endswith("Did you mean model?")
         listed = (await call(proxy.admin_port, "GET", "/api/upstreams")).json()["data"]
         expected = {"name": "up", "base_url": up.base_url, "calls": 0, "slots": None, "waiting": 0, "reading_on": 0}
-        assert listed == [{**expected, "bills_after_close": "unknown"}]
+        told = {"bills_after_close": "unknown", "on_stop": "close", "format": "openai", "errors": {}}
+        well = {"state": "ok", "last_error": None, "last_success_at": listed[0]["last_success_at"]}
+        assert listed == [{**expected, **told, **well}]
         assert len(up.requests) == 1
 
 
@@ -481,7 +483,7 @@ async def test_the_config_shows_no_secret(tmp_path: Path) -> None:
     key = "not-to-be-seen"
     async with a_proxy(tmp_path, upstream={"api_key": key}) as (proxy, _):
         answer = await call(proxy.admin_port, "GET", "/api/config")
-        assert answer.json()["upstreams"]["up"]["api_key"] == "**********"
+        assert answer.json()["settings"]["upstreams"]["up"]["api_key"] == "**********"
         assert answer.header("Cache-Control") == "no-store"
         assert key.encode() not in answer.raw
         assert ADMIN_TOKEN.encode() not in answer.raw

@@ -59,6 +59,7 @@ async def test_every_count_has_its_sum(ledger: SqliteLedger) -> None:
         saved_most=180,
         saved_typical=80,
         late_tokens=None,
+        saved_unpriced=2,
     )
     assert row.total_tokens == 36
 

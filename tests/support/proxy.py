@@ -15,6 +15,7 @@ import yaml
 from proxy.app import Among, App
 from proxy.config_file.loader import load
 from proxy.core.settings import Settings
+from proxy.edge.admin_playground import SeenByDemo
 from proxy.stores.ledger_place import path_of
 from proxy.stores.ledger_verify import verify_file
 from proxy.stores.ports import Ledger
@@ -69,15 +70,20 @@ def settings_of(config: str, folder: Path) -> Settings:
 
 @asynccontextmanager
 async def running_proxy(
-    config: str, folder: Path, *, ledger: Ledger | None = None, among: Among | None = None
+    config: str,
+    folder: Path,
+    *,
+    ledger: Ledger | None = None,
+    among: Among | None = None,
+    demo: SeenByDemo | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Start the proxy on free ports; at the end what still runs is stopped at once, unless the test stopped it.
 
-    `ledger` stands in for the one that the config names, `among` for other workers. Whatever a test did, its ledger
-    holds what it promises.
+    `ledger` stands in for the one that the config names, `among` for other workers, and `demo` says what a demo
+    upstream saw. Whatever a test did, its ledger holds what it promises.
     """
     settings = settings_of(config, folder)
-    app = App(settings, lambda: settings_of(config, folder), among)
+    app = App(settings, lambda: settings_of(config, folder), among, demo)
     await app.start(ledger)
     try:
         yield RunningProxy(app, settings)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which a test gives up waiting: far beyond what anything here takes on a busy machine."""
 
 PAUSE = 0.005

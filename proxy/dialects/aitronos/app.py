@@ -11,6 +11,7 @@ from proxy.core.errors import Refusal
 from proxy.dialects.aitronos import catalog, errors, respond, threads
 from proxy.dialects.aitronos.cancel import cancel, unserved
 from proxy.dialects.aitronos.ids import NAME, thread_key
+from proxy.dialects.aitronos.operations import OPERATIONS
 from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
 
 RESPONSE: Final = "/model/response"
@@ -29,6 +30,7 @@ class Aitronos:
     """The dialect `aitronos`."""
 
     name: Final = NAME
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Endpoint | None:
         """The endpoints.

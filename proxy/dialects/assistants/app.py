@@ -10,6 +10,7 @@ from typing import Final
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import assistants, create, errors, messages, runs, steps, submit, threads
 from proxy.dialects.assistants.ids import ASSISTANT, NAME, THREAD
+from proxy.dialects.assistants.operations import OPERATIONS
 from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
 
 _FIXED: Final[Mapping[str, Mapping[str, Serve]]] = {
@@ -23,6 +24,7 @@ class Assistants:
     """The dialect `assistants`."""
 
     name: Final = NAME
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Endpoint | None:
         """The endpoints.

@@ -18,6 +18,7 @@ from proxy.core.record import Record
 from proxy.core.request_body import BodyError, most_tokens
 from proxy.dialects.async_messages import errors
 from proxy.dialects.async_messages.events import PREFIX, Events
+from proxy.dialects.async_messages.operations import OPERATIONS
 from proxy.dialects.async_messages.request import Asked, read_id, read_request
 from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
@@ -42,6 +43,7 @@ class AsyncMessages:
     """The dialect `async_messages`."""
 
     name: Final = NAME
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Serve | AtOwner | None:
         """Everything at and below `/messages/async` is ours.

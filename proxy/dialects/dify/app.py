@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from proxy.core.errors import Refusal
 from proxy.dialects.dify import about, conversations, errors, generate, messages, stop
+from proxy.dialects.dify.operations import OPERATIONS
 from proxy.engine.dialect import Endpoint, PlainReply, Serve
 
 _PATHS: Final[dict[str, tuple[str, Serve]]] = {
@@ -29,6 +30,7 @@ class Dify:
     """The dialect `dify`."""
 
     name: Final = generate.NAME
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Endpoint | None:
         """The endpoints of an app.

@@ -10,6 +10,7 @@ from proxy.dialects.responses.cancel import cancel, unserved
 from proxy.dialects.responses.create import create
 from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
+from proxy.dialects.responses.operations import OPERATIONS
 from proxy.dialects.responses.retrieve import delete, retrieve
 from proxy.engine.desk import Desk
 from proxy.engine.dialect import AtOwner, PlainReply, PlainRequest, Serve, Watch
@@ -19,6 +20,7 @@ class Responses:
     """What serves an `openai` route's Responses API with `responses: emulate`."""
 
     name: Final = EMULATION
+    operations: Final = OPERATIONS
 
     def endpoint(self, method: str, rest: str) -> Serve | AtOwner | None:
         """Everything at and below `/responses` is ours, in whatever letters: nothing of it reaches the upstream.

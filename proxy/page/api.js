@@ -1,0 +1,205 @@
+/** Talking to the proxy's admin API, on the page's own origin only. */
+
+/**
+ * @typedef {{
+ *   onPage?: (page: PageEvent) => void, onChange?: (change: ChangeEvent) => void,
+ *   onSummary?: (summary: Summary) => void, onState?: (state: "open" | "lost" | "refused", error?: ApiError) => void,
+ * }} FeedHandlers
+ */
+/** @typedef {{event: string, data: string, id: string}} ServerEvent */
+
+const ROOT = new URL("..", import.meta.url);
+const PATIENCE = 30_000;
+/** Milliseconds without a byte, after which a feed counts as dead: the proxy sends a heartbeat each 10 s. */
+const SILENCE = 25_000;
+const [FIRST_PAUSE, LAST_PAUSE] = [300, 5_000];
+
+/** Tells `lost` (log in again) and `connection`, whose detail says whether the proxy is reached. */
+export const session = new EventTarget();
+
+/** An answer that is no success; `status` is 0 when there was none. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {number} [retryAfter] Seconds.
+   */
+  constructor(status, code, message, retryAfter) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** @param {string} path @param {Record<string, string> | URLSearchParams} [params] */
+export function address(path, params) {
+  const url = new URL(path.replace(/^\//, ""), ROOT);
+  if (params) url.search = new URLSearchParams(params).toString();
+  return url;
+}
+
+/**
+ * Read something. Raises `ApiError`.
+ * @param {string} path
+ * @param {Record<string, string> | URLSearchParams} [params]
+ * @returns {Promise<any>}
+ */
+export async function get(path, params) {
+  return answered(await asked(address(path, params), { signal: AbortSignal.timeout(PATIENCE) }));
+}
+
+/**
+ * Change something. Raises `ApiError`.
+ * @param {string} path
+ * @param {unknown} [body] Sent as JSON.
+ * @returns {Promise<any>}
+ */
+export async function post(path, body = {}) {
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) };
+  return answered(await asked(address(path), init));
+}
+
+/**
+ * The answer as it comes, whatever its status. Raises `ApiError` only when there is none.
+ * @param {string} path
+ * @param {{method?: string, headers?: Record<string, string>, body?: string, signal?: AbortSignal}} [init]
+ */
+export function stream(path, init = {}) {
+  return asked(address(path), init);
+}
+
+/**
+ * The header is what a page of another origin can't send: it tells the proxy that this page asks, not a stranger's.
+ * @param {URL} url
+ * @param {RequestInit & {headers?: Record<string, string>}} init
+ */
+async function asked(url, init) {
+  try {
+    const headers = { "X-Quell-Page": "1", ...init.headers };
+    return await fetch(url, { cache: "no-store", redirect: "error", ...init, headers });
+  } catch (error) {
+    if (init.signal?.aborted && init.signal.reason?.name !== "TimeoutError") throw error;
+    throw new ApiError(0, "unreachable", "The proxy can't be reached now.");
+  }
+}
+
+/** @param {Response} response */
+async function answered(response) {
+  if (!response.ok) throw await errorOf(response);
+  return response.headers.get("Content-Type")?.startsWith("application/json") ? response.json() : null;
+}
+
+/**
+ * The error that an answer tells; a session that is over is told to whoever listens.
+ * @param {Response} response
+ */
+export async function errorOf(response) {
+  const body = await response.json().catch(() => null);
+  const told = body?.error ?? {};
+  const wait = Number(response.headers.get("Retry-After")) || undefined;
+  const message = told.message ?? `The proxy answered ${response.status} without a reason.`;
+  if (response.status === 401) session.dispatchEvent(new Event("lost"));
+  return new ApiError(response.status, told.code ?? "unknown", message, wait);
+}
+
+/**
+ * The server-sent events of an answer, as they come.
+ * @param {Response} response
+ * @param {() => void} [onBytes] Called for each piece that arrives, heartbeats too.
+ * @returns {AsyncGenerator<ServerEvent>}
+ */
+export async function* events(response, onBytes) {
+  if (!response.body) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let [rest, event, id] = ["", "", ""];
+  /** @type {string[]} */
+  let data = [];
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      onBytes?.();
+      const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        const [, name, text] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
+        if (name === "data") data.push(text ?? "");
+        else if (name === "event") event = text ?? "";
+        else if (name === "id") id = text ?? "";
+        if (line === "") {
+          if (data.length) yield { event: event || "message", data: data.join("\n"), id };
+          [event, data] = ["", []];
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/**
+ * Follow what lives, and come back by itself when the connection is lost. Gives what ends it.
+ * @param {Record<string, string> | URLSearchParams} params
+ * @param {FeedHandlers} handlers
+ */
+export function feed(params, handlers) {
+  const leave = new AbortController();
+  follow(address("/api/feed", params), handlers, leave.signal);
+  return () => leave.abort();
+}
+
+/**
+ * @param {URL} url
+ * @param {FeedHandlers} handlers
+ * @param {AbortSignal} left
+ */
+async function follow(url, handlers, left) {
+  let pause = FIRST_PAUSE;
+  while (!left.aborted) {
+    const once = new AbortController();
+    const leave = () => once.abort();
+    left.addEventListener("abort", leave);
+    let silence = setTimeout(leave, SILENCE);
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(leave, SILENCE);
+    };
+    try {
+      const response = await asked(url, { headers: { Accept: "text/event-stream" }, signal: once.signal });
+      if (!response.ok) throw await errorOf(response);
+      pause = FIRST_PAUSE;
+      told(handlers, "open");
+      for await (const event of events(response, heard)) take(event, handlers);
+    } catch (error) {
+      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
+        if (!left.aborted) told(handlers, "refused", error);
+        return;
+      }
+      if (!(error instanceof ApiError || once.signal.aborted || error instanceof TypeError)) throw error;
+    } finally {
+      clearTimeout(silence);
+      left.removeEventListener("abort", leave);
+      once.abort();
+    }
+    if (left.aborted) return;
+    told(handlers, "lost");
+    await new Promise((resume) => setTimeout(resume, pause * (0.75 + Math.random() / 2)));
+    pause = Math.min(pause * 2, LAST_PAUSE);
+  }
+}
+
+/** @param {FeedHandlers} handlers @param {"open" | "lost" | "refused"} state @param {ApiError} [error] */
+function told(handlers, state, error) {
+  handlers.onState?.(state, error);
+  if (state !== "refused") session.dispatchEvent(new CustomEvent("connection", { detail: state }));
+}
+
+/** @param {ServerEvent} event @param {FeedHandlers} handlers */
+function take(event, handlers) {
+  const data = JSON.parse(event.data);
+  if (event.event === "page") handlers.onPage?.(data);
+  else if (event.event === "change") handlers.onChange?.(data);
+  else if (event.event === "summary") handlers.onSummary?.(data);
+}

@@ -1,0 +1,100 @@
+/** The API reference, made from the proxy's own OpenAPI document. */
+
+import { get } from "./api.js";
+import { quoted } from "./dialects.js";
+import { clear, copyButton, field, h } from "./dom.js";
+import { code, keep, table, wrong } from "./tables.js";
+
+/** @import {Context} from "./shapes.js" */
+/** @import {Spec} from "./health_types.js" */
+
+export const title = "API";
+
+const METHODS = ["get", "post", "put", "patch", "delete"];
+
+/** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
+export function show(root, query, ctx) {
+  let isLeft = false;
+  get("/api/openapi.json").then((api) => isLeft || draw(root, api, query, ctx), (error) => clear(root, wrong(error)));
+  return () => void (isLeft = true);
+}
+
+/** @param {HTMLElement} root @param {Spec} api @param {URLSearchParams} query @param {Context} ctx */
+function draw(root, api, query, ctx) {
+  /** @type {[string, Spec][]} */
+  const paths = Object.entries(api.paths);
+  const calls = paths.flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => {
+    const call = { parameters: [], ...item[method] };
+    const server = (call.servers ?? item.servers ?? api.servers)?.[0]?.url ?? location.origin;
+    const node = operation(api, method.toUpperCase(), path, server, { ...call, parameters: [...(item.parameters ?? []), ...call.parameters] });
+    return { node, tag: call.tags?.[0] ?? "Other", text: `${method} ${path} ${call.summary ?? ""}`.toLowerCase() };
+  }));
+  const groups = [...Map.groupBy(calls, ({ tag }) => tag)].map(([name, of]) => ({ of, node: h("section", { class: "card" }, h("h2", null, name), of.map(({ node }) => node)) }));
+  const count = h("p", { class: "muted", role: "status" });
+  const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "cancel, usage, …", on: { input: find } });
+  clear(root, h("h1", null, "API reference"),
+    h("p", { class: "muted" }, `${api.info.title} ${api.info.version}, as this proxy is configured. The document itself: `, h("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
+    field("Find a call", search), count, groups.map(({ node }) => node));
+  find();
+
+  function find() {
+    const text = search.value.trim().toLowerCase();
+    for (const one of calls) one.node.hidden = !one.text.includes(text);
+    for (const { of, node } of groups) node.hidden = of.every((one) => one.node.hidden);
+    count.textContent = `${calls.filter((one) => !one.node.hidden).length} of ${calls.length} calls`;
+    keep(query, "find", text);
+    ctx.setQuery(query);
+  }
+}
+
+/** A call with what it takes and gives; laid out when it is opened. @param {Spec} api @param {string} method @param {string} path @param {string} server @param {Spec} call */
+function operation(api, method, path, server, call) {
+  const parts = h("div", { class: "stack" });
+  const node = h("details", { class: "call" }, h("summary", null, h("span", { class: "tag" }, method), " ", h("code", null, path), " ", h("span", { class: "muted" }, call.summary)), parts);
+  node.addEventListener("toggle", () => {
+    const body = example(api, resolved(api, call.requestBody));
+    const command = curl(method, server + path, (call.security ?? api.security)?.length > 0, body);
+    const parameters = call.parameters.map((/** @type {Spec} */ one) => resolved(api, one)).map((/** @type {Spec} */ one) => [
+      h("code", null, one.name), `${one.in}${one.required ? ", required" : ""}`, typeOf(resolved(api, one.schema)), one.description,
+    ]);
+    const answers = Object.entries(call.responses ?? {}).map(([status, given]) => {
+      const answer = resolved(api, given);
+      const shown = example(api, answer);
+      return [status, h("div", null, answer.description, shown !== undefined && code(`Example of ${status}`, written(shown)))];
+    });
+    clear(parts,
+      call.description && h("p", null, call.description),
+      h("div", { class: "row" }, h("h3", null, "Command"), copyButton(() => command, "the command")), code("Command", command),
+      parameters.length > 0 && [h("h3", null, "Parameters"), table(["Name", "Where", "Type", "Meaning"], parameters)],
+      body !== undefined && [h("h3", null, "Body"), code("Body", written(body))],
+      h("h3", null, "Answers"), table(["Status", "What it says"], answers));
+  }, { once: true });
+  return node;
+}
+
+/** What a reference stands for. @param {Spec} api @param {Spec | undefined} given @returns {Spec} */
+function resolved(api, given = {}) {
+  return given.$ref ? given.$ref.slice(2).split("/").reduce((/** @type {Spec} */ at, /** @type {string} */ key) => at[key], api) : given;
+}
+
+/** The example of a body or an answer; undefined: it has none. @param {Spec} api @param {Spec} given @returns {unknown} */
+function example(api, given) {
+  const media = /** @type {Spec} */ (Object.values(given.content ?? {})[0] ?? {});
+  const [named] = Object.values(media.examples ?? {});
+  return media.example ?? resolved(api, named).value ?? resolved(api, media.schema).example;
+}
+
+/** @param {Spec} schema */
+const typeOf = ({ enum: words, type = "", default: usual }) => (words ? words.join(" | ") : [type].flat().join(" | ")) + (usual === undefined ? "" : `, ${usual} by default`);
+
+/** @param {unknown} value */
+const written = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
+
+/** @param {string} method @param {string} url @param {boolean} isLocked @param {unknown} body */
+function curl(method, url, isLocked, body) {
+  return [
+    `curl ${method === "GET" || (method === "POST" && body !== undefined) ? "" : `-X ${method} `}${quoted(url)}`,
+    isLocked && `-H "Authorization: Bearer $${url.includes("/api/") ? "QUELL_ADMIN_TOKEN" : "KEY"}"`,
+    body !== undefined && `-H 'Content-Type: application/json' \\\n  -d ${quoted(typeof body === "string" ? body : JSON.stringify(body))}`,
+  ].filter(Boolean).join(" \\\n  ");
+}

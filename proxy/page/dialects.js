@@ -1,0 +1,146 @@
+/** How each API is started and stopped: the calls behind the playground's tabs, and the commands shown there. */
+
+/** @import {Call, Ids, Recipe, Told, Wish} from "./tries.js" */
+
+const USER = "playground";
+const MOST_TOKENS = 4000;
+const AGAIN = "the same answer again";
+const NOT_THEIRS = "404, as for an id that does not exist";
+
+/** @param {Wish} wish */
+const messages = (wish) => [{ role: "user", content: wish.prompt }];
+
+/** @param {string} path @param {object} [body] @returns {Call} */
+const post = (path, body) => ({ method: "POST", path, body });
+
+/** @param {Told} told */
+const blockText = (told) => told.data?.type === "content_block_delta" ? told.data.delta.text : "";
+
+/** @type {Recipe[]} */
+export const RECIPES = [
+  {
+    id: "chat",
+    title: "OpenAI chat",
+    dialect: "openai",
+    about: "OpenAI has no stop for chat completions; Quell adds one. The stream ends with a last chunk and [DONE], as clients expect.",
+    twice: AGAIN,
+    stranger: NOT_THEIRS,
+    start: (wish) => post("/chat/completions", { model: wish.model, stream: true, messages: messages(wish) }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.id),
+    text: ({ data }) => data?.choices?.[0]?.delta?.content,
+    stop: ({ task, own = task }) => own ? post(`/chat/completions/${task ?? own}/cancel`) : null,
+  },
+  {
+    id: "responses",
+    title: "Responses",
+    dialect: "openai",
+    about: "OpenAI cancels background responses only. Here every response can be stopped; its stream ends with response.cancelled.",
+    twice: AGAIN,
+    stranger: NOT_THEIRS,
+    start: (wish) => post("/responses", { model: wish.model, stream: true, input: wish.prompt }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.response?.id),
+    text: ({ name, data }) => name === "response.output_text.delta" ? data.delta : "",
+    stop: ({ task, own = task }) => own ? post(`/responses/${own}/cancel`) : null,
+  },
+  {
+    id: "assistants",
+    title: "Assistants runs",
+    dialect: "assistants",
+    about: "The run is answered as cancelling, and its stream goes on to thread.run.cancelled. A run does not need a reader.",
+    twice: "400, a cancelled run can't be cancelled",
+    stranger: NOT_THEIRS,
+    goesOn: true,
+    first: (wish) => post("/assistants", { model: wish.model, name: "Playground" }),
+    start: (wish, ids) => post("/threads/runs", {
+      assistant_id: ids.assistant ?? "ASSISTANT", model: wish.model, stream: true, thread: { messages: messages(wish) },
+    }),
+    learn: ({ data }, ids) => {
+      if (data?.object === "assistant") ids.assistant = data.id;
+      if (data?.object === "thread.run") [ids.own, ids.thread] = [data.id, data.thread_id];
+    },
+    text: ({ name, data }) => name === "thread.message.delta" ? data.delta.content?.[0]?.text?.value : "",
+    stop: ({ own, thread }) => own && thread ? post(`/threads/${thread}/runs/${own}/cancel`) : null,
+  },
+  {
+    id: "dify",
+    title: "Dify",
+    dialect: "dify",
+    about: "The stop names the task and its user, and is always answered with success. The stream ends with an ordinary message_end.",
+    twice: "success again",
+    stranger: "success too, as Dify does, but nothing is stopped",
+    unnamed: true,
+    start: (wish) => post("/chat-messages", {
+      inputs: wish.inputs, query: wish.prompt, user: USER, response_mode: "streaming", conversation_id: "",
+    }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.task_id),
+    text: ({ name, data }) => name === "message" ? data.answer : "",
+    stop: ({ task, own = task }) => own ? post(`/chat-messages/${own}/stop`, { user: USER }) : null,
+  },
+  {
+    id: "async",
+    title: "Async messages",
+    dialect: "async_messages",
+    about: "One call starts the message, another one reads it. The cancel returns when the upstream is closed, and ends every reader's stream well.",
+    twice: "200 again",
+    stranger: NOT_THEIRS,
+    goesOn: true,
+    start: (wish) => post(`/messages/async${wish.chosen ? `?message_id=${wish.chosen}` : ""}`, {
+      model: wish.model, max_tokens: MOST_TOKENS, messages: messages(wish),
+    }),
+    read: ({ own }) => ({ method: "GET", path: `/messages/async/${own}/stream` }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.message_id),
+    text: blockText,
+    stop: ({ own }) => own ? post(`/messages/async/${own}/cancel`) : null,
+  },
+  {
+    id: "aitronos",
+    title: "Aitronos",
+    dialect: "aitronos",
+    about: "Within 5 s a stop takes question and answer back (quick edit). Later it keeps the partial answer.",
+    twice: "the same answer again, for a minute",
+    stranger: "403, it is another caller's",
+    edits: true,
+    start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
+    text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
+    stop: ({ own }) => own ? post(`/model/response/${own}/cancel`) : null,
+    after: ({ own }) => ({ method: "GET", path: `/threads/${own}/messages` }),
+  },
+  {
+    id: "anthropic",
+    title: "Anthropic",
+    dialect: "anthropic",
+    about: "Anthropic has no stop for a single message; Quell adds one. Open blocks are closed, then come message_delta and message_stop.",
+    twice: AGAIN,
+    stranger: NOT_THEIRS,
+    start: (wish) => ({
+      headers: { "anthropic-version": "2023-06-01" },
+      ...post("/messages", { model: wish.model, max_tokens: MOST_TOKENS, stream: true, messages: messages(wish) }),
+    }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.message?.id),
+    text: blockText,
+    stop: ({ task, own = task }) => own ? post(`/messages/${task ?? own}/cancel`) : null,
+  },
+];
+
+/** Quell's own stop, which every route has. @param {Ids} ids */
+export function nativeStop({ task, own = task }) {
+  return own ? post(`/generations/${task ?? own}/cancel`) : null;
+}
+
+/** A text as one word of a shell. @param {string} text */
+export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/**
+ * A call as a command. A credential never stands in it: it is read from a variable.
+ * @param {Call} call @param {string} base The route's address. @param {boolean} hasKey @param {boolean} [streams]
+ */
+export function curl({ method, path, headers = {}, body }, base, hasKey, streams) {
+  const all = Object.entries(body ? { ...headers, "Content-Type": "application/json" } : headers);
+  return [
+    `curl ${streams ? "-N " : ""}${body || method === "GET" ? "" : `-X ${method} `}${quoted(base + path)}`,
+    hasKey && '-H "Authorization: Bearer $KEY"',
+    ...all.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`),
+    body && `-d ${quoted(JSON.stringify(body))}`,
+  ].filter(Boolean).join(" \\\n  ");
+}

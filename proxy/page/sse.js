@@ -1,0 +1,43 @@
+/** Cutting an answer into events, each with its text as it came. */
+
+/** @import {Told} from "./tries.js" */
+
+/**
+ * The events of a stream, comments too; an answer that is no stream is one.
+ * @param {Response} response
+ * @returns {AsyncGenerator<Told>}
+ */
+export async function* told(response) {
+  if (!response.body) return;
+  const streams = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const parts = streams ? (rest + value).split(/\r?\n\r?\n/) : [rest + value];
+    rest = parts.pop() ?? "";
+    for (const raw of parts) yield event(raw);
+  }
+  if (rest) yield streams ? event(rest) : whole(rest);
+}
+
+/** @param {string} raw @returns {Told} */
+function event(raw) {
+  const lines = raw.split(/\r?\n/);
+  const of = (/** @type {string} */ name) => lines.filter((line) => line.startsWith(name)).map((line) => line.slice(name.length).trim());
+  const { name, data } = whole(of("data:").join("\n"));
+  return { raw, name: of("event:")[0] ?? name, data };
+}
+
+/** A JSON text as an event. @param {string} raw @returns {Told} */
+export function whole(raw) {
+  let data = null;
+  try {
+    data = JSON.parse(raw);
+  } catch {
+    // "[DONE]", or no JSON
+  }
+  const name = data?.event ?? data?.type;
+  return { raw, name: typeof name === "string" ? name : "", data };
+}

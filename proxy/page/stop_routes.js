@@ -1,0 +1,78 @@
+/** Every call that stops a generation, as one can paste it into a terminal. */
+
+/** @typedef {{name: string, path: string, body?: object, note?: string}} Route */
+
+const RESPONSE = "resp_";
+
+/** What the ids of each of OpenAI's calls begin with tells which of them it was; while that is not known, all are named. */
+const OPENAI = [
+  { name: "Chat completions", path: "chat/completions", prefix: "chatcmpl-" },
+  { name: "Completions", path: "completions", prefix: "cmpl-" },
+  { name: "Responses", path: "responses", prefix: RESPONSE },
+];
+
+/** @type {[name: string, path: string][]} */
+const DIFY = [["Completion app", "completion-messages"], ["Chat app", "chat-messages"], ["Workflow", "workflows/tasks"]];
+
+/** @param {Generation} one @param {string} prefix */
+function fits(one, prefix) {
+  const told = [one.upstream_id ?? "", one.message_id].find((given) => OPENAI.some((route) => given.startsWith(route.prefix)));
+  return told === undefined || told.startsWith(prefix);
+}
+
+/** The stop routes of each dialect, below its route's path. @type {Record<string, (one: Generation) => Route[]>} */
+const OWN = {
+  openai: (one) => OPENAI.filter((route) => fits(one, route.prefix)).map(({ name, path }) => ({
+    name, path: `/${path}/${id(one.message_id.startsWith(RESPONSE) ? one.message_id : one.upstream_id ?? one.task_id)}/cancel`,
+  })),
+  anthropic: (one) => [{ name: "Messages", path: `/messages/${id(one.upstream_id ?? one.task_id)}/cancel` }],
+  assistants: () => [{
+    name: "Assistants run", path: "/threads/THREAD_ID/runs/RUN_ID/cancel", note: "With the ids of the thread and the run, which the client has.",
+  }],
+  dify: (one) => DIFY.map(([name, path]) => ({ name, path: `/${path}/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } })),
+  async_messages: (one) => [{ name: "Async message", path: `/messages/async/${id(one.message_id)}/cancel` }],
+  aitronos: () => [{
+    name: "Model response", path: "/model/response/THREAD_ID/cancel", note: "With the id of the thread, which the client has.",
+  }],
+};
+
+/**
+ * The calls that stop this generation: its own caller's, then the operator's.
+ * @param {Generation} one
+ * @param {string} origin Where the proxy takes model calls.
+ * @param {string} admin Where the admin API is.
+ * @returns {{name: string, command: string, note: string}[]}
+ */
+export function stopCommands(one, origin, admin) {
+  /** @type {Route} */
+  const native = { name: "By its id, on every route", path: `/generations/${id(one.task_id)}/cancel` };
+  const base = `${origin}${one.route.replace(/\/$/, "")}`;
+  const callers = [native, ...(OWN[one.dialect]?.(one) ?? [])].map((route) => ({
+    name: route.name,
+    note: route.note ?? "",
+    command: curl(`${base}${route.path}`, "$API_KEY", route.body),
+  }));
+  const operator = {
+    name: "As the operator, whoever started it",
+    note: "With an admin token of the role operator.",
+    command: curl(`${admin}/api/generations/${id(one.message_id)}/cancel`, "$QUELL_ADMIN_TOKEN", { reason: "…" }),
+  };
+  return [...callers, operator];
+}
+
+/** @param {string} url @param {string} key @param {object} [body] */
+function curl(url, key, body) {
+  const lines = [`curl -X POST ${quoted(url)}`, `-H "Authorization: Bearer ${key}"`];
+  if (body) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
+  return lines.join(" \\\n  ");
+}
+
+/** A word for a shell, whatever is in it. @param {string} text */
+function quoted(text) {
+  return /^[\w:/.%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** @param {string} text */
+function id(text) {
+  return encodeURIComponent(text);
+}

@@ -1,0 +1,281 @@
+"""The playground in a real browser: each API started and stopped, each way of ending it, and what the upstream saw."""
+
+import asyncio
+import json
+import re
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from support.browser import NARROW, axe, chromium, go_to, log_in, operator_page, watched_page
+from support.messages import message_events, text_block
+from support.playing import WORDS, answers, begin, comes, demo_page, headline, press_stop
+from support.program import ADMIN_TOKEN, config_text, running_program
+from support.scripts import events_then_hang
+from support.streams import Talk, talking_program
+from support.upstream import scripted_upstream
+from support.wait import eventually
+
+TABS = {
+    "chat": "/chat/completions/",
+    "responses": "/responses/",
+    "assistants": "/threads/thread_",
+    "dify": "/chat-messages/",
+    "async": "/messages/async/",
+    "aitronos": "/model/response/thrd_",
+}
+CLOSED = re.compile(r"^Upstream closed after [\d,]+ of 2,000 tokens, .* after your stop\.$")
+HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
+
+
+@pytest.mark.parametrize("tab", TABS)
+async def test_each_api_is_started_and_stopped(tmp_path: Path, tab: str) -> None:
+    """Start and Stop in each tab; the stop's command has the id, and the upstream says when it saw the close."""
+    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, program):
+        assert tab == "chat" or "tab=" in page.url
+        await expect(page.get_by_role("tab", selected=True)).to_have_id(f"tab-{tab}")
+        await begin(page)
+        await comes(page)
+        command = page.get_by_role("region", name="Stop command")
+        await expect(command).to_contain_text(TABS[tab])
+        await expect(command).not_to_contain_text("/ID/")
+        await press_stop(page)
+        await expect(headline(page)).to_have_text(CLOSED)
+        await expect(answers(page).first).to_contain_text("HTTP 200")
+        await expect(page.get_by_role("region", name="Raw events")).to_contain_text("data: ")
+        await expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+        assert "upstream: saw the close of" in program.log()
+
+
+async def test_anthropic_is_started_and_stopped(tmp_path: Path) -> None:
+    """In front of a provider of Anthropic's API its tab is the only one; its stop closes the provider's call."""
+    script = events_then_hang([message_events(1)[0], *text_block(8, stop=False)])
+    async with scripted_upstream(script) as up, chromium() as browser:
+        config = config_text(up.base_url, upstream={"format": "anthropic"}, route={"dialect": "anthropic"})
+        async with running_program(config, tmp_path) as program:
+            async with operator_page(browser, program.admin_url, "#/playground") as page:
+                await expect(page.get_by_role("tab")).to_have_text(["Anthropic"])
+                await page.get_by_label("Model").fill("claude")
+                await begin(page)
+                await comes(page)
+                await press_stop(page)
+                await expect(headline(page)).to_have_text(
+                    re.compile(r"^Upstream closed after 9 tokens, .* after your stop")
+                )
+                assert (await up.conn()).closed.is_set()
+
+
+async def test_quells_own_stop(tmp_path: Path) -> None:
+    """With Quell's own stop chosen, the command and the call are the native ones, and the receipt is shown."""
+    async with demo_page(tmp_path) as (page, _):
+        await page.get_by_label("By Quell's own stop route").check()
+        await begin(page)
+        await comes(page)
+        await expect(page.get_by_role("region", name="Stop command")).to_contain_text("/v1/generations/")
+        await press_stop(page)
+        await expect(answers(page).first).to_contain_text('"result": "stopped"')
+        await expect(headline(page)).to_have_text(CLOSED)
+
+
+async def test_the_commands_are_whole(tmp_path: Path) -> None:
+    """The stop's command, pasted into a shell, stops what the page started; the start's has the prompt as it is."""
+    async with demo_page(tmp_path) as (page, _):
+        await page.get_by_label("Prompt").fill('It\'s a "story"\nof two lines.')
+        start = await page.get_by_role("region", name="Start command").inner_text()
+        given = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-c", f'set -- {start}; eval "printf %s \\"\\${{$#}}\\""'],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(given.stdout)["messages"][0]["content"] == 'It\'s a "story"\nof two lines.'
+        await begin(page)
+        await comes(page)
+        stop = await page.get_by_role("region", name="Stop command").inner_text()
+        await asyncio.to_thread(subprocess.run, ["sh", "-c", stop], capture_output=True, check=True)
+        await expect(headline(page)).to_have_text(re.compile("^Upstream closed after"))
+        await expect(page.get_by_role("region", name="Raw events")).to_contain_text("cause=client")
+
+
+@pytest.mark.parametrize(
+    ("tab", "status", "told"),
+    [
+        ("chat", "499", "Upstream closed before its first token"),
+        ("dify", "499", "The upstream was never called"),
+        ("async", "200", "Upstream closed before its first token"),
+        ("aitronos", "200", "Upstream closed before its first token"),
+        ("assistants", "200", "Upstream closed before its first token"),
+    ],
+)
+async def test_a_stop_before_the_first_byte(tmp_path: Path, tab: str, status: str, told: str) -> None:
+    """By an id that the caller chose, or that comes before the model's first word, a silent call is stopped."""
+    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
+        await begin(page, "Before the first byte")
+        await expect(headline(page)).to_contain_text(told)
+        await expect(page.locator(".desk")).to_contain_text(f"HTTP {status}")
+        await expect(page.locator(WORDS)).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("tab", "second"), [("chat", "200"), ("assistants", "400"), ("dify", "200"), ("aitronos", "200")]
+)
+async def test_a_stop_sent_twice(tmp_path: Path, tab: str, second: str) -> None:
+    """One press sends two stops, and both answers are shown, as each API gives them."""
+    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
+        await begin(page, "Twice")
+        await comes(page)
+        await press_stop(page)
+        await expect(answers(page).nth(0)).to_contain_text("HTTP 200")
+        await expect(answers(page).nth(1)).to_contain_text(f"HTTP {second}")
+        await expect(headline(page)).to_have_text(CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("tab", "status"),
+    [
+        ("chat", "404"),
+        ("responses", "404"),
+        ("assistants", "404"),
+        ("dify", "200"),
+        ("async", "404"),
+        ("aitronos", "403"),
+    ],
+)
+async def test_a_stranger_stops_nothing(tmp_path: Path, tab: str, status: str) -> None:
+    """The stop of somebody else is answered as the API documents, the answer runs on, and the owner's stop ends it."""
+    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
+        await begin(page, "As a stranger")
+        await comes(page)
+        await press_stop(page)
+        await expect(answers(page).first).to_contain_text(f"HTTP {status} to a stranger")
+        await expect(page.locator(".seen")).to_contain_text("Somebody else's stop changed nothing")
+        await press_stop(page)
+        await expect(headline(page)).to_have_text(CLOSED)
+
+
+async def test_leaving_closes_the_upstream(tmp_path: Path) -> None:
+    """Closed instead of stopped, a chat completion ends upstream too, and the page says that nobody was reading."""
+    async with demo_page(tmp_path) as (page, _):
+        await begin(page, "By closing the connection")
+        await comes(page)
+        await page.get_by_role("button", name="Close", exact=True).click()
+        await expect(headline(page)).to_have_text(
+            re.compile(r"^Upstream closed after [\d,]+ of 2,000 tokens, .* after you left\.$")
+        )
+        await expect(page.get_by_text("Nothing was stopped yet.")).to_be_visible()
+
+
+async def test_what_goes_on_without_a_reader_can_still_be_stopped(tmp_path: Path) -> None:
+    """An async message whose reader left runs on, the page says so, and a stop ends it."""
+    async with demo_page(tmp_path, "#/playground?tab=async") as (page, _):
+        await begin(page, "By closing the connection")
+        await comes(page)
+        await page.get_by_role("button", name="Close", exact=True).click()
+        await expect(headline(page)).to_have_text("You left, and the upstream still writes.")
+        await press_stop(page)
+        await expect(headline(page)).to_have_text(CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode", "left"),
+    [("After 2 s: quick edit", "quick_edit", 0), ("After 6 s: keep partial", "keep_partial", 2)],
+)
+async def test_quick_edit_and_keep_partial(tmp_path: Path, ending: str, mode: str, left: int) -> None:
+    """An early stop in Aitronos takes question and answer back, a late one keeps both; the thread is shown."""
+    async with demo_page(tmp_path, "#/playground?tab=aitronos") as (page, _):
+        await begin(page, ending)
+        await expect(answers(page).first).to_contain_text(f'"cancel_mode": "{mode}"')
+        await expect(answers(page).nth(1)).to_contain_text("GET /threads/")
+        thread = await answers(page).nth(1).locator("pre").inner_text()
+        assert thread.count('"role"') == left
+
+
+async def test_keyboard_alone(tmp_path: Path) -> None:
+    """Arrow keys turn the tabs, Ctrl and Enter start from the prompt, Escape stops, and the end is said aloud."""
+    async with demo_page(tmp_path) as (page, _):
+        await page.get_by_role("tab", name="OpenAI chat").focus()
+        await page.keyboard.press("ArrowRight")
+        await expect(page.get_by_role("tab", name="Responses")).to_be_focused()
+        await expect(page).to_have_url(re.compile("tab=responses"))
+        await page.get_by_label("Prompt").focus()
+        await page.keyboard.press("Control+Enter")
+        await comes(page)
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#announcer")).to_have_text(re.compile("^Upstream closed after"))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_finds_nothing_behind_a_stop(tmp_path: Path, theme: str) -> None:
+    """With an answer, commands, frames and a stop's answer on it, the screen breaks no rule, wide and narrow."""
+    async with demo_page(tmp_path, theme=theme) as (page, _):
+        await begin(page, "Twice")
+        await comes(page)
+        assert await axe(page) == []
+        await press_stop(page)
+        await expect(headline(page)).to_have_text(CLOSED)
+        assert await axe(page) == []
+        await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+        assert await axe(page) == []
+        assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
+
+
+async def test_model_text_is_only_text(tmp_path: Path) -> None:
+    """Markup that a model writes is shown as it is, in answer and events, and never runs."""
+    talk = Talk([HOSTILE])
+    async with talking_program(tmp_path, talk) as scene, chromium() as browser:
+        async with operator_page(browser, scene.program.admin_url, "#/playground?tab=chat") as page:
+            await page.get_by_label("Model").fill("scripted")
+            await begin(page)
+            await expect(page.locator(WORDS)).to_contain_text(HOSTILE)
+            await press_stop(page)
+            await expect(headline(page)).to_contain_text("Upstream closed after")
+            assert await page.evaluate("window.hurt") is None
+            assert await page.locator("main img").count() == 0
+
+
+async def test_leaving_the_screen_leaves_the_call(tmp_path: Path) -> None:
+    """Whoever goes to another screen closes the call, as a closed tab would."""
+    async with talking_program(tmp_path) as scene, chromium() as browser:
+        async with operator_page(browser, scene.program.admin_url, "#/playground?tab=chat") as page:
+            await page.get_by_label("Model").fill("scripted")
+            await page.get_by_label("Prompt").fill("mine")
+            await begin(page)
+            await comes(page)
+            await go_to(page, "#/live")
+            await scene.closed("mine")
+
+
+async def test_who_may_only_look_is_told_so(tmp_path: Path) -> None:
+    """A viewer gets a sentence in place of the playground."""
+    tokens = [{"name": "mia", "role": "viewer", "token": "token-of-a-viewer"}]
+    async with talking_program(tmp_path, admin={"tokens": tokens}) as scene, chromium() as browser:
+        async with operator_page(browser, scene.program.admin_url, "#/playground", token="token-of-a-viewer") as page:
+            await expect(page.locator("main")).to_contain_text("needs the role operator")
+            await expect(page.get_by_role("button", name="Start", exact=True)).to_have_count(0)
+
+
+async def test_a_key_that_is_needed_is_asked_for(tmp_path: Path) -> None:
+    """Where the proxy has keys, nothing starts without one; it goes with the call, and into no command or address."""
+    key = "key-of-the-tests"
+    keys = [{"id": "acme", "hash": sha256(key.encode()).hexdigest()}]
+    async with talking_program(tmp_path, keys=keys) as scene, chromium() as browser:
+        async with watched_page(browser, scene.program.admin_url) as (page, watch):
+            watch.expected |= {401, 404}
+            await log_in(page, ADMIN_TOKEN)
+            await go_to(page, "#/playground?tab=chat")
+            await page.get_by_label("Model").fill("scripted")
+            await begin(page)
+            await expect(page.get_by_label("Key")).to_be_focused()
+            await page.get_by_label("Key").fill(key)
+            await begin(page)
+            await comes(page)
+            assert key not in await page.locator("main").inner_text()
+            assert "$KEY" in await page.get_by_role("region", name="Stop command").inner_text()
+            await press_stop(page)
+            await expect(headline(page)).to_contain_text("Upstream closed after")
+            assert not any(key in url for url in watch.requests)
+            await eventually(lambda: "acme" in scene.program.log(), what="the log names the key's id")

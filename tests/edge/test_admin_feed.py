@@ -1,0 +1,322 @@
+"""The admin listener's feed against a running proxy: the page, what changes, heartbeats, and readers of every kind."""
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.edge import admin_feed
+from proxy.edge.admin_feed import FeedReader
+from proxy.edge.downstream import SocketSink
+from support.chat import ask, chat_events
+from support.client import RawClient
+from support.feed import feed
+from support.http_bytes import Headers
+from support.leaks import back_to_start
+from support.program import ADMIN_TOKEN, config_text
+from support.proxy import RunningProxy, running_proxy
+from support.scripts import SSE, events_then_hang
+from support.tiny_server import error_of
+from support.upstream import Conn, ScriptedUpstream, scripted_upstream
+from support.wait import eventually, within
+
+BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
+CHAT = "/v1/chat/completions"
+WORDS = chat_events(5, finish=None, done=False)
+
+
+@asynccontextmanager
+async def a_proxy(folder: Path, **config: Any) -> AsyncIterator[tuple[RunningProxy, ScriptedUpstream]]:
+    """A proxy whose upstream sends five words and then nothing."""
+    async with (
+        scripted_upstream(events_then_hang(WORDS)) as up,
+        running_proxy(config_text(up.base_url, **config), folder) as proxy,
+    ):
+        yield proxy, up
+
+
+@asynccontextmanager
+async def streams(proxy: RunningProxy, *ids: str, **headers: str) -> AsyncIterator[list[RawClient]]:
+    """Streams with these task ids, begun one after the other; each has got its words."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for ident in ids:
+            client = await stack.enter_async_context(RawClient(proxy.port))
+            more = [(name.replace("_", "-"), value) for name, value in headers.items()]
+            await client.post(CHAT, ask(), [("X-Task-Id", ident), *more])
+            await client.until(b"data: ", len(WORDS))
+            clients.append(client)
+        yield clients
+
+
+async def stop(proxy: RunningProxy, ident: str) -> None:
+    """An operator's stop."""
+    async with RawClient(proxy.admin_port) as client:
+        await client.post(f"/api/generations/{ident}/cancel", b"", BEARER)
+        assert (await client.answer()).status == 200
+
+
+async def test_the_page_comes_first(tmp_path: Path) -> None:
+    """A reader gets the whole page at once, the newest row first, with how many there are; then the summary."""
+    async with a_proxy(tmp_path) as (proxy, _), streams(proxy, "one", "two"), feed(proxy) as reader:
+        page = reader.named("page")[0].data
+        assert reader.retry == "1000"
+        assert (page["total"], page["matched"], page["complete"], reader.tasks) == (2, 2, True, ["two", "one"])
+        row = page["rows"][0]
+        assert (row["state"], row["phase"], row["route"], row["model"]) == ("streaming", "streaming", "/v1", "scripted")
+        assert row["id"] != row["task_id"]
+        assert 0 <= row["age_seconds"] < 60
+        assert "text" not in row
+        await reader.until(lambda: reader.summary, "the summary")
+        assert reader.summary is not None
+        assert (reader.summary["live"], reader.summary["today"]["generations"]) == (2, 2)
+
+
+async def test_what_begins_and_ends_is_told(tmp_path: Path) -> None:
+    """A row comes, and goes with its outcome, its cause and when its upstream was closed; ids count up."""
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        assert reader.tasks == []
+        async with streams(proxy, "one"):
+            await reader.until(lambda: reader.tasks == ["one"], "the row comes")
+            assert reader.about["total"] == 1
+            await stop(proxy, "one")
+            await reader.until(lambda: reader.gone, "the row goes")
+        (gone,) = reader.gone
+        assert (gone["task_id"], gone["outcome"], gone["cause"]) == ("one", "cancelled", "operator")
+        assert gone["upstream_closed_ms"] is not None
+        assert (reader.tasks, reader.about["total"], reader.about["matched"]) == ([], 0, 0)
+        idents = [int(event.ident) for event in reader.events if event.name]
+        assert idents == sorted(set(idents))
+
+
+async def test_numbers_grow_and_age_alone_is_no_news(tmp_path: Path) -> None:
+    """Tokens are told as they come, marked as an estimate where nobody counts; a quiet stream says nothing more."""
+    more = asyncio.Event()
+
+    async def script(conn: Conn) -> None:
+        await conn.head(200, SSE)
+        for event in WORDS:
+            await conn.chunk(event)
+        await more.wait()
+        for event in chat_events(40, finish=None, done=False):
+            await conn.chunk(event)
+        await conn.sleep_until_closed()
+
+    async with (
+        scripted_upstream(script) as up,
+        running_proxy(config_text(up.base_url), tmp_path) as proxy,
+        streams(proxy, "one"),
+        feed(proxy) as reader,
+    ):
+        await reader.until(lambda: reader.rows[reader.order[0]]["completion_tokens"], "the first words are counted")
+        first = reader.rows[reader.order[0]]
+        assert first["usage_source"] == "estimate"
+        seen = len(reader.named("change"))
+        await reader.until(lambda: len([event for event in reader.events if not event.name]) >= 1, "a heartbeat")
+        assert len(reader.named("change")) == seen
+        more.set()
+        await reader.until(lambda: reader.rows[reader.order[0]]["completion_tokens"] > first["completion_tokens"])
+
+
+async def test_changes_come_at_most_four_times_a_second(tmp_path: Path) -> None:
+    """However much begins and ends, a reader is told no more often."""
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        async with AsyncExitStack() as stack:
+            for number in range(60):
+                await stack.enter_async_context(streams(proxy, f"t-{number}"))
+            await reader.until(lambda: reader.about["total"] == 60, "all have begun")
+        await reader.until(lambda: reader.about["total"] == 0, "all have ended")
+        most = (clock() - began) / admin_feed.TICK_SECONDS + 1
+        assert 0 < len(reader.named("change")) <= most
+
+
+async def test_a_reader_that_comes_back_gets_the_page_again(tmp_path: Path) -> None:
+    """What was missed is in the page: there is nothing to go on from, whatever event was the last one."""
+    async with a_proxy(tmp_path) as (proxy, _):
+        async with streams(proxy, "one"), feed(proxy) as first:
+            assert first.tasks == ["one"]
+        await eventually(lambda: not len(proxy.app.engine.registry), what="it is over")
+        async with streams(proxy, "two"), feed(proxy) as again:
+            assert [event.name for event in again.events] == ["page"]
+            assert again.tasks == ["two"]
+
+
+async def test_a_heartbeat_comes_without_any_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment comes again and again, so that nobody takes the connection for dead."""
+    monkeypatch.setattr(admin_feed, "TICKS_OF_SUMMARY", 2)
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        await reader.until(lambda: sum(not event.name for event in reader.events) >= 3, "three heartbeats")
+        assert reader.named("change") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "tasks"),
+    [
+        ({"user": "ann"}, ["one"]),
+        ({"user": "nobody"}, []),
+        ({"route": "/v1", "model": "scripted", "tag": "team:a"}, ["three", "two", "one"]),
+        ({"tag": "team:b"}, []),
+        ({"older_than": "1h"}, []),
+        ({"limit": 1}, ["three"]),
+        ({"limit": 1, "offset": 1}, ["two"]),
+        ({"sort": "age", "order": "desc"}, ["one", "two", "three"]),
+        ({"sort": "user"}, ["one", "three", "two"]),
+        ({"sort": "user", "order": "desc"}, ["three", "one", "two"]),
+    ],
+)
+async def test_filters_order_and_window(tmp_path: Path, query: dict[str, str | int], tasks: list[str]) -> None:
+    """A feed shows what was asked for, in that order; who is unknown comes last."""
+    async with (
+        a_proxy(tmp_path, route={"tags": {"team": "a"}}) as (proxy, _),
+        streams(proxy, "one", X_User_Id="ann"),
+        streams(proxy, "two"),
+        streams(proxy, "three", X_User_Id="bob"),
+        feed(proxy, **query) as reader,
+    ):
+        assert reader.tasks == tasks
+        assert reader.about["total"] == 3
+        assert reader.about["matched"] == (3 if "limit" in query or len(tasks) == 3 else len(tasks))
+
+
+async def test_a_filter_holds_for_what_comes(tmp_path: Path) -> None:
+    """What others do changes the total, and no row."""
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy, user="ann") as reader:
+        async with streams(proxy, "bobs", X_User_Id="bob"), streams(proxy, "anns", X_User_Id="ann"):
+            await reader.until(lambda: reader.about["total"] == 2, "both are counted")
+            await reader.until(lambda: reader.tasks == ["anns"], "the own row comes")
+            assert reader.about["matched"] == 1
+        await reader.until(lambda: reader.about["total"] == 0, "both are over")
+        assert [each["task_id"] for each in reader.gone] == ["anns"]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("limit=201", "limit must be a whole number from 1 to 200"),
+        ("offset=-1", "offset must be a whole number"),
+        ("sort=size", "sort must be one of: age, state"),
+        ("sort=tokes", "Did you mean tokens?"),
+        ("order=up", "order must be one of: asc, desc"),
+        ("state=live", "not known here"),
+    ],
+)
+async def test_a_wrong_parameter_is_refused_before_the_stream(tmp_path: Path, query: str, words: str) -> None:
+    """What can't be understood is a 400 that says what was expected, no stream."""
+    async with a_proxy(tmp_path) as (proxy, _), RawClient(proxy.admin_port) as client:
+        await client.get(f"/api/feed?{query}", BEARER)
+        answer = await client.answer()
+        assert answer.status == 400
+        assert words in error_of(answer.body)["message"]
+
+
+async def test_it_needs_the_token(tmp_path: Path) -> None:
+    """Nobody reads the feed without a token."""
+    async with a_proxy(tmp_path) as (proxy, _), RawClient(proxy.admin_port) as client:
+        await client.get("/api/feed")
+        assert (await client.answer()).status == 401
+
+
+async def test_too_many_readers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for so many readers; one more is told to come back, and may when one has left."""
+    monkeypatch.setattr(admin_feed, "MOST_READERS", 1)
+    async with a_proxy(tmp_path) as (proxy, _):
+        async with feed(proxy), RawClient(proxy.admin_port) as client:
+            await client.get("/api/feed", BEARER)
+            answer = await client.answer()
+            assert (answer.status, answer.header("Retry-After")) == (429, "5")
+        await eventually(lambda: not readers(proxy), what="the reader has left")
+        async with feed(proxy):
+            pass
+
+
+def readers(proxy: RunningProxy) -> list[Any]:
+    """Who reads the feed now."""
+    return [each for each in asyncio.all_tasks() if each.get_name() == "tell the readers of the feed"]
+
+
+async def test_without_readers_nothing_runs(tmp_path: Path) -> None:
+    """The ticker begins with the first reader, one for all, and is gone soon after the last."""
+    async with a_proxy(tmp_path) as (proxy, _):
+        assert readers(proxy) == []
+        async with feed(proxy) as first:  # the ledger's files are opened for reading
+            await first.until(lambda: first.summary, "the summary")
+        await eventually(lambda: not readers(proxy), what="the ticker has ended")
+        async with back_to_start():
+            async with feed(proxy), feed(proxy, user="ann"), feed(proxy):
+                assert len(readers(proxy)) == 1
+            await eventually(lambda: not readers(proxy), what="the ticker has ended")
+
+
+class Slow:
+    """A socket that has enough with the first bytes it gets, until its client takes them."""
+
+    def __init__(self, sink: SocketSink) -> None:
+        self.sink = sink
+        self.taken = asyncio.Event()
+
+    def write(self, data: bytes) -> bool:
+        """Take the bytes, and want no more."""
+        return self.sink.write(data) and self.taken.is_set()
+
+    async def drained(self, deadline: float) -> None:
+        """Wait until they are taken."""
+        await self.taken.wait()
+        await self.sink.drained(deadline)
+
+
+def served() -> FeedReader:
+    """The one reader, as the proxy has it."""
+    (found,) = [each for each in gc.get_objects() if type(each) is FeedReader and not each.is_over]
+    return found
+
+
+async def test_a_slow_reader_gets_a_fresh_page(tmp_path: Path) -> None:
+    """What a reader does not take is not kept for it: when it reads again it gets everything as it is then."""
+    gc.collect()
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        await reader.until(lambda: reader.summary, "the summary")
+        there = served()
+        slow = Slow(there.sink)
+        there.sink = slow  # type: ignore[assignment] # what a reader asks of its socket
+        async with streams(proxy, "one"):
+            await reader.until(lambda: reader.tasks == ["one"], "the row comes")
+            async with streams(proxy, "two"), streams(proxy, "three"):
+                await eventually(lambda: there._missed, what="it has missed something")
+                pages = len(reader.named("page"))
+                slow.taken.set()
+                await reader.until(lambda: len(reader.named("page")) > pages, "a fresh page")
+                await reader.until(lambda: reader.tasks == ["three", "two", "one"], "and it goes on from there")
+                assert not there._missed
+
+
+async def test_the_feed_ends_with_the_proxy(tmp_path: Path) -> None:
+    """When the proxy ends, readers are let go at once, and their streams end as they should."""
+    async with a_proxy(tmp_path) as (proxy, _):
+        async with RawClient(proxy.admin_port) as client:
+            await client.get("/api/feed", BEARER)
+            await client.until(b"event: page")
+            stopping = asyncio.get_running_loop().create_task(proxy.app.stop(drain=False))
+            answer = await within(client.answer(), "the feed ends")
+            assert answer.complete
+            await stopping
+        names = [json.loads(line[6:]) for line in answer.body.decode().splitlines() if line.startswith("data: {")]
+        assert names[0]["rows"] == []
+
+
+async def test_a_stop_is_seen_before_it_is_over(tmp_path: Path) -> None:
+    """What is read on behind a stop stays in the table, marked as such, until its upstream has ended."""
+    config = {"upstream": {"on_stop": "drain", "bills_after_close": "yes"}}
+    async with a_proxy(tmp_path, **config) as (proxy, up), feed(proxy) as reader, streams(proxy, "one"):
+        await reader.until(lambda: reader.tasks == ["one"], "the row comes")
+        await stop(proxy, "one")
+        await reader.until(lambda: reader.rows[reader.order[0]]["state"] == "reading_on", "it is read on")
+        row = reader.rows[reader.order[0]]
+        assert (row["cancel_asked"], reader.gone) == (True, [])
+        assert up.connections == 1

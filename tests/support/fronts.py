@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -142,12 +143,14 @@ def checked(name: str, text: str, folder: Path) -> str:
 
 
 @asynccontextmanager
-async def in_front(name: str, port: int, admin_port: int, folder: Path) -> AsyncIterator[int]:
-    """Run a front with its shipped file, and give its port once it answers."""
+async def in_front(
+    name: str, port: int, admin_port: int, folder: Path, spoilt: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[int]:
+    """Run a front with its shipped file, and give its port once it answers; `spoilt`: what is changed for the worse."""
     own, folder = quiet_port(), folder / name
     folder.mkdir()
     file = folder / Path(FRONTS[name].file).name
-    file.write_text(FRONTS[name].changes(shipped(name), port, admin_port, own))
+    file.write_text(replaced(FRONTS[name].changes(shipped(name), port, admin_port, own), spoilt))
     command = _command(name, FRONTS[name].run, file, folder)
     with (folder / "front.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, env=_environment(name, folder), stdout=log, stderr=log)

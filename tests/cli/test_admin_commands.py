@@ -269,12 +269,12 @@ async def test_leaving_a_tail_leaves_the_generation(tmp_path: Path) -> None:
     async with a_proxy(tmp_path) as (proxy, up), streams(proxy, ("one", None)):
         process = started("tail", "one", url=proxy.admin_url, stdin=subprocess.DEVNULL, folder=tmp_path)
         relay = next(iter(proxy.app.engine.registry))
-        await eventually(lambda: len(relay.readers) == 2 or process.poll() is not None, what="the tail reads")
+        assert process.stdout is not None
+        assert await within(asyncio.to_thread(process.stdout.read, 9), "the tail reads") == "Rain fell"
         process.send_signal(signal.SIGINT)
-        out, told = await asyncio.to_thread(process.communicate)
+        _, told = await asyncio.to_thread(process.communicate)
         assert process.returncode == 130, told
         assert "the generation goes on" in told
-        assert "Rain fell" in out
         await eventually(lambda: len(relay.readers) == 1, what="the tail is gone")
         assert up.connections == 1
 

@@ -103,9 +103,9 @@ async def top_of(folder: Path, script: Script, **size: int) -> AsyncIterator[tup
 
 
 @asynccontextmanager
-async def top_at(url: str, folder: Path, **size: Any) -> AsyncIterator[TerminalProgram]:
+async def top_at(url: str, folder: Path, token: str = ADMIN_TOKEN, **size: Any) -> AsyncIterator[TerminalProgram]:
     """`top` on a terminal."""
-    async with on_terminal(TOP, folder, QUELL_ADMIN=url, QUELL_ADMIN_TOKEN=ADMIN_TOKEN, **size) as terminal:
+    async with on_terminal(TOP, folder, QUELL_ADMIN=url, QUELL_ADMIN_TOKEN=token, **size) as terminal:
         yield terminal
 
 
@@ -225,7 +225,7 @@ async def test_a_proxy_without_a_feed(tmp_path: Path) -> None:
         assert ids(screen) == ["> task-2", "task-1", "task-0"]
         assert table(screen)[0].split()[2:5] == ["58s", "streaming", "2"]
         terminal.press("ooo")
-        screen = await terminal.shows("by cost")
+        await terminal.shows("by cost")
         terminal.press("ooooo")
         await terminal.shows("newest first")
         terminal.press("o")
@@ -341,6 +341,22 @@ async def test_a_refusal_is_told_on_a_plain_screen(tmp_path: Path) -> None:
         assert await terminal.exit_code() == 5
         assert "does not take the admin token" in terminal.output
         assert terminal.is_as_before
+
+
+async def test_a_stop_that_is_refused(tmp_path: Path) -> None:
+    """Who may only look is told so when a stop is tried, and goes on looking."""
+    script = events_then_hang(chat_events(5, finish=None, done=False))
+    tokens = [{"name": "looks", "role": "viewer", "token": "v" * 32}]
+    async with scripted_upstream(script) as up:
+        async with running_proxy(config_text(up.base_url, admin={"tokens": tokens}), tmp_path) as proxy:
+            async with streams(proxy, "one"), top_at(proxy.admin_url, tmp_path, token="v" * 32) as terminal:
+                await terminal.shows("> one")
+                terminal.press("s\r")
+                screen = await terminal.shows("one (scripted, user-one): ")
+                assert "role" in screen[-1]
+                assert up.connections == 1
+                terminal.press("q")
+                assert await terminal.exit_code() == 0
 
 
 async def test_without_a_terminal(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """nginx, HAProxy, Caddy and Envoy in front of the proxy, with the files that are shipped: what must pass through."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,21 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from proxy.cli.doctor.command import doctor
 from proxy.core.settings import UpstreamSettings
+from proxy.demo.upstream import start_demo_upstream
 from proxy.edge.server import KEEPALIVE
 from support.chat import DONE, chat_events
 from support.client import Answer, RawClient
 from support.deploy_files import settings_of
 from support.fronts import FRONTS, checked, in_front, shipped
 from support.http_bytes import header
-from support.program import ROOT, Program, config_text, running_program
+from support.program import ADMIN_TOKEN, ROOT, Program, config_text, running_program
 from support.scripts import SSE, by_path, events_then_hang, hang, json_answer
 from support.stops import CHAT, PLAIN, STREAM
 from support.upstream import Conn, Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually
 
-pytestmark = pytest.mark.parametrize("name", FRONTS)
+every_front = pytest.mark.parametrize("name", FRONTS)
 
 SILENCE = {
     "nginx": r"proxy_read_timeout (\d+[ms])",
@@ -39,6 +43,13 @@ REPLICA = {
     "QUELL_BUS_SECRET": "a-secret-of-the-replicas",
 }
 """What config/replicas.yaml asks for."""
+
+SPOILT = {
+    "nginx": {"proxy_ignore_client_abort off": "proxy_ignore_client_abort on"},
+    "haproxy": {"option abortonclose": "no option abortonclose"},
+    "caddy": {"transport http {": "flush_interval -1\n\t\ttransport http {"},
+}
+"""What hides from the proxy that a client has left."""
 
 
 @dataclass
@@ -76,6 +87,7 @@ async def stop(port: int, task: str) -> Answer:
         return await client.answer()
 
 
+@every_front
 async def test_stops_pass(name: str, tmp_path: Path) -> None:
     """A stop by the chosen id closes the upstream: in a stream, which ends properly, and before any byte."""
     async with site(name, events_then_hang(chat_events(3)[:-2]), tmp_path) as all_of_it:
@@ -99,6 +111,7 @@ async def test_stops_pass(name: str, tmp_path: Path) -> None:
         await all_of_it.up.no_connections()
 
 
+@every_front
 async def test_departures_pass(name: str, tmp_path: Path) -> None:
     """A client that leaves is seen to leave while the upstream is silent: in a stream, and before any byte."""
     async with site(name, events_then_hang(chat_events(3)[:-2]), tmp_path) as all_of_it:
@@ -115,6 +128,7 @@ async def test_departures_pass(name: str, tmp_path: Path) -> None:
             await all_of_it.up.no_connections()
 
 
+@every_front
 async def test_every_event_comes_at_once(name: str, tmp_path: Path) -> None:
     """Each event is with the client before the upstream sends the next one."""
     events, arrived = chat_events(5), asyncio.Semaphore(0)
@@ -134,6 +148,41 @@ async def test_every_event_comes_at_once(name: str, tmp_path: Path) -> None:
         assert (await client.answer()).events[-1] == DONE
 
 
+@every_front
+async def test_doctor_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
+    """`quell doctor` streams, stops and leaves through the front, and every check of it is ok."""
+    code, checks = await doctor_behind(name, tmp_path, {})
+    assert (code, {key: each for key, each in checks.items() if each != "ok"}) == (0, {})
+    assert {"stream", "stop", "disconnect", "early disconnect"} <= set(checks)
+
+
+@pytest.mark.parametrize("name", SPOILT)
+async def test_doctor_finds_what_hides_a_departure(name: str, tmp_path: Path) -> None:
+    """One wrong line in the front's file, and a client that leaves is no longer seen to leave: doctor says so."""
+    code, checks = await doctor_behind(name, tmp_path, SPOILT[name])
+    assert code == 6
+    assert "fail" in {checks["disconnect"], checks["early disconnect"]}
+    assert checks["stop"] == "ok"
+
+
+async def doctor_behind(name: str, folder: Path, spoilt: dict[str, str]) -> tuple[int, dict[str, str]]:
+    """The exit code of `quell doctor` through a front, and what it found."""
+    demo = await start_demo_upstream("127.0.0.1", 0)
+    try:
+        async with (
+            running_program(config_text(demo.base_url), folder) as program,
+            in_front(name, program.port, program.admin_port, folder, spoilt) as port,
+        ):
+            await eventually(lambda: leads_to_it(port), 30, f"{name} leads to the proxy")
+            env = {"QUELL_ADMIN": program.admin_url, "QUELL_ADMIN_TOKEN": ADMIN_TOKEN}
+            arguments = (f"http://127.0.0.1:{port}", "--wait", "3s", "-o", "json")
+            result = await asyncio.to_thread(CliRunner().invoke, doctor, arguments, env=env)
+    finally:
+        await demo.stop()
+    return result.exit_code, {each["name"]: each["verdict"] for each in json.loads(result.stdout)["checks"]}
+
+
+@every_front
 async def test_a_call_is_sent_once(name: str, tmp_path: Path) -> None:
     """When what is behind it breaks off without an answer, a front refuses, and sends the call nowhere again."""
 
@@ -148,6 +197,7 @@ async def test_a_call_is_sent_once(name: str, tmp_path: Path) -> None:
         assert calls(behind) == before + 1
 
 
+@every_front
 async def test_who_the_caller_is_comes_from_the_front(name: str, tmp_path: Path) -> None:
     """The last address in X-Forwarded-For is one that the front saw, whatever its caller claims."""
     async with stand_in(name, tmp_path) as (behind, port):
@@ -181,6 +231,7 @@ def calls(behind: ScriptedUpstream) -> int:
     return sum(each.target == CHAT for each in behind.requests)
 
 
+@every_front
 def test_the_file_is_taken(name: str, tmp_path: Path) -> None:
     """The front itself finds nothing wrong with the file, but for names that only Docker knows."""
     text = FRONTS[name].changes(shipped(name), 8484, 8485, 8080)
@@ -188,6 +239,7 @@ def test_the_file_is_taken(name: str, tmp_path: Path) -> None:
     assert not re.search(r"\b(warn|warning|error|alert|deprecated)\b", said, re.IGNORECASE), said
 
 
+@every_front
 def test_no_idle_connection_is_used_that_may_be_gone(name: str) -> None:
     """A front lets go of idle connections sooner than the proxy closes them: a POST must not meet a closed one."""
     found = re.search(
@@ -200,6 +252,7 @@ def test_no_idle_connection_is_used_that_may_be_gone(name: str) -> None:
     assert int(found[1]) < KEEPALIVE
 
 
+@every_front
 def test_no_front_ends_what_the_proxy_lets_run(name: str) -> None:
     """A front waits longer than the proxy does, so that the proxy decides."""
     if name not in SILENCE:

@@ -32,6 +32,7 @@ version: "1"
 currency: USD
 models: {scripted: {input: "0.15", output: "0.60"}}
 """
+BUDGETS = [{"per": "user", "window": "1d", "completion_tokens": 1_000_000_000}]
 LONG = 30.0
 """Seconds for a machine that has a dozen other tests to do."""
 
@@ -175,7 +176,9 @@ async def test_a_real_prometheus(tmp_path: Path) -> None:
     """Under load each expression of the dashboard gives data, each rule is taken, and the metrics have no findings."""
     (tmp_path / "prices.yaml").write_text(PRICES)
     async with scripted_upstream(script) as up:
-        config = config_text(up.base_url, upstream={"bills_after_close": "no"}, prices={"file": "prices.yaml"})
+        config = config_text(
+            up.base_url, upstream={"bills_after_close": "no"}, prices={"file": "prices.yaml"}, budgets=BUDGETS
+        )
         async with (
             running_program(config, tmp_path) as program,
             running_prometheus(program.admin_port, tmp_path) as prometheus,

@@ -1,6 +1,7 @@
 """The systemd unit: read by systemd's own tools, held against the program, and what it forbids tried on it."""
 
 import ctypes
+import os
 import re
 import shutil
 import signal
@@ -17,7 +18,9 @@ from support.deploy_files import DEPLOY, LAST_RECORDS, settings_of
 from support.program import Program, config_text, environment
 from support.scripts import sse_stream
 from support.stops import CHAT, STREAM
+from support.strace import can_attach
 from support.upstream import scripted_upstream
+from support.wait import eventually
 
 UNIT = DEPLOY / "systemd" / "quell.service"
 CONFIG = DEPLOY / "systemd" / "quell.yaml"
@@ -32,6 +35,15 @@ if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0):
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 """Runs Python so that no memory is both written and run: prctl(PR_SET_MDWE), as MemoryDenyWriteExecute asks for."""
+
+LOOKED_ON = """
+import os, sys
+os.execvp("strace", ["strace", "-D", "-f", "-qq", "-o", *sys.argv[1:]])
+"""
+"""Runs a command with strace looking on, as a grandchild: the process stays the command's, and gets its signals."""
+
+ROOT_ALONE = {"fchown"} if os.geteuid() == 0 else set()
+"""What SQLite calls only where root runs it, as some run the tests; the service's user is never root."""
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: apt-get install systemd)"
@@ -135,3 +147,50 @@ def _can_forbid() -> bool:
     """Whether the kernel knows how."""
     tried = subprocess.run([sys.executable, "-c", NO_NEW_CODE, "-c", ""], capture_output=True, check=False)
     return tried.returncode == 0
+
+
+@needs_systemd
+async def test_it_calls_nothing_that_is_filtered(tmp_path: Path) -> None:
+    """Whatever the program asks of the kernel from start to end is in the unit's filter of system calls."""
+    if not can_attach():
+        pytest.skip("there is no strace that may look on")
+    calls = tmp_path / "calls"
+    async with scripted_upstream(sse_stream(chat_events(3))) as up:
+        (tmp_path / "quell.yaml").write_text(config_text(up.base_url))
+        serve = [sys.executable, "-m", "proxy", "serve", "--config", "quell.yaml"]
+        program = Program(["-c", LOOKED_ON, str(calls), *serve], tmp_path, environment())
+        try:
+            await program.ready()
+            async with RawClient(program.port) as client:
+                await client.post(CHAT, STREAM)
+                assert (await client.answer()).events[-1] == DONE
+            program.signal(signal.SIGHUP)
+            await eventually(lambda: "were reloaded" in program.log(), what="the reload is done")
+            program.signal(signal.SIGTERM)
+            assert await program.exit_code(60) == 0
+        finally:
+            program.kill()
+    await eventually(lambda: f"{program.pid} exit_group(" in calls.read_text(), what="strace has written all of it")
+    called = set(re.findall(r"^\d+ +(\w+)\(", calls.read_text(), re.MULTILINE))
+    assert len(called) > 30
+    assert called - allowed() - ROOT_ALONE == set()
+
+
+def allowed() -> set[str]:
+    """The calls that the unit's filter lets through."""
+    groups: dict[str, set[str]] = {}
+    listed = subprocess.run(["systemd-analyze", "syscall-filter"], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        if line.startswith("@"):
+            groups[line.strip()] = members_of_it = set()
+        elif line.strip() and not line.strip().startswith("#"):
+            members_of_it.add(line.strip())
+
+    def calls(name: str) -> set[str]:
+        return {call for each in groups[name] for call in calls(each)} if name.startswith("@") else {name}
+
+    found: set[str] = set()
+    for value in values("SystemCallFilter"):
+        named = {call for name in value.removeprefix("~").split() for call in calls(name)}
+        found = found - named if value.startswith("~") else found | named
+    return found

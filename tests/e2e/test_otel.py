@@ -18,7 +18,7 @@ from support.otlp import GotSpan, OtlpReceiver, otlp_receiver
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy, settings_of
 from support.scripts import answer, events_then_hang, json_answer, sse_stream
-from support.stops import CHAT, PLAIN, STREAM, Ask, call, settled, start, stop
+from support.stops import CHAT, PLAIN, STREAM, call, settled, start, stop
 from support.upstream import Script, ScriptedUpstream, scripted_upstream
 from support.wait import eventually, within
 
@@ -142,8 +142,8 @@ async def test_the_callers_trace_goes_on(tmp_path: Path) -> None:
     """A caller's trace is continued, its state is passed on, and what it did not sample is not told."""
     async with observed(json_answer(chat_object()), tmp_path) as (proxy, up, otlp):
         for sampled in ("01", "00"):
-            parent = {"traceparent": f"00-{TRACE}-{PARENT}-{sampled}", "tracestate": "vendor=1"}
-            await call(proxy, "POST", CHAT, PLAIN, Ask(), X_Task_Id=f"t-{sampled}", **parent)
+            parent = f"00-{TRACE}-{PARENT}-{sampled}"
+            await call(proxy, "POST", CHAT, PLAIN, X_Task_Id=f"t-{sampled}", traceparent=parent, tracestate="vendor=1")
         span = await told(otlp, "t-01")
         server = await eventually(lambda: otlp.span(SERVER, url__path=CHAT))
         assert server is not None

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -146,10 +147,13 @@ def checked(name: str, text: str, folder: Path) -> str:
 
 
 @asynccontextmanager
-async def in_front(name: str, port: int, admin_port: int, folder: Path) -> AsyncIterator[int]:
-    """Run a front with its shipped file, and give its port once it answers."""
+async def in_front(
+    name: str, port: int, admin_port: int, folder: Path, spoilt: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[int]:
+    """Run a front with its shipped file, and give its port once it answers; `spoilt`: what is changed for the worse."""
     own = quiet_port()
-    async with running_front(name, FRONTS[name].changes(shipped(name), port, admin_port, own), own, folder):
+    text = replaced(FRONTS[name].changes(shipped(name), port, admin_port, own), spoilt)
+    async with running_front(name, text, own, folder):
         yield own
 
 

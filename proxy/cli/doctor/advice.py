@@ -15,7 +15,7 @@ BUFFERING: Final = {
     "nginx": "nginx: proxy_buffering off; proxy_cache off; and no proxy_ignore_headers X-Accel-Buffering",
     "caddy": "Caddy: flush_interval -1 in reverse_proxy, and no encode for text/event-stream",
     "envoy": "Envoy: no buffer filter on this route",
-    "haproxy": "HAProxy: option http-no-delay; no filter that gathers the answer",
+    "haproxy": "HAProxy: option http-no-delay",
     "apache": "Apache: ProxyPass … flushpackets=on, and SetEnv no-gzip 1",
     OTHER: "let the front pass text/event-stream on at once: no response buffering, no cache, no rewriting of bodies",
 }

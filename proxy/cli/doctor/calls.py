@@ -14,6 +14,7 @@ PROMPT: Final = "Write the numbers from one to three hundred in words, one on ea
 SAFETY_SECONDS: Final = 120
 """So long a call may last at most, should nothing else end it."""
 
+CLOSE_SECONDS: Final = 1.0
 _RUNNING: Final = "running"
 
 
@@ -70,13 +71,14 @@ class Calls:
         self.made.append(call)
         return call
 
-    def end(self, seen: Seen) -> None:
-        """Leave every call, and stop what runs on."""
+    def end(self, *views: Seen) -> None:
+        """Leave every call, and stop what runs on, by whoever of these may and can."""
         for call in self.made:
             if not call.stream.is_over:
                 call.stream.drop()
-            if is_live(call.find(seen)) and call.known_as is not None:
-                seen.stop(call.known_as)
+            for seen in views:
+                if is_live(call.find(seen)) and call.known_as is not None:
+                    seen.stop(call.known_as)
 
 
 def is_live(record: Record | None) -> bool:
@@ -85,13 +87,18 @@ def is_live(record: Record | None) -> bool:
 
 
 def wait_until_noticed(call: Call, seen: Seen, since: float, patience: float) -> tuple[float | None, Record | None]:
-    """Wait until the proxy ends a call; gives the seconds after `since`, None for never, and its record."""
-    record = None
+    """Wait until the proxy ends a call; gives the seconds after `since`, None for never, and its record.
+
+    Once it has begun to, it is given `CLOSE_SECONDS` more, so that the record is the last one, if it does not read on.
+    """
+    noticed = record = None
     while True:
         record = call.find(seen) or record
         passed = time.monotonic() - since
-        if record is not None and not (is_live(record) and record.get("cause") is None):
-            return passed, record
-        if passed > patience:
-            return None, record
+        if record is not None and noticed is None and record.get("cause") is not None:
+            noticed = passed
+        if record is not None and not is_live(record):
+            return (passed if noticed is None else noticed), record
+        if passed > (patience if noticed is None else noticed + CLOSE_SECONDS):
+            return noticed, record
         time.sleep(seen.pause)

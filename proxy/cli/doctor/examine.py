@@ -99,7 +99,7 @@ class Examination:
             self._leave(calls, model, seen, ways)
             self._be_silent(calls, model, kind)
         finally:
-            calls.end(seen)
+            calls.end(seen, from_outside)
 
     def _watch(self, call: Call, record: Record | None, seen: Seen, kind: str, *, is_demo: bool) -> None:
         watch = Watch(self.client, record["message_id"]) if record is not None and self.client is not None else None

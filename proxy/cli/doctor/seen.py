@@ -111,4 +111,8 @@ class Watch:
                     self.times[int(event.id)] = time.monotonic()
         except CommandError as error:
             if not self.times:
-                self.refusal = str(error) if error.code is not Exit.NOT_ALLOWED else "this token may not see texts"
+                self.refusal = (
+                    str(error)
+                    if error.code is not Exit.NOT_ALLOWED
+                    else "the admin token may not see what models wrote"
+                )

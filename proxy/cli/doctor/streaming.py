@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 from typing import Final
 
 from proxy.cli.admin_client import Exit
@@ -21,6 +22,8 @@ BUNCH: Final = 3.0
 LATE: Final = 1.0
 OFTEN_LATE: Final = 0.25
 """Seconds behind the proxy: once, and in the middle."""
+PAIRS, A_LITTLE_LATE = 2.0, 0.05
+"""The same from which on it could be better. What is late and comes singly has a long way, for which no front can."""
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _WAITING: Final = ("queued", "connecting", "waiting")
@@ -104,7 +107,10 @@ def pace(call: Call, watch: Watch | None, kind: str, patience: float, *, is_demo
     if come < FEWEST_EVENTS:
         told = f"only {come} events have come: too few to tell whether they come singly"
         return Finding("stream", Verdict.SKIP, told, ["take a --model that writes more, or faster"], {"events": come})
-    return _judged(call, sent, kind, is_demo=is_demo)
+    found = _judged(call, sent, kind, is_demo=is_demo)
+    if watch is not None and watch.refusal:
+        return replace(found, advice=[*found.advice, f"judged from outside alone: {watch.refusal}"])
+    return found
 
 
 def _judged(call: Call, sent: dict[int, float], kind: str, *, is_demo: bool) -> Finding:
@@ -119,6 +125,9 @@ def _judged(call: Call, sent: dict[int, float], kind: str, *, is_demo: bool) -> 
         if most >= LATE or (middle >= OFTEN_LATE and bunch >= BUNCH):
             told = f"{len(times)} events came in {len(pieces)} pieces, {behind}: the front gathers them"
             return Finding("stream", Verdict.FAIL, told, advice(BUFFERING, kind), measured)
+        if middle >= A_LITTLE_LATE and bunch >= PAIRS:
+            told = f"{len(times)} events came in {len(pieces)} pieces, {behind}: the front waits a little for more"
+            return Finding("stream", Verdict.WARN, told, advice(BUFFERING, kind), measured)
         return Finding("stream", Verdict.OK, f"{len(times)} events, {behind}", (), measured)
     if bunch >= BUNCH:
         told = f"{len(times)} events came in {len(pieces)} pieces: something gathers them"

@@ -44,6 +44,7 @@ _TO_PROXY: Final = (
     "Idempotency-Key",
     "Last-Event-ID",
     "OpenAI-Beta",
+    "X-API-Key",
     "X-Max-Cost",
     "X-Max-Seconds",
     "X-Max-Tokens",

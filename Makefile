@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock clean system-packages
+.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock monitoring clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -63,6 +63,12 @@ lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer vers
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra tokens --extra vocabularies --extra distributed -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+
+monitoring: ## the alert rules for the Prometheus operator, from deploy/prometheus/rules.yml
+	@{ sed '/^spec:$$/q' $(OPERATOR_RULES); sed -e '/^#/d' -e 's/^./  &/' deploy/prometheus/rules.yml | sed '/./,$$!d'; } > $(OPERATOR_RULES).new
+	@mv $(OPERATOR_RULES).new $(OPERATOR_RULES)
+
+OPERATOR_RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-strip-extras --custom-compile-command 'make lock' $(UPGRADE)

@@ -13,6 +13,7 @@ import click
 
 from proxy.app import App, Reload, StartError
 from proxy.cli.banner import Page, banner
+from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
 from proxy.cli.worker import Membership
 from proxy.core.settings import Address, Settings
@@ -162,16 +163,25 @@ async def _until_told(app: App, member: Membership | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, tell)
         loop.add_signal_handler(signal.SIGHUP, reload)
-    reloader = app.tasks.start(_reload_when_told(app, reloads), "reload on SIGHUP")
+    alone = member is None
+    reloader = app.tasks.start(_reload_when_told(app, reloads, alone=alone), "reload on SIGHUP")
+    if alone:
+        tell_serving()  # not sooner: from now on it may be sent signals
     await told.wait()
     reloader.cancel()
+    if alone:
+        drain = app.gateway.runtime.settings.drain
+        tell_ending(drain.ready_delay + drain.timeout)
     tell_of_drain(app)
     tell_of_end(await app.stop(drain=True, hurry=hurry))
 
 
-async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
+async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]", *, alone: bool) -> None:
+    """Reload with each signal; `alone`: it came from the outside, where somebody may wait for the end of it."""
     while True:
         await reloads.get()
+        if alone:
+            tell_reloading()
         try:
             waiting = await app.reload()
         except ReloadError as error:
@@ -182,6 +192,8 @@ async def _reload_when_told(app: App, reloads: "asyncio.Queue[None]") -> None:
         else:
             rest = f"; a restart is needed for: {', '.join(waiting)}" if waiting else ""
             click.echo(f"quell: the settings were reloaded{rest}", err=True)
+        if alone:
+            tell_serving()
 
 
 def tell_not_taken(error: ReloadError) -> None:

@@ -24,6 +24,7 @@ from proxy.app import StartError, kept_until_restart, read_again, replica_name
 from proxy.cli.banner import Page, banner
 from proxy.cli.ledger_place import files_left_alone
 from proxy.cli.running import Job, run, tell_not_taken, tell_why_not
+from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.shared_address import shared_address
 from proxy.cli.worker import END, RELOAD, Membership, ignore_signals
 from proxy.core.settings import Address, Settings
@@ -146,6 +147,8 @@ class Parent:
 
     def _end(self) -> None:
         """Let every worker drain; when they do already, let them end at once."""
+        if not self._is_ending:
+            tell_ending(self._settings.drain.ready_delay + self._settings.drain.timeout)
         self._is_ending = True
         for again in self._again.values():
             again.waits = False
@@ -153,11 +156,17 @@ class Parent:
 
     def _reload(self, but: int = 0) -> None:
         """Look at the new settings, and let every worker take them, except one that did."""
+        is_serving = self._board[0] == 1 and not self._is_ending
+        if is_serving:
+            tell_reloading()
         try:
             fresh = read_again(self._job.reread)
         except ReloadError as error:
             tell_not_taken(error)
             return
+        finally:
+            if is_serving:
+                tell_serving()
         kept = kept_until_restart(self._settings, fresh)
         self._settings = fresh.model_copy(update=kept)  # for a worker that is started again
         self._tell(RELOAD, but)
@@ -197,6 +206,7 @@ class Parent:
             self._board[0] = 1
             settings = self._settings.model_copy(update={"listen": self._listen})
             click.echo(banner(settings, self._replica, self._listen.port, pages, self._job.model, None), err=True)
+            tell_serving()
 
     def _bury(self, worker: _Worker) -> None:
         """A worker has ended: start it again after a while, unless all shall end."""

@@ -15,7 +15,7 @@ from proxy.core.price_list import PriceList
 from proxy.core.settings_hashes import check_hashes, hash_lines
 from proxy.core.settings_otel import OtelSettings
 from proxy.core.settings_types import Count, Duration, DurationOrZero, HeaderName, Name, Section, Size, misplaced
-from proxy.core.settings_upstream import Credential
+from proxy.core.settings_upstream import Credential, HeaderValue
 from proxy.core.settings_urls import LedgerUrl, check_service_url
 
 _LEAST_SECRET = 16
@@ -221,7 +221,7 @@ class SinkSettings(Section):
     )
     token: Credential | None = Field(None, description="Sent along as Authorization: Bearer.", repr=False)
     token_file: Path | None = Field(None, description="The file that holds token.")
-    headers: Mapping[HeaderName, Credential] = Field({}, description="Further headers of each POST.", repr=False)
+    headers: Mapping[HeaderName, HeaderValue] = Field({}, description="Further headers of each POST.", repr=False)
     source: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = Field(
         "quell", description="The events' source; with their ids it tells one event from every other."
     )

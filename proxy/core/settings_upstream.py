@@ -26,6 +26,16 @@ Credential = Annotated[SecretStr, AfterValidator(_header_safe)]
 """A secret that travels in a header: not empty, printable ASCII, no blanks."""
 
 
+def _whole_value(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", secret.get_secret_value()):
+        raise ValueError("expected printable ASCII that neither begins nor ends with a blank, such as Bearer ${TOKEN}")
+    return secret
+
+
+HeaderValue = Annotated[SecretStr, AfterValidator(_whole_value)]
+"""All that stands behind a header's name, such as a scheme and its credential."""
+
+
 def _encodings(value: object) -> EncodingSetting:
     if isinstance(value, str):
         return check_encoding(value)

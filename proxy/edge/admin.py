@@ -18,17 +18,12 @@ from proxy.core.settings import Address
 from proxy.edge.admin_access import AdminAccess
 from proxy.edge.admin_answer import json_answer
 from proxy.edge.admin_attempts import Attempts
-from proxy.edge.admin_feed import Feed
-from proxy.edge.admin_health import AdminHealth
-from proxy.edge.admin_me import AdminMe
 from proxy.edge.admin_page import AdminPage
-from proxy.edge.admin_playground import Playground, SeenByDemo
-from proxy.edge.admin_routes import AdminRoute, AdminRoutes, is_below_api
+from proxy.edge.admin_playground import SeenByDemo
+from proxy.edge.admin_routes import AdminRoutes, is_below_api
 from proxy.edge.admin_sessions import Sessions
-from proxy.edge.admin_summary import Summary
-from proxy.edge.admin_table import api_routes, open_routes, openapi_route, shown_routes, visitor_routes
+from proxy.edge.admin_table import AdminTable
 from proxy.edge.asked import check_method
-from proxy.edge.openapi import AdminOpenAPI
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import make_runner
 from proxy.engine.engine import Engine
@@ -71,22 +66,12 @@ def make_admin_runner(
     runtime = current()
     names = {"localhost", runtime.settings.admin.listen.host, *host_names}
     access = AdminAccess(current, token, sessions or Sessions(time.monotonic), Attempts(time.monotonic))
-    me, playground = AdminMe(current, engine.replica, demo=demo is not None), Playground(engine, own, demo)
-    summary = Summary(engine)
-    feed = Feed(engine, summary, current)
-    health = AdminHealth(engine, runtime.settings, ready)
-    described: list[AdminRoute] = [
-        *visitor_routes(me, playground),
-        *api_routes(engine, reload),
-        *shown_routes(feed, summary, health),
-    ]
-    openapi = AdminOpenAPI(lambda: described)
-    described.append(openapi_route(openapi))
-    routes = [*open_routes(engine, ready), *described]
-    admin = Admin(current, access, AdminPage(access, me.about), AdminRoutes(routes), frozenset(map(_folded, names)))
+    table = AdminTable(engine, current, reload=reload, ready=ready, own=own, demo=demo)
+    page = AdminPage(access, table.me.about)
+    admin = Admin(current, access, page, table.routes, frozenset(map(_folded, names)))
     limits = runtime.settings.limits
     runner = make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
-    runner.before_end = feed.close
+    runner.before_end = table.feed.close
     return runner
 
 
@@ -132,9 +117,12 @@ class Admin:
             raise Refusal.not_found()
         route, name = found
         check_method(http, *route.methods)
-        if route.role is not None:
+        if route.role is None:
+            answer = await route.call(http, runtime, name)
+        else:
             self._access.check(http, route, by_cookie=by_cookie)
-        answer = await route.call(http, runtime, name)
+            async with self._access.while_let_in(http):
+                answer = await route.call(http, runtime, name)
         return json_answer(answer) if isinstance(answer, dict) else answer
 
 

@@ -4,7 +4,9 @@ A browser sends the page's cookie along with whatever another page makes it ask 
 cookie must also carry a header that no foreign page can send, and must not say that it is from elsewhere.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final
@@ -23,6 +25,9 @@ from proxy.edge.admin_sessions import LIFE, Sessions, digest_of
 from proxy.edge.asked import READS
 from proxy.edge.request import single_header
 from proxy.edge.runtime import Runtime
+
+LOOK_SECONDS: Final = 5.0
+"""So often a request that goes on is asked whether its token still counts."""
 
 log = structlog.get_logger()
 
@@ -70,9 +75,7 @@ class AdminAccess:
         Raises:
             Refusal: 401, nobody who is known; 429, too many wrong tokens came from there.
         """
-        scheme, _, given = (single_header(http, hdrs.AUTHORIZATION) or "").partition(" ")
-        token = given.strip() if scheme.lower() == "bearer" else ""
-        if token:
+        if token := _bearer(http):
             http[_VISITOR] = self.prove(http, token, "bearer").visitor
             return False
         visitor = self.by_cookie(http)
@@ -95,6 +98,39 @@ class AdminAccess:
             raise Refusal(403, "role_not_allowed", message)
         if route.shows_text and not visitor.text:
             raise text_not_allowed(visitor)
+
+    @asynccontextmanager
+    async def while_let_in(self, http: web.BaseRequest) -> AsyncIterator[None]:
+        """End what goes on within soon after its visitor is let in no more: a stream may outlive token and session.
+
+        Raises:
+            Refusal: 401, that happened.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if self._is_still_in(http):
+                timer = loop.call_later(LOOK_SECONDS, look)
+            else:
+                scope.reschedule(loop.time())
+
+        timer = loop.call_later(LOOK_SECONDS, look)
+        try:
+            async with asyncio.timeout(None) as scope:
+                yield
+        except TimeoutError:
+            if scope.expired():
+                raise unknown_token() from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _is_still_in(self, http: web.BaseRequest) -> bool:
+        """Whether a request would be let in now, as the same visitor."""
+        token = _bearer(http)
+        return visitor_of(http) == (self._holder(digest_of(token)) if token else self.by_cookie(http))
 
     def check_page(self, http: web.BaseRequest) -> None:
         """Let in what the page itself sent.
@@ -190,6 +226,12 @@ class AdminAccess:
     def _failed(self, address: str, token: bytes, way: str) -> None:
         self._attempts.failed(address, token)
         log.warning("admin.login_failed", way=way, address=address)
+
+
+def _bearer(http: web.BaseRequest) -> str:
+    """The token that a request carries itself; empty without one."""
+    scheme, _, given = (single_header(http, hdrs.AUTHORIZATION) or "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def unknown_token() -> Refusal:

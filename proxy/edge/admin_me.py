@@ -33,7 +33,6 @@ class AdminMe:
         """What a visitor is told."""
         operates, reloads = visitor.role.may(Role.OPERATOR), visitor.role.may(Role.ADMIN)
         return {
-            "object": "me",
             "name": visitor.name,
             "role": visitor.role,
             "text": visitor.text,

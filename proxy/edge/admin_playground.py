@@ -97,9 +97,8 @@ class Playground:
             for route in runtime.settings.routes
         ]
         return {
-            "object": "playground",
             "routes": routes,
-            "origin": self._origin(http),
+            "origin": self._origin(http, runtime),
             "needs_key": _needs_key(runtime, visitor_of(http)),
             "demo": self._demo is not None,
         }
@@ -133,7 +132,6 @@ class Playground:
         phase = phase_of(record)
         by_demo = None if self._demo is None or record.upstream_id is None else self._demo(record.upstream_id)
         return {
-            "object": "playground.seen",
             "task_id": record.task_id,
             "phase": None if phase is None else phase.value,
             "outcome": record.outcome.value,
@@ -144,13 +142,11 @@ class Playground:
             "demo": by_demo,
         }
 
-    def _origin(self, http: web.BaseRequest) -> str | None:
+    def _origin(self, http: web.BaseRequest, runtime: Runtime) -> str:
         """What a command line would call: the proxy's address, under the name that this listener was called by."""
-        own = self._own()
-        if not own:
-            return None
-        host = http.url.host if own[0].from_here != own[0] else None
-        return f"http://{Address(host, own[0].port) if host else own[0].from_here}"
+        address = next(iter(self._own()), runtime.settings.listen)
+        host = http.url.host if address.from_here != address else None
+        return f"http://{Address(host, address.port) if host else address.from_here}"
 
     @asynccontextmanager
     async def _called(

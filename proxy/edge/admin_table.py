@@ -1,19 +1,20 @@
 """The table of the admin listener: every path with its methods, the role that it needs, and what serves it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
 from proxy.core.roles import Role
+from proxy.core.settings import Address
 from proxy.edge.admin_answer import json_answer
 from proxy.edge.admin_feed import Feed
 from proxy.edge.admin_generations import AdminGenerations
 from proxy.edge.admin_health import AdminHealth
 from proxy.edge.admin_ledger import AdminLedger
 from proxy.edge.admin_me import AdminMe
-from proxy.edge.admin_playground import METHODS, Playground
+from proxy.edge.admin_playground import METHODS, Playground, SeenByDemo
 from proxy.edge.admin_reports import AdminReports, metrics_answer, readiness
-from proxy.edge.admin_routes import AdminRoute, Answer, without_name
+from proxy.edge.admin_routes import AdminRoute, AdminRoutes, Answer, without_name
 from proxy.edge.admin_summary import Summary
 from proxy.edge.admin_usage import AdminUsage
 from proxy.edge.asked import READS
@@ -23,6 +24,32 @@ from proxy.engine.engine import Engine
 
 GET = ("GET",)
 POST = ("POST",)
+
+
+class AdminTable:
+    """The table, and the parts behind it that somebody else needs too."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        current: Callable[[], Runtime],
+        *,
+        reload: Callable[[], Awaitable[list[str]]],
+        ready: Callable[[], dict[str, bool]],
+        own: Callable[[], Sequence[Address]] = tuple,
+        demo: SeenByDemo | None = None,
+    ) -> None:
+        """Put it together; see `make_admin_runner` for what these are."""
+        summary = Summary(engine)
+        self.me = AdminMe(current, engine.replica, demo=demo is not None)
+        self.feed = Feed(engine, summary, current)
+        described = [
+            *visitor_routes(self.me, Playground(engine, own, demo)),
+            *api_routes(engine, reload),
+            *shown_routes(self.feed, summary, AdminHealth(engine, current().settings, ready)),
+        ]
+        described.append(openapi_route(AdminOpenAPI(lambda: described)))
+        self.routes = AdminRoutes([*open_routes(engine, ready), *described])
 
 
 def visitor_routes(me: AdminMe, playground: Playground) -> list[AdminRoute]:

@@ -135,7 +135,7 @@ class LiveView:
     def look(self, wall: float, *, numbers: bool) -> dict[str, Any] | None:
         """What has changed since the last look; None: nothing. Numbers of rows are looked at with `numbers` only."""
         before = self._rows
-        if self._seen != self._live.changes or (numbers and self._moves):
+        if self._is_to_be_placed(numbers=numbers):
             things, about = self._placed()
         else:
             things, about = {uid: each.thing for uid, each in before.items()}, self._about
@@ -155,6 +155,17 @@ class LiveView:
             return None
         self._about = about
         return {"at": iso(wall), **about, **changed, "rows": fresh, "gone": left}
+
+    def _is_to_be_placed(self, *, numbers: bool) -> bool:
+        """Whether other rows may be shown now, or in another order.
+
+        Where the order is by numbers it is made anew as often as these are looked at, or when a row is over.
+        """
+        if not self._moves:
+            return self._seen != self._live.changes
+        return numbers or any(
+            isinstance(each.thing, Relay) and each.thing.finished is not None for each in self._rows.values()
+        )
 
     def _placed(self) -> tuple[dict[str, Thing], dict[str, Any]]:
         """What is shown now, by uid and in its order; and how much there is in all."""

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.edge.admin_query import parameters
-from proxy.edge.openapi_admin import ADMIN, Described, shape
+from proxy.edge.openapi_admin import ADMIN, METHODS, Described, shape
 from proxy.edge.openapi_answers import ANSWER_SCHEMAS
 from proxy.edge.openapi_errors import ALWAYS, ERROR_SCHEMAS, error_responses, refused_with
 from proxy.edge.openapi_proxy import proxy_paths, route_tags
@@ -20,9 +20,6 @@ from proxy.edge.runtime import Runtime
 from proxy.edge.schema_words import TEXT, ref
 
 ADMIN_TAG: Final = "admin"
-METHODS: Final = ("get", "post", "put", "patch", "delete")
-"""In this order. HEAD goes with each GET, as everywhere."""
-
 _NAMES: Final = re.compile(r"\{([^}]*)\}")
 _OPEN: Final = (
     ("/livez", "Whether the process lives; /healthz is the same."),

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.live_row import SORTS
+from proxy.edge import admin_ledger
 from proxy.edge.admin_generations import STATES, TEXTS
 from proxy.edge.admin_query import FILTERS
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
-from proxy.edge.live_view import MOST_ROWS, ORDERS, ROWS
+from proxy.edge.live_view import LAST_OFFSET, MOST_ROWS, ORDERS, ROWS
 from proxy.edge.schema_words import (
     COUNT,
     NUMBER,
@@ -30,7 +31,8 @@ from proxy.stores.usage import TAG_GROUP, USAGE_GROUPS
 JSON: Final = "application/json"
 STREAM: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
-FORM: Final = "application/x-www-form-urlencoded"
+METHODS: Final = ("get", "post", "put", "patch", "delete")
+"""In this order. HEAD goes with each GET, as everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ _EVENTS: Final = {
 }
 
 _ONE: Final = "/api/generations/{}"
+_RELAYED: Final = Described(content="*/*", refuses=(400, 404, 503))
+"""What is passed to the proxy's own listener: its answers are those of the calls there."""
 
 ADMIN: Final[dict[tuple[str, str], Described]] = {
     ("get", "/api/generations"): Described(
@@ -119,7 +123,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ("post", f"{_ONE}/cancel"): Described("Receipt", body=obj({"reason": _REASON}), refuses=(400, 404, 503)),
     ("get", "/api/feed"): Described(
         content=STREAM,
-        query={**_FILTERS, **_ORDER, "limit": _whole(1, MOST_ROWS, ROWS), "offset": _whole(0, 10_000, 0)},
+        query={**_FILTERS, **_ORDER, "limit": _whole(1, MOST_ROWS, ROWS), "offset": _whole(0, LAST_OFFSET, 0)},
         more=_EVENTS,
         refuses=(400,),
     ),
@@ -142,7 +146,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ("post", "/api/reload"): Described("Reloaded", refuses=(400, 422)),
     ("get", "/api/ledger/export"): Described(
         content=LINES,
-        query={"after": COUNT, "limit": _whole(1, 1000, 500), **_SPAN, "text": YES_NO},
+        query={"after": COUNT, "limit": _whole(1, admin_ledger.MAX_PAGE, admin_ledger.PAGE), **_SPAN, "text": YES_NO},
         more={"x-lines": ref("Exported")},
         refuses=(400, 409, 503),
     ),
@@ -153,7 +157,13 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ),
     ("get", "/api/ledger/untold"): Described(
         "Untold",
-        query={"upstream": TEXT, "source": TEXT, "after": COUNT, "limit": _whole(1, 1000, 500), **_SPAN},
+        query={
+            "upstream": TEXT,
+            "source": TEXT,
+            "after": COUNT,
+            "limit": _whole(1, admin_ledger.MAX_PAGE, admin_ledger.PAGE),
+            **_SPAN,
+        },
         needs=("upstream", "source"),
         refuses=(400, 503),
     ),
@@ -165,6 +175,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ),
     ("get", "/api/me"): Described("Me"),
     ("get", "/api/playground"): Described("Playground"),
+    **{(method, "/api/playground/{}"): _RELAYED for method in METHODS},
     ("get", "/api/playground-seen/{}"): Described("PlaygroundSeen", refuses=(400, 404)),
     ("get", "/livez"): Described("Live", refuses=()),
     ("get", "/readyz"): Described("Ready", query={"verbose": TEXT}, refuses=()),

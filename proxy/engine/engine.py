@@ -321,14 +321,18 @@ class Engine:
         """
         name = asker.identity.name
         if self.draining:
+            self.metrics.refusals.labels("draining").inc()
             raise Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this.")
         if not self.ledger.healthy:
+            self.metrics.refusals.labels("ledger").inc()
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.")
         if len(self.registry) >= asker.most:
+            self.metrics.refusals.labels("streams").inc()
             raise Refusal.overloaded(1, "overloaded", "As many generations run as limits.streams allows.")
         if (most := asker.most_of_key) is not None:
             here = most if self.sharing is None else self.sharing.share_of(most)
             if is_full or self.registry.streams_of(name) >= here:
+                self.metrics.refusals.labels("key_streams").inc()
                 raise key_is_full(asker, here)
         if asker.task_id is not None:
             self.registry.check_free(name, asker.task_id)

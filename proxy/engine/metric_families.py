@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 FIRST_TOKEN: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
-disable_created_metrics()  # when each series began: twice as many series, and nobody asks for it
+# When each series began is not told: that would be twice as many series, and nobody asks for it.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no type for it
 
 
 class Families:
@@ -92,6 +93,12 @@ class Families:
             "quell_tokens_saved_total",
             "Completion tokens not made thanks to stops, by what that is judged.",
             ("upstream", "basis"),
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "quell_refusals_total",
+            "Model calls refused before they became generations, by what was in the way; budgets are counted apart.",
+            ("why",),
             registry=registry,
         )
         self.budget_stops = Counter(

@@ -25,6 +25,8 @@ SINK_RESULTS = ("delivered", "failed", "refused")
 """What becomes of events that are sent: refused ones would be refused again as they are."""
 NO_ANSWER = frozenset({"rejected_upstream", "upstream_error"})
 """Error kinds of answers that are themselves errors, as soon as they may come."""
+REFUSALS: Final = ("streams", "key_streams", "draining", "ledger")
+"""Why a model call is refused: by `limits.streams`, by its key's `limits.streams`, at the end, or without a ledger."""
 TOKEN_KINDS: Final = ("prompt", "completion", "cached", "reasoning")
 BESIDE_BUCKETS: Final = 3
 """Series of a histogram besides its buckets: the last bucket, the sum and the count."""
@@ -64,6 +66,7 @@ class Metrics(Families):
             (self.letters_refused, WHY),
             (self.ledger_writes, self._ledger_seen),
             (self.sink_events, SINK_RESULTS),
+            (self.refusals, REFUSALS),
         ):
             for value in values:
                 closed.labels(value)
@@ -166,9 +169,9 @@ class Metrics(Families):
     def _count_use(self, record: Record) -> None:
         if record.usage_source is not UsageSource.NONE:
             self._count_tokens(record)
-        if record.cost:
+        if record.cost and record.currency is not None:
             # Prometheus knows floats only; what is billed is in the record, to the last digit.
-            self.cost_of(record.upstream, self.model_label(record), record.currency).inc(float(record.cost))
+            self.cost_of(record.upstream, self.model_label(record), record.currency or OTHER).inc(float(record.cost))
 
     def _count_tokens(self, record: Record) -> None:
         model = self.model_label(record)

@@ -1,9 +1,7 @@
 /** What a model wrote, and the events that carried it: shown on demand, as text only, and never read out as it grows. */
 
 import { ApiError, errorOf, events, get, stream } from "./api.js";
-import { clear, copyButton, h, say } from "./dom.js";
-
-/** @typedef {import("./shapes.js").Context} Context */
+import { button, clear, copyButton, h, say } from "./dom.js";
 
 const MOST_EVENTS = 500;
 
@@ -45,7 +43,7 @@ export function answerCard(id, ctx) {
   }
 
   async function fromRecord() {
-    /** @type {import("./shapes.js").Generation} */
+    /** @type {Generation} */
     const record = await get(`/api/generations/${encodeURIComponent(id)}`);
     text.textContent = record.text ?? "";
     const cut = record.text_clipped ? " It is cut." : "";
@@ -63,12 +61,11 @@ export function answerCard(id, ctx) {
     while (raw.childNodes.length > MOST_EVENTS) raw.firstChild?.remove();
   }, raw);
 
-  const button = (/** @type {string} */ label, /** @type {() => void} */ click) =>
-    h("button", { type: "button", class: "button small", disabled: Boolean(because), title: because || null, on: { click } }, label);
+  const may = { disabled: because !== "", title: because || null };
   const element = h("section", { class: "card stack wide" },
     h("div", { class: "row spread" },
       h("h2", null, "What it says"),
-      h("div", { class: "row" }, button("Show text", showText), button("Show raw events", showRaw),
+      h("div", { class: "row" }, button("Show text", "small", showText, may), button("Show raw events", "small", showRaw, may),
         because ? null : copyButton(() => (raw.hidden ? text : raw).textContent ?? "", "what is shown")),
     ),
     note, text, raw,

@@ -1,8 +1,5 @@
 /** Talking to the proxy's admin API, on the page's own origin only. */
 
-/** @typedef {import("./shapes.js").PageEvent} PageEvent */
-/** @typedef {import("./shapes.js").ChangeEvent} ChangeEvent */
-/** @typedef {import("./shapes.js").Summary} Summary */
 /**
  * @typedef {{
  *   onPage?: (page: PageEvent) => void, onChange?: (change: ChangeEvent) => void,

@@ -5,14 +5,14 @@ import { quoted } from "./dialects.js";
 import { clear, copyButton, field, h } from "./dom.js";
 import { code, keep, table, wrong } from "./tables.js";
 
-/** @import {Context} from "./shapes.js" */
+/** @import {Context, Screen} from "./shapes.js" */
 /** @import {Spec} from "./health_types.js" */
 
 export const title = "API";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
-/** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
+/** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   let isLeft = false;
   get("/api/openapi.json").then((api) => isLeft || draw(root, api, query, ctx), (error) => clear(root, wrong(error)));

@@ -7,7 +7,7 @@ import { scroll, table } from "./tables.js";
 
 const HEIGHT = 200;
 const [LEFT, RIGHT, TOP, BOTTOM] = [58, 6, 10, 24];
-const MARK_WIDTH = 62;
+const MARK_WIDTH = 46;
 /** The lines of each pattern, over the colour's tint: it is told apart without its colour. */
 const LINES = ["M0 0H8V8H0z", "M0 8L8 0M-2 2L2 -2M6 10L10 6", "M2 2h3v3h-3z", "M0 0L8 8M-2 6L2 10M6 -2L10 2", "M0 4H8", "M4 0V8"];
 /** So many series are told apart. */
@@ -19,7 +19,9 @@ let charts = 0;
 export function bars(chart) {
   const id = `chart-${(charts += 1)}`;
   const box = h("div", { class: "plot" });
-  new ResizeObserver(() => clear(box, drawn(chart, id, Math.max(240, box.clientWidth)))).observe(box);
+  const isEmpty = chart.series.every(({ values }) => !values.some(Boolean));
+  if (isEmpty) box.append(h("p", { class: "notice" }, "None in this span."));
+  else new ResizeObserver(() => clear(box, drawn(chart, id, Math.max(240, box.clientWidth)))).observe(box);
   const numbers = scroll("div", "table-wrap", `Numbers: ${chart.title}`);
   const behind = h("details", null, h("summary", null, "As a table"), numbers);
   behind.addEventListener("toggle", () => {
@@ -27,19 +29,19 @@ export function bars(chart) {
     clear(numbers, table([`${chart.step} (UTC)`, ...chart.series.map(({ name }) => name)], rows.reverse()));
   }, { once: true });
   return h("figure", { class: "card chart" },
-    h("figcaption", null, h("h3", null, chart.title), h("p", { class: "muted" }, chart.about)), box,
-    chart.series.length > 1 && h("ul", { class: "legend" }, chart.series.map(({ name }, look) => h("li", null, swatch(look, `${id}-s${look}`), name))),
-    behind);
+    h("figcaption", null, h("h2", null, chart.title), h("p", { class: "muted" }, chart.about)), box,
+    !isEmpty && chart.series.length > 1 && h("ul", { class: "legend" }, chart.series.map(({ name }, look) => h("li", null, swatch(look, `${id}-s${look}`), name))),
+    !isEmpty && behind);
 }
 
 /** @param {Chart} chart @param {string} id @param {number} width */
-function drawn({ title, about, steps, marks, series, format }, id, width) {
+function drawn({ title, about, steps, marks, series, format, least }, id, width) {
   const sums = steps.map((_, at) => series.reduce((all, { values }) => all + (values[at] ?? 0), 0));
-  const ticks = scale(Math.max(...sums));
+  const ticks = scale(Math.max(...sums), least);
   const high = (HEIGHT - TOP - BOTTOM) / (ticks.at(-1) ?? 1);
   const y = (/** @type {number} */ value) => HEIGHT - BOTTOM - value * high;
   const step = (width - LEFT - RIGHT) / steps.length;
-  const every = Math.ceil(MARK_WIDTH / step);
+  let free = 0;
   const bar = Math.max(1, step * 0.8);
   const stack = (/** @type {string} */ name, /** @type {number} */ at) => {
     let sum = 0;
@@ -60,7 +62,12 @@ function drawn({ title, about, steps, marks, series, format }, id, width) {
       s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
     ]),
     steps.map(stack),
-    marks.map((mark, at) => at % every === 0 && (at + 1) * step + LEFT < width - 12 && s("text", { x: LEFT + (at + 0.5) * step, y: HEIGHT - 6, "text-anchor": "middle" }, mark)));
+    marks.map((mark, at) => {
+      const x = LEFT + (at + 0.5) * step;
+      if (!mark || x < free || x > width - 16) return null;
+      free = x + MARK_WIDTH;
+      return s("text", { x, y: HEIGHT - 6, "text-anchor": "middle" }, mark);
+    }));
 }
 
 /** @param {number} look @param {string} id */
@@ -74,10 +81,9 @@ function swatch(look, id) {
   return s("svg", { viewBox: "0 0 16 16", class: "sign", "aria-hidden": "true" }, pattern(look, id), s("rect", { class: `bar look-${look}`, fill: `url(#${id})`, x: 1, y: 1, width: 14, height: 14 }));
 }
 
-/** Round values from 0 to the largest or a little above. @param {number} most */
-export function scale(most) {
-  if (!(most > 0)) return [0, 1];
+/** Round values from 0 to the largest or a little above. @param {number} most @param {number} least The smallest step. */
+function scale(most, least) {
   const power = 10 ** Math.floor(Math.log10(most / 4));
-  const step = power * ([1, 2, 2.5, 5].find((times) => times * power >= most / 4) ?? 10);
+  const step = Math.max(least, power * ([1, 2, 5].find((times) => times * power >= most / 4) ?? 10));
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, at) => at * step);
 }

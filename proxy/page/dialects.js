@@ -13,6 +13,9 @@ const messages = (wish) => [{ role: "user", content: wish.prompt }];
 /** @param {string} path @param {object} [body] @returns {Call} */
 const post = (path, body) => ({ method: "POST", path, body });
 
+/** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
+const by = (id, path, body) => id ? post(path(id), body) : null;
+
 /** @param {Told} told */
 const blockText = (told) => told.data?.type === "content_block_delta" ? told.data.delta.text : "";
 
@@ -28,7 +31,7 @@ export const RECIPES = [
     start: (wish) => post("/chat/completions", { model: wish.model, stream: true, messages: messages(wish) }),
     learn: ({ data }, ids) => void (ids.own ??= data?.id),
     text: ({ data }) => data?.choices?.[0]?.delta?.content,
-    stop: ({ task, own = task }) => own ? post(`/chat/completions/${task ?? own}/cancel`) : null,
+    stop: ({ own, task = own }) => by(task, (id) => `/chat/completions/${id}/cancel`),
   },
   {
     id: "responses",
@@ -40,7 +43,7 @@ export const RECIPES = [
     start: (wish) => post("/responses", { model: wish.model, stream: true, input: wish.prompt }),
     learn: ({ data }, ids) => void (ids.own ??= data?.response?.id),
     text: ({ name, data }) => name === "response.output_text.delta" ? data.delta : "",
-    stop: ({ task, own = task }) => own ? post(`/responses/${own}/cancel`) : null,
+    stop: ({ task, own = task }) => by(own, (id) => `/responses/${id}/cancel`),
   },
   {
     id: "assistants",
@@ -59,7 +62,7 @@ export const RECIPES = [
       if (data?.object === "thread.run") [ids.own, ids.thread] = [data.id, data.thread_id];
     },
     text: ({ name, data }) => name === "thread.message.delta" ? data.delta.content?.[0]?.text?.value : "",
-    stop: ({ own, thread }) => own && thread ? post(`/threads/${thread}/runs/${own}/cancel`) : null,
+    stop: ({ own, thread }) => by(own, (id) => `/threads/${thread}/runs/${id}/cancel`),
   },
   {
     id: "dify",
@@ -74,7 +77,7 @@ export const RECIPES = [
     }),
     learn: ({ data }, ids) => void (ids.own ??= data?.task_id),
     text: ({ name, data }) => name === "message" ? data.answer : "",
-    stop: ({ task, own = task }) => own ? post(`/chat-messages/${own}/stop`, { user: USER }) : null,
+    stop: ({ task, own = task }) => by(own, (id) => `/chat-messages/${id}/stop`, { user: USER }),
   },
   {
     id: "async",
@@ -90,7 +93,7 @@ export const RECIPES = [
     read: ({ own }) => ({ method: "GET", path: `/messages/async/${own}/stream` }),
     learn: ({ data }, ids) => void (ids.own ??= data?.message_id),
     text: blockText,
-    stop: ({ own }) => own ? post(`/messages/async/${own}/cancel`) : null,
+    stop: ({ own }) => by(own, (id) => `/messages/async/${id}/cancel`),
   },
   {
     id: "aitronos",
@@ -103,7 +106,7 @@ export const RECIPES = [
     start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
     learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
-    stop: ({ own }) => own ? post(`/model/response/${own}/cancel`) : null,
+    stop: ({ own }) => by(own, (id) => `/model/response/${id}/cancel`),
     after: ({ own }) => ({ method: "GET", path: `/threads/${own}/messages` }),
   },
   {
@@ -119,14 +122,12 @@ export const RECIPES = [
     }),
     learn: ({ data }, ids) => void (ids.own ??= data?.message?.id),
     text: blockText,
-    stop: ({ task, own = task }) => own ? post(`/messages/${task ?? own}/cancel`) : null,
+    stop: ({ own, task = own }) => by(task, (id) => `/messages/${id}/cancel`),
   },
 ];
 
 /** Quell's own stop, which every route has. @param {Ids} ids */
-export function nativeStop({ task, own = task }) {
-  return own ? post(`/generations/${task ?? own}/cancel`) : null;
-}
+export const nativeStop = ({ own, task = own }) => by(task, (id) => `/generations/${id}/cancel`);
 
 /** A text as one word of a shell. @param {string} text */
 export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

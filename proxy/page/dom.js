@@ -133,28 +133,33 @@ export const fmt = {
 };
 
 /**
+ * A button; `kind` are the classes that say what kind of one.
+ * @param {Child} label
+ * @param {string} kind
+ * @param {(event: any) => void} click
+ * @param {Attributes} [more]
+ */
+export function button(label, kind, click, more) {
+  return h("button", { type: "button", class: `button ${kind}`, on: { click }, ...more }, label);
+}
+
+/**
  * A button that copies a text, and says that it did.
  * @param {() => string} getText
  * @param {string} label What is copied, such as "task id".
  */
 export function copyButton(getText, label) {
-  const word = document.createTextNode("Copy");
-  const button = h("button", {
-    type: "button",
-    class: "button quiet small",
-    "aria-label": `Copy ${label}`,
-    on: {
-      async click() {
-        word.data = (await copied(getText())) ? "Copied" : "Select it by hand";
-        button.setAttribute("aria-label", `${word.data}: ${label}`);
-        setTimeout(() => {
-          word.data = "Copy";
-          button.setAttribute("aria-label", `Copy ${label}`);
-        }, 1500);
-      },
-    },
-  }, word);
-  return button;
+  const word = document.createTextNode("");
+  const copier = button(word, "quiet small", async () => {
+    told((await copied(getText())) ? "Copied" : "Select it by hand");
+    setTimeout(() => told("Copy"), 1500);
+  });
+  const told = (/** @type {string} */ text) => {
+    word.data = text;
+    copier.setAttribute("aria-label", `${text}: ${label}`);
+  };
+  told("Copy");
+  return copier;
 }
 
 /**

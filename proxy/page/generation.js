@@ -9,9 +9,6 @@ import { stopButton, whyNot } from "./stop.js";
 import { stopCommands } from "./stop_routes.js";
 import { savedTokens, shortId, stateTag, word } from "./words.js";
 
-/** @typedef {import("./shapes.js").Generation} Generation */
-/** @typedef {import("./shapes.js").Context} Context */
-
 export const title = "Generation";
 
 const EACH = 1000;
@@ -52,7 +49,7 @@ class One {
     this.name = h("span", { class: "mono" }, shortId(id));
     this.head = h("div", { class: "state-line row" });
     this.when = h("section", { class: "card stack wide" });
-    this.ids = h("section", { class: "card stack" });
+    this.ids = h("section", { class: "card stack ids" });
     this.facts = h("section", { class: "card stack" });
     this.usage = h("section", { class: "card stack" });
     this.stopped = h("section", { class: "card stack", hidden: true });
@@ -121,31 +118,24 @@ class One {
     const runs = one.outcome === "running";
     say(this.name, shortId(one.task_id));
     const state = !runs ? one.outcome : one.cause ? "reading_on" : one.phase ?? "running";
-    this.part(this.head, "head", [state, one.unconfirmed], () => [
-      stateTag(state), one.unconfirmed ? h("span", { class: "muted" }, "its replica says nothing now") : null,
-    ]);
-    this.part(this.when, "when", [one.started_at, one.first_token_at, one.ended_at, one.phase, one.cause, one.upstream_closed_ms, one.outcome], () => timeline(one));
-    this.part(this.facts, "facts", [one.upstream_model], () => facts(one));
-    this.part(this.ids, "ids", [one.upstream_id], () => ids(one));
-    this.part(this.usage, "usage", [one.completion_tokens, one.prompt_tokens, one.cost, one.outcome, one.saved_most, one.late_tokens, one.usage_source, one.reasoning_tokens], () => use(one));
-    this.part(this.stopped, "stopped", [one.cause, one.upstream_closed_ms, one.outcome, one.reason], () => stopped(one));
+    this.part(this.head, [stateTag(state), one.unconfirmed ? h("span", { class: "muted" }, "its replica says nothing now") : null]);
+    this.part(this.when, timeline(one));
+    this.part(this.facts, facts(one));
+    this.part(this.ids, ids(one));
+    this.part(this.usage, use(one));
+    this.part(this.stopped, stopped(one));
     this.stopped.hidden = one.cause === null;
-    this.part(this.commands, "commands", [one.upstream_id], () => this.calls(one));
+    this.part(this.commands, this.calls(one));
     this.drawStop(one, runs);
     if (runs) this.later();
   }
 
-  /**
-   * @param {HTMLElement} into
-   * @param {string} name
-   * @param {unknown[]} from What it is made from; while that stays the same nothing is touched.
-   * @param {() => import("./dom.js").Child} make
-   */
-  part(into, name, from, make) {
-    const key = JSON.stringify(from);
-    if (this.drawn.get(name) === key) return;
-    this.drawn.set(name, key);
-    clear(into, make());
+  /** Fill a part, but leave it alone, and the focus in it, while it says the same. @param {HTMLElement} into @param {Child} content */
+  part(into, content) {
+    const fresh = h("div", null, content);
+    if (this.drawn.get(into) === fresh.textContent) return;
+    this.drawn.set(into, fresh.textContent);
+    into.replaceChildren(...fresh.childNodes);
   }
 
   /** @param {Generation} one @param {boolean} runs */
@@ -185,7 +175,7 @@ class One {
   }
 }
 
-/** @param {string} heading @param {[name: string, value: import("./dom.js").Child][]} pairs */
+/** @param {string} heading @param {[name: string, value: Child][]} pairs */
 function list(heading, pairs) {
   const told = pairs.filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length));
   return [h("h2", null, heading), h("dl", { class: "pairs" }, told.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))))];

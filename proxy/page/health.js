@@ -2,10 +2,10 @@
 
 import { get, post } from "./api.js";
 import { clear, field, fmt, h, s } from "./dom.js";
-import { keep, scroll, table, wrong } from "./tables.js";
+import { keep, scroll, table, why, wrong } from "./tables.js";
 
 /** @import {Child} from "./dom.js" */
-/** @import {Context} from "./shapes.js" */
+/** @import {Context, Screen} from "./shapes.js" */
 /** @import {ConfigValue, Health, LoadedConfig, UpstreamState} from "./health_types.js" */
 
 export const title = "Health";
@@ -15,13 +15,13 @@ const EACH_MS = 10_000;
 const WORDS = { no: "yes", yes: "no, it bills the whole answer", unknown: "unknown", close: "closes the connection", call: "closes it, then calls the abort route", drain: "reads on for the usage" };
 const SIGNS = { good: "M3 8.5l3.2 3.2L13 5", bad: "M4 4l8 8M12 4l-8 8", calm: "M4 8h8" };
 
-/** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
+/** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   const now = h("div", { class: "stack" });
   const config = h("section", { class: "card stack" });
   const told = h("div", { role: "status" });
   const reload = h("button", { type: "button", class: "button", on: { click: reloaded } }, "Reload the config");
-  clear(root, h("div", { class: "row" }, h("h1", null, title), ctx.me.can.reload && reload), told, now, config);
+  clear(root, h("div", { class: "row spread" }, h("h1", null, title), ctx.me.can.reload && reload), told, now, config);
   void look();
   void read();
   const timer = setInterval(() => document.hidden || now.contains(document.activeElement) || look(), EACH_MS);
@@ -51,7 +51,7 @@ export function show(root, query, ctx) {
       clear(told, h("p", { class: "card" }, sign("good", waits ? `Taken, but these wait for a restart: ${waits}.` : "Taken: what is in the file is in force.")));
       await Promise.all([look(), read()]);
     } catch (error) {
-      const [first, ...lines] = (error instanceof Error ? error.message : String(error)).split("\n");
+      const [first, ...lines] = why(error).split("\n");
       clear(told, h("div", { class: "error" }, h("p", null, first), h("ul", { class: "mono" }, lines.map((line) => h("li", null, line)))));
     }
   }

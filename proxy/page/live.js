@@ -1,6 +1,6 @@
 /** What runs now, and stopping it. */
 
-import { fmt, h, say } from "./dom.js";
+import { button, fmt, h, say } from "./dom.js";
 import { isForThePage } from "./keys.js";
 import { makeCards } from "./live_cards.js";
 import { makeFilters } from "./live_filters.js";
@@ -8,8 +8,6 @@ import { COLUMNS } from "./live_row.js";
 import { LiveTable } from "./live_table.js";
 import { whyNot } from "./stop.js";
 import { askToStopMany } from "./stop_many.js";
-
-/** @typedef {import("./shapes.js").Context} Context */
 
 export const title = "Live";
 
@@ -54,21 +52,18 @@ class Live {
     this.status = h("p", { class: "muted table-status", id: "table-status" });
     this.problem = h("p", { class: "error", role: "alert", hidden: true });
     this.empty = h("p", { class: "empty", hidden: true });
-    this.pause = h("button", { type: "button", class: "button small", "aria-pressed": "false", on: { click: () => this.hold(!this.isPaused) } }, "Pause");
+    this.pause = button("Pause", "small", () => this.hold(!this.isPaused), { "aria-pressed": "false" });
     const because = whyNot(ctx.me);
-    this.stopAll = h("button", {
-      type: "button", class: "button danger small", disabled: Boolean(because), title: because || null,
-      on: { click: () => askToStopMany(this.filters.given(), ctx) },
-    }, "Stop all…");
+    const stopAll = button("Stop all…", "danger small", () => askToStopMany(this.filters.given(), ctx), { disabled: because !== "", title: because || null });
     this.narrowSort = h("select", { id: "narrow-sort", on: { change: () => this.sortBy(this.narrowSort.value, this.direction) } },
       COLUMNS.filter((column) => column.sort).map((column) => h("option", { value: column.sort }, column.label)));
-    this.turnRound = h("button", { type: "button", class: "button small", on: { click: () => this.sortBy(this.sort, this.direction === "asc" ? "desc" : "asc") } });
-    this.before = h("button", { type: "button", class: "button small", on: { click: () => this.turn(-PAGE) } }, "Back");
-    this.after = h("button", { type: "button", class: "button small", on: { click: () => this.turn(PAGE) } }, "Next");
+    this.turnRound = button("", "small", () => this.sortBy(this.sort, this.direction === "asc" ? "desc" : "asc"));
+    this.before = button("Back", "small", () => this.turn(-PAGE));
+    this.after = button("Next", "small", () => this.turn(PAGE));
     this.place = h("span", { class: "muted" });
     this.pager = h("nav", { class: "row pager", "aria-label": "Pages of the table", hidden: true }, this.before, this.place, this.after);
     this.parts = [
-      h("div", { class: "screen-head" }, h("h1", null, "Live"), h("div", { class: "row" }, this.pause, this.stopAll)),
+      h("div", { class: "screen-head" }, h("h1", null, "Live"), h("div", { class: "row" }, this.pause, stopAll)),
       because ? h("p", { class: "notice" }, because) : "",
       this.cards.element, this.cards.orphans, this.filters.element, this.problem,
       h("div", { class: "row table-head" }, this.status,

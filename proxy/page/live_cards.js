@@ -12,7 +12,7 @@ export function makeCards() {
   const element = h("dl", { class: "cards", "aria-label": "Now and today" }, live.element, readingOn.element, stopped.element, saved.element);
   const orphans = h("p", { class: "error", role: "alert", hidden: true });
 
-  /** @param {import("./shapes.js").Summary} summary */
+  /** @param {Summary} summary */
   function show(summary) {
     const { today } = summary;
     say(live.value, fmt.tokens(summary.live));

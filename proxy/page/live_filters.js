@@ -1,8 +1,6 @@
 /** The filters of the live table: six fields, kept in the address. */
 
-import { field, h } from "./dom.js";
-
-/** @typedef {import("./shapes.js").Row} Row */
+import { button, field, h } from "./dom.js";
 
 /** @type {[name: string, label: string, example: string][]} */
 const FIELDS = [
@@ -39,7 +37,7 @@ export function makeFilters(query, onChange) {
     offers[name] = { list, seen: new Set() };
     return [field(label, input), list];
   });
-  const clearing = h("button", { type: "button", class: "button quiet small", on: { click: () => fill({}) } }, "Clear");
+  const clearing = button("Clear", "quiet small", () => fill({}));
   const count = h("span", { class: "tag" });
   const details = h("details", { class: "filters card" },
     h("summary", null, "Filters ", count),

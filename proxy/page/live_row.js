@@ -4,8 +4,6 @@ import { fmt, h, say } from "./dom.js";
 import { stopButton } from "./stop.js";
 import { shortId, stateTag } from "./words.js";
 
-/** @typedef {import("./shapes.js").Row} Row */
-/** @typedef {import("./shapes.js").Gone} Gone */
 /** @typedef {{name: string, label: string, sort?: string, number?: boolean}} Column */
 
 /** @type {Column[]} */
@@ -30,7 +28,7 @@ const RATE_OVER = 5;
 export const LINGERS = 6000;
 
 /** What a table asks of its rows: the filter behind a cell's text, and the columns that are shown. */
-/** @typedef {{onFilter: (name: string, value: string) => void, columns: Column[], ctx: import("./shapes.js").Context}} Around */
+/** @typedef {{onFilter: (name: string, value: string) => void, columns: Column[], ctx: Context}} Around */
 
 export class LiveRow {
   /** @param {Row} row @param {Around} around */

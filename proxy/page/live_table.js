@@ -6,9 +6,6 @@
 import { h } from "./dom.js";
 import { COLUMNS, LINGERS, LiveRow } from "./live_row.js";
 
-/** @typedef {import("./shapes.js").Row} Row */
-/** @typedef {import("./shapes.js").Gone} Gone */
-
 /** Milliseconds after which a pointer that rests on the table no longer holds it. */
 const POINTER_RESTS = 15_000;
 /** Rows that a held table may grow to. */
@@ -16,7 +13,7 @@ const MOST_HELD = 100;
 
 export class LiveTable {
   /**
-   * @param {import("./shapes.js").Context} ctx
+   * @param {Context} ctx
    * @param {{onSort: (sort: string, order: string) => void, onFilter: (name: string, value: string) => void}} hooks
    */
   constructor(ctx, hooks) {

@@ -1,14 +1,11 @@
 /** The page's frame: who is logged in, which screen is shown, the theme, the keys, and what is said aloud. */
 
 import * as api from "./api.js";
-import { clear, h, say } from "./dom.js";
+import { button, clear, h, say } from "./dom.js";
 import { isForThePage, showKeys } from "./keys.js";
 import { showLogin } from "./login.js";
 
-/** @typedef {import("./shapes.js").Me} Me */
-/** @typedef {import("./shapes.js").Screen} Screen */
-
-/** @type {Record<string, () => Promise<Screen>>} */
+/** @type {Record<string, () => Promise<PageScreen>>} */
 const SCREENS = {
   live: () => import("./live.js"),
   generation: () => import("./generation.js"),
@@ -50,7 +47,16 @@ function announce(text) {
 function place(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [name, ...id] = (path ?? "").split("/");
-  return { name: name && name in SCREENS ? name : "live", id: decodeURIComponent(id.join("/")), query: new URLSearchParams(query) };
+  return { name: name && Object.hasOwn(SCREENS, name) ? name : "live", id: decoded(id.join("/")), query: new URLSearchParams(query) };
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 async function showScreen() {
@@ -90,7 +96,7 @@ function setQuery(params) {
 
 function drawTop() {
   if (!me) return;
-  const theme = h("button", { type: "button", class: "button quiet small", on: { click: nextTheme } });
+  const theme = button("", "quiet small", nextTheme);
   nameTheme(theme);
   clear(top,
     h("a", { class: "brand", href: "#/live" }, h("img", { src: "/ui/icon.svg", alt: "", width: "22", height: "22" }), "Quell"),
@@ -98,8 +104,8 @@ function drawTop() {
     h("div", { class: "top-end" },
       h("span", { class: "who muted", title: `Role ${me.role} · replica ${me.replica} · version ${me.version}` }, me.name === me.role ? me.name : `${me.name} (${me.role})`),
       theme,
-      h("button", { type: "button", class: "button quiet small", "aria-label": "Keys", title: "Keys (?)", on: { click: showKeys } }, "?"),
-      h("button", { type: "button", class: "button quiet small", on: { click: logOut } }, "Log out"),
+      button("?", "quiet small", showKeys, { "aria-label": "Keys", title: "Keys (?)" }),
+      button("Log out", "quiet small", logOut),
     ),
   );
   top.hidden = false;
@@ -173,7 +179,7 @@ async function begin() {
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
     if (error.status === 401) return;
-    clear(root, h("p", { class: "error" }, error.message), h("button", { type: "button", class: "button", on: { click: begin } }, "Try again"));
+    clear(root, h("p", { class: "error" }, error.message), button("Try again", "", begin));
     return;
   }
   drawTop();

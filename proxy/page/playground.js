@@ -6,15 +6,15 @@ import { clear, fmt, h, s, say } from "./dom.js";
 import { makeCalls } from "./playground_calls.js";
 import { makeForm } from "./playground_form.js";
 import { story, telling } from "./seen.js";
-import { keep, scroll, wrong } from "./tables.js";
+import { follow, keep, scroll, wrong } from "./tables.js";
 import { begin } from "./try.js";
 
 /** @import {Recipe, Served, Try} from "./tries.js" */
-/** @import {Context} from "./shapes.js" */
+/** @import {Context, Screen} from "./shapes.js" */
 
 export const title = "Playground";
 
-/** @param {HTMLElement} root @param {URLSearchParams} query @param {Context} ctx */
+/** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   const leaving = new AbortController();
   if (!ctx.me.can.playground) {
@@ -41,7 +41,7 @@ function desk(root, query, ctx, served, left) {
   const runs = () => it !== null && it.state !== "over";
 
   const words = document.createTextNode("");
-  const answer = scroll("div", "words", "Answer", words);
+  const answer = scroll("div", "words", "Text of the answer", words);
   const refused = scroll("pre", "error mono", "Why it was refused");
   const status = h("span", { class: "muted" });
   const button = h("button", { type: "button", class: "button go", on: { click: press } });
@@ -55,7 +55,7 @@ function desk(root, query, ctx, served, left) {
     h("div", { class: "desk" },
       h("section", { class: "card stack", "aria-label": "Request" }, form.fields),
       h("div", { class: "middle" }, button, count, clock, h("p", { class: "muted keys-hint" }, h("kbd", null, "Ctrl Enter"), " starts, ", h("kbd", null, "Esc"), " stops")),
-      h("section", { class: "card", "aria-label": "Answer" }, h("div", { class: "row" }, h("h2", null, "Answer"), status), answer, refused)),
+      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", null, "Answer"), status), answer, refused)),
     seen, form.endings, calls.node);
   const tabs = recipes.map(({ id, title: name }) => h("button", { type: "button", role: "tab", class: "tab", id: `tab-${id}`, "aria-controls": "try", on: { click: () => turn(id) } }, name));
   clear(root, h("h1", null, title), h("div", { class: "tabs", role: "tablist", "aria-label": "API", on: { keydown: step } }, tabs), panel);
@@ -137,9 +137,7 @@ function desk(root, query, ctx, served, left) {
 
   /** @param {string} piece */
   function write(piece) {
-    const follows = answer.scrollHeight - answer.scrollTop - answer.clientHeight < 40;
-    words.appendData(piece);
-    if (follows) answer.scrollTop = answer.scrollHeight;
+    follow(answer, () => words.appendData(piece));
   }
 
   function tick() {
@@ -165,7 +163,7 @@ function desk(root, query, ctx, served, left) {
     const now = JSON.stringify([of.headline, of.detail, of.client, of.upstream]);
     if (now === wasStory) return;
     wasStory = now;
-    clear(seen, telling(of, served.demo, it?.state === "over"));
+    clear(seen, telling(of, served.demo));
     if (it?.state === "over") ctx.announce(`${of.headline} ${of.detail}`);
   }
 }

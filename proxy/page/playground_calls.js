@@ -3,9 +3,9 @@
 import { curl, nativeStop } from "./dialects.js";
 import { clear, copyButton, fmt, h, say } from "./dom.js";
 import { whole } from "./sse.js";
-import { code } from "./tables.js";
+import { code, follow } from "./tables.js";
 
-/** @import {Answered, Ids, Recipe, Served, Try} from "./tries.js" */
+/** @import {Answered, Recipe, Served, Try} from "./tries.js" */
 
 const MOST_PIECES = 400;
 
@@ -20,10 +20,10 @@ export function makeCalls(served) {
     h("section", { class: "card stack" }, h("h2", null, "The same by hand"), start.node, stop.node, note),
     h("section", { class: "card stack" }, h("h2", null, "The stop's answer"), answers),
     h("section", { class: "card stack wide" }, h("div", { class: "row" }, h("h2", null, "Raw events"), count), raw));
-  let answered = -1;
-  let frames = 0;
+  let [answered, frames] = [-1, 0];
   /** @type {string[]} */
   let waiting = [];
+  return { node, empty, frame, draw };
 
   function empty() {
     [answered, frames, waiting] = [-1, 0, []];
@@ -37,12 +37,10 @@ export function makeCalls(served) {
 
   function write() {
     if (!waiting.length) return;
-    const follows = raw.scrollHeight - raw.scrollTop - raw.clientHeight < 40;
-    raw.append(`${waiting.join("\n\n")}\n\n`);
+    follow(raw, () => raw.append(`${waiting.join("\n\n")}\n\n`));
     frames += waiting.length;
     waiting = [];
     while (raw.childNodes.length > MOST_PIECES) raw.firstChild?.remove();
-    if (follows) raw.scrollTop = raw.scrollHeight;
     say(count, `${fmt.tokens(frames)} so far`);
   }
 
@@ -52,40 +50,32 @@ export function makeCalls(served) {
     const wish = it?.wish ?? form.wish();
     const id = wish.chosen ?? "ID";
     const ids = it?.ids ?? {};
-    const base = served.origin + form.base();
-    const hasKey = Boolean(key) || served.needs_key;
-    const call = recipe.start(wish, ids);
-    const headers = { ...call.headers, ...(wish.chosen && { "X-Task-Id": wish.chosen }) };
-    say(start.text, [
-      recipe.first && curl(recipe.first(wish), base, hasKey),
-      curl({ ...call, headers }, base, hasKey, !recipe.read),
-      recipe.read && curl(recipe.read({ own: id, ...ids }), base, hasKey, true),
-    ].filter(Boolean).join("\n\n"));
-    const known = native ? nativeStop(ids) : recipe.stop(ids);
-    /** @type {Ids} */
-    const guess = { own: id, thread: "THREAD" };
-    const shown = known ?? (native ? nativeStop(guess) : recipe.stop(guess));
-    say(stop.text, shown ? curl(shown, base, hasKey) : "");
+    const as = (/** @type {import("./tries.js").Call} */ call, streams = false) => curl(call, served.origin + form.base(), Boolean(key) || served.needs_key, streams);
+    const first = recipe.start(wish, ids);
+    const headers = { ...first.headers, ...(wish.chosen && { "X-Task-Id": wish.chosen }) };
+    say(start.text, [recipe.first && as(recipe.first(wish)), as({ ...first, headers }, !recipe.read), recipe.read && as(recipe.read({ own: id, ...ids }), true)].filter(Boolean).join("\n\n"));
+    const stopOf = native ? nativeStop : recipe.stop;
+    const known = stopOf(ids);
+    const shown = known ?? stopOf({ own: id, thread: "THREAD" });
+    say(stop.text, shown ? as(shown) : "");
     note.hidden = Boolean(known);
     const all = it?.answers ?? [];
     if (all.length === answered) return;
     answered = all.length;
     clear(answers, all.length ? all.map(told) : h("p", { class: "muted" }, "Nothing was stopped yet."));
   }
-  return { node, empty, frame, draw };
 }
 
 /** @param {string} name */
 function command(name) {
   const text = code(`${name} command`);
-  const copy = copyButton(() => text.textContent ?? "", `the command: ${name}`);
-  return { text, node: h("div", null, h("div", { class: "row" }, h("h3", null, name), copy), text) };
+  return { text, node: h("div", null, h("div", { class: "row" }, h("h3", null, name), copyButton(() => text.textContent ?? "", `the command: ${name}`)), text) };
 }
 
-/** @param {Answered} answered */
-function told({ call, isStranger, status, ms, body }) {
+/** @param {Answered} answered @param {number} at */
+function told({ call, isStranger, status, ms, body }, at) {
   const { data } = whole(body);
   return h("div", null,
     h("p", null, h("span", { class: "tag" }, `HTTP ${status}`), isStranger && " to a stranger", ` in ${fmt.ms(ms)} `, h("code", null, `${call.method} ${call.path}`)),
-    code(`Answer of ${call.path}`, data ? JSON.stringify(data, null, 2) : body));
+    code(`Answer ${at + 1}`, data ? JSON.stringify(data, null, 2) : body));
 }

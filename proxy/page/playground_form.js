@@ -1,64 +1,58 @@
 /** What the playground asks for: prompt, model, route, credential, and how the call is to end. */
 
-import { get, stream } from "./api.js";
+import { stream } from "./api.js";
 import { clear, field, h } from "./dom.js";
 import { whole } from "./sse.js";
 
 /** @import {Ending, How, Recipe, Served, Wish} from "./tries.js" */
 
+/** In front of the demo upstream an early stop has its time: the model is asked to be silent. */
 const SILENCE = "first_token_after=5s";
 
-/** @type {{id: Ending, name: string, about: (recipe: Recipe) => string}[]} */
-const ENDINGS = [
-  { id: "press", name: "When I press Stop", about: () => "Press Stop while the answer comes." },
-  {
-    id: "early", name: "Before the first byte", about: (recipe) => recipe.unnamed
-      ? "The caller chooses the id, so that the stop can be there first: it waits up to 10 s for its call, and the upstream is never called."
-      : "The caller chooses the id, so that a stop works while the model is still silent. It is sent by itself.",
-  },
-  { id: "twice", name: "Twice", about: ({ twice }) => `One press sends the stop two times. The second one is answered: ${twice}.` },
-  { id: "stranger", name: "As a stranger", about: ({ stranger }) => `The first press stops with somebody else's credential. It is answered: ${stranger}. The second press is yours.` },
-  {
-    id: "leave", name: "By closing the connection", about: ({ goesOn }) => `No stop is sent, the reader just leaves. ${goesOn
-      ? "This API goes on without one: a stop is what ends it." : "Quell sees that, and closes the upstream."}`,
-  },
-  { id: "edit", name: "After 2 s: quick edit", about: () => "Stopped by itself within the time of an edit: question and answer are taken back." },
-  { id: "keep", name: "After 6 s: keep partial", about: () => "Stopped by itself behind the time of an edit: the partial answer stays in the thread." },
-];
+/** @type {Record<Ending, [name: string, about: (recipe: Recipe) => string]>} */
+const ENDINGS = {
+  press: ["When I press Stop", () => "Press Stop while the answer comes."],
+  early: ["Before the first byte", ({ unnamed }) => `The caller chooses the id, so that ${unnamed
+    ? "the stop can be there first: it waits up to 10 s for its call, and the upstream is never called."
+    : "a stop works while the model is still silent. It is sent by itself."}`],
+  twice: ["Twice", ({ twice }) => `One press sends the stop two times. The second one is answered: ${twice}.`],
+  stranger: ["As a stranger", ({ stranger }) => `The first press stops with somebody else's credential. It is answered: ${stranger}. The second press is yours.`],
+  leave: ["By closing the connection", ({ goesOn }) => `No stop is sent, the reader just leaves. ${goesOn
+    ? "This API goes on without one: a stop is what ends it." : "Quell sees that, and closes the upstream."}`],
+  edit: ["After 2 s: quick edit", () => "Stopped by itself within the time of an edit: question and answer are taken back."],
+  keep: ["After 6 s: keep partial", () => "Stopped by itself behind the time of an edit: the partial answer stays in the thread."],
+};
 
 /** @param {Served} served @param {URLSearchParams} query @param {() => void} changed */
 export function makeForm(served, query, changed) {
-  /** @type {Recipe | null} */
-  let recipe = null;
+  /** @type {Recipe} */
+  let recipe;
   let routes = served.routes;
   let ending = /** @type {Ending} */ (query.get("try") ?? "press");
   /** An app's variables. @type {HTMLInputElement[]} */
   let variables = [];
   const on = { input: changed };
   const prompt = h("textarea", { rows: 4, name: "prompt", on }, "Tell me a long story.");
-  const model = h("input", { name: "model", list: "models", autocomplete: "off", spellcheck: "false", on });
-  const models = h("datalist", { id: "models" });
-  const key = h("input", { type: "password", name: "key", autocomplete: "off", on });
+  const model = h("input", { name: "model", autocomplete: "off", spellcheck: "false", on });
+  const key = h("input", { type: "password", name: "key", autocomplete: "off", on: { change: routed } });
   const route = h("select", { on: { change: routed } });
   const native = h("input", { type: "checkbox", on: { change: changed } });
   const fields = h("div", { class: "stack" });
   const radios = h("div", { class: "radios" });
   const about = h("p", { class: "muted" });
-  const endings = h("section", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" }, h("h2", { id: "endings" }, "How it is stopped"), radios, about,
-    h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
-  get("/api/usage", { since: "30d", by: "model" }).then(({ data }) => {
-    for (const { group } of data) models.append(h("option", { value: group.model ?? "" }));
-  }, () => undefined); // a suggestion less
+  const endings = h("div", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" },
+    h("h2", { id: "endings" }, "How it is stopped"), radios, about, h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
+  const base = () => (routes[route.selectedIndex]?.path ?? "").replace(/\/$/, "");
 
   /** Another API. @param {Recipe} next */
   function turn(next) {
     recipe = next;
     routes = served.routes.filter(({ dialects }) => dialects.includes(next.dialect));
-    const known = ENDINGS.filter(({ id }) => next.edits || (id !== "edit" && id !== "keep"));
-    if (!known.some(({ id }) => id === ending)) ending = "press";
+    const known = /** @type {Ending[]} */ (Object.keys(ENDINGS)).filter((id) => next.edits || (id !== "edit" && id !== "keep"));
+    if (!known.includes(ending)) ending = "press";
     clear(route, routes.map(({ path }) => h("option", null, path)));
-    clear(radios, known.map(({ id, name }) => h("label", { class: "check" },
-      h("input", { type: "radio", name: "ending", value: id, checked: id === ending, on: { change: () => ends(id) } }), name)));
+    clear(radios, known.map((id) => h("label", { class: "check" },
+      h("input", { type: "radio", name: "ending", checked: id === ending, on: { change: () => ends(id) } }), ENDINGS[id][0])));
     routed();
     ends(ending);
   }
@@ -66,44 +60,37 @@ export function makeForm(served, query, changed) {
   /** @param {Ending} id */
   function ends(id) {
     ending = id;
-    about.textContent = recipe && (ENDINGS.find((one) => one.id === id)?.about(recipe) ?? "");
+    about.textContent = ENDINGS[id][1](recipe);
     changed();
   }
 
   /** Another route: its model, and its app's variables. */
   function routed() {
-    const now = routes[route.selectedIndex];
-    model.value = now?.model ?? model.value;
+    model.value = routes[route.selectedIndex]?.model ?? model.value;
     variables = [];
     lay();
-    if (recipe?.id === "dify") void readVariables();
-    changed();
+    if (recipe.id === "dify") void readVariables();
   }
 
   function lay() {
-    clear(fields, field("Prompt", prompt), recipe?.unnamed ? null : field("Model", model), models,
-      variables.map((input) => field(input.name, input)),
+    clear(fields, field("Prompt", prompt), !recipe.unnamed && field("Model", model), variables.map((input) => field(input.name, input)),
       routes.length > 1 && field("Route", route),
       !served.demo && field("Key", key, served.needs_key ? "One that this proxy knows. It is sent with each call and kept nowhere." : "Optional; kept nowhere."));
+    changed();
   }
 
   /** Dify tells the variables of its app. */
   async function readVariables() {
     const asked = base();
-    const answer = await stream(`/api/playground${asked}/parameters`, { headers: key.value ? { "X-Playground-Authorization": `Bearer ${key.value}` } : {} });
-    const { data } = whole(await answer.text());
-    if (recipe?.id !== "dify" || asked !== base()) return;
+    const answer = await stream(`/api/playground${asked}/parameters`, { headers: { "X-Playground-Authorization": `Bearer ${key.value || "nobody"}` } });
     /** @type {{variable: string}[]} */
-    const found = (data?.user_input_form ?? []).flatMap(Object.values);
-    variables = found.filter(({ variable }) => variable !== "query").map(({ variable }) =>
-      h("input", { name: variable, value: variable === "language" ? "English" : "example", on }));
+    const found = (whole(await answer.text()).data?.user_input_form ?? []).flatMap(Object.values);
+    if (recipe.id !== "dify" || asked !== base()) return;
+    variables = found.filter(({ variable }) => variable !== "query").map(({ variable }) => h("input", { name: variable, value: variable === "language" ? "English" : "example", on }));
     lay();
-    changed();
   }
 
-  const base = () => (routes[route.selectedIndex]?.path ?? "").replace(/\/$/, "");
-
-  /** In front of the demo upstream an early stop has its time: the model is asked to be silent. @returns {Wish} */
+  /** @returns {Wish} */
   function wish() {
     const isEarly = ending === "early";
     const named = model.value.trim();
@@ -115,13 +102,13 @@ export function makeForm(served, query, changed) {
     };
   }
 
-  /** What must be filled in first, with the focus on it; null: nothing. */
+  /** What must be filled in first, with the focus on it; undefined: nothing. */
   function missing() {
-    const needed = [prompt, ...(recipe?.unnamed ? [] : [model]), ...(served.needs_key ? [key] : []), ...variables];
+    const needed = [prompt, ...(recipe.unnamed ? [] : [model]), ...(served.needs_key ? [key] : []), ...variables];
     const empty = needed.find(({ value }) => !value.trim());
     for (const input of needed) input.setAttribute("aria-invalid", String(input === empty));
     empty?.focus();
-    return empty ? `Fill in the ${empty.name} first.` : null;
+    return empty && `Fill in the ${empty.name} first.`;
   }
 
   /** @returns {How} */

@@ -1,4 +1,5 @@
 // What the admin API answers, as types for the checker; browsers never load this file.
+// The ones at the end are known in every module without an import.
 
 export type SavedTokens = { typical: number | null; most: number | null };
 export type SavedCost = { typical: string | null; most: string | null };
@@ -158,3 +159,19 @@ export type Screen = {
   title: string;
   show: (root: HTMLElement, query: URLSearchParams, ctx: Context, id: string) => () => void;
 };
+
+declare global {
+  type Attributes = import("./dom.js").Attributes;
+  type Child = import("./dom.js").Child;
+  type Me = import("./shapes.js").Me;
+  type Row = import("./shapes.js").Row;
+  type Gone = import("./shapes.js").Gone;
+  type Summary = import("./shapes.js").Summary;
+  type Receipt = import("./shapes.js").Receipt;
+  type StoppedMany = import("./shapes.js").StoppedMany;
+  type Generation = import("./shapes.js").Generation;
+  type PageEvent = import("./shapes.js").PageEvent;
+  type ChangeEvent = import("./shapes.js").ChangeEvent;
+  type Context = import("./shapes.js").Context;
+  type PageScreen = import("./shapes.js").Screen;
+}

@@ -4,9 +4,7 @@ import { ApiError, post } from "./api.js";
 import { h, say } from "./dom.js";
 import { resultSentence, resultWords, shortId } from "./words.js";
 
-/** @typedef {import("./shapes.js").Receipt} Receipt */
-
-/** Why somebody has no Stop button that works. @param {import("./shapes.js").Me} me */
+/** Why somebody has no Stop button that works. @param {Me} me */
 export function whyNot(me) {
   return me.can.stop ? "" : `The role ${me.role} can look, not stop. Stopping needs the role operator.`;
 }
@@ -14,7 +12,7 @@ export function whyNot(me) {
 /**
  * The button, and what presses it from elsewhere.
  * @param {{id: string, taskId: string, whose: string}} what
- * @param {import("./shapes.js").Context} ctx
+ * @param {Context} ctx
  * @param {{onDone?: (receipt: Receipt) => void, reason?: () => string}} [more]
  */
 export function stopButton(what, ctx, more = {}) {

@@ -1,6 +1,5 @@
 /** Every call that stops a generation, as one can paste it into a terminal. */
 
-/** @typedef {import("./shapes.js").Generation} Generation */
 /** @typedef {{name: string, path: string, body?: object, note?: string}} Route */
 
 const RESPONSE = "resp_";
@@ -11,6 +10,9 @@ const OPENAI = [
   { name: "Completions", path: "completions", prefix: "cmpl-" },
   { name: "Responses", path: "responses", prefix: RESPONSE },
 ];
+
+/** @type {[name: string, path: string][]} */
+const DIFY = [["Completion app", "completion-messages"], ["Chat app", "chat-messages"], ["Workflow", "workflows/tasks"]];
 
 /** @param {Generation} one @param {string} prefix */
 function fits(one, prefix) {
@@ -27,11 +29,7 @@ const OWN = {
   assistants: () => [{
     name: "Assistants run", path: "/threads/THREAD_ID/runs/RUN_ID/cancel", note: "With the ids of the thread and the run, which the client has.",
   }],
-  dify: (one) => [
-    { name: "Completion app", path: `/completion-messages/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } },
-    { name: "Chat app", path: `/chat-messages/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } },
-    { name: "Workflow", path: `/workflows/tasks/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } },
-  ],
+  dify: (one) => DIFY.map(([name, path]) => ({ name, path: `/${path}/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } })),
   async_messages: (one) => [{ name: "Async message", path: `/messages/async/${id(one.message_id)}/cancel` }],
   aitronos: () => [{
     name: "Model response", path: "/model/response/THREAD_ID/cancel", note: "With the id of the thread, which the client has.",

@@ -2,21 +2,18 @@
 
 /** @import {Row, Usage} from "./usage_types.js" */
 
-const COUNTS = ["generations", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "unknown"];
-const SAVED = ["cost_unknown", "saved_typical", "saved_most", "late_tokens"];
-/** @type {Record<string, number>} */
-const LENGTH = { hour: 3_600_000, day: 86_400_000 };
+const BEFORE = ["generations", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "unknown"];
+const BEHIND = ["cost_unknown", "saved_typical", "saved_most", "late_tokens"];
 
 /** The start of an hour or a day as the API names it, in milliseconds. @param {string | null | undefined} name */
-export const moment = (name) => Date.parse(`${(name ?? "").slice(0, 13).padEnd(13, "T00").replace(" ", "T")}:00Z`);
+export const moment = (name) => Date.parse(`${(name ?? "").slice(0, 13).padEnd(13, "T00")}:00Z`);
 
 /** Every hour or day of a span, the empty ones too. @param {Usage} usage @param {string} by */
 export function steps({ since, until, data }, by) {
-  const length = LENGTH[by] ?? 1;
+  const length = by === "hour" ? 3_600_000 : 86_400_000;
   const given = data.map(({ group }) => moment(group[by])).filter((at) => at > 0);
-  const first = since ? Date.parse(since) : Math.min(Date.now(), ...given);
   const last = Math.max(until ? Date.parse(until) - 1 : Date.now(), ...given);
-  const from = Math.floor(first / length);
+  const from = Math.floor(Math.min(since ? Date.parse(since) : last, ...given) / length);
   return Array.from({ length: Math.floor(last / length) - from + 1 }, (_, at) => (from + at) * length);
 }
 
@@ -33,7 +30,7 @@ export function sum(values) {
 export function money(amounts) {
   const known = amounts.filter((amount) => amount != null);
   const parts = known.map((amount) => {
-    const [whole = "0", behind = ""] = amount.split(".");
+    const [whole = "", behind = ""] = amount.split(".");
     return BigInt(whole + behind.padEnd(12, "0"));
   });
   const digits = String(parts.reduce((all, part) => all + part, 0n)).padStart(13, "0");
@@ -43,17 +40,19 @@ export function money(amounts) {
 /** What was saved of each currency: typical and most. @param {Row[]} data @returns {[string, string | null, string | null][]} */
 export function savedIn(data) {
   const known = new Set(data.flatMap((row) => Object.keys(row.saved_cost ?? {})));
-  return [...known].sort().map((currency) => [currency, money(data.map((row) => row.saved_cost?.[currency]?.typical)), money(data.map((row) => row.saved_cost?.[currency]?.most))]);
+  return [...known].sort().map((currency) => {
+    const saved = data.map((row) => row.saved_cost?.[currency]);
+    return [currency, money(saved.map((one) => one?.typical)), money(saved.map((one) => one?.most))];
+  });
 }
 
 /** The rows as `quell usage -o csv` prints them, byte for byte. @param {Usage} usage */
 export function csv({ by, data }) {
   const costs = currencies(data);
-  const heads = [...by, ...COUNTS, ...costs.map((currency) => `cost_${currency}`), ...SAVED];
   const rows = data.map((row) => [
-    ...by.map((name) => row.group[name]), ...COUNTS.map((name) => row[name]), ...costs.map((currency) => row.cost[currency]), ...SAVED.map((name) => row[name]),
+    ...by.map((name) => row.group[name]), ...BEFORE.map((name) => row[name]), ...costs.map((name) => row.cost[name]), ...BEHIND.map((name) => row[name]),
   ]);
-  return [heads, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+  return [[...by, ...BEFORE, ...costs.map((name) => `cost_${name}`), ...BEHIND], ...rows].map((row) => `${row.map(cell).join()}\r\n`).join("");
 }
 
 /** A cell that no spreadsheet takes for a formula. @param {unknown} value */

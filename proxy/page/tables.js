@@ -6,14 +6,14 @@ import { h } from "./dom.js";
 
 const NUMBER = /^[–\d$€£][\d.,]*\w?( to [$€£]?[\d.,]+)?$/;
 
-/** A table; the first cell of a row is its head, and numbers stand to the right. @param {string[]} heads @param {Child[][]} rows */
+/** Numbers stand to the right. @param {Child} child */
+const side = (child) => NUMBER.test(String(child)) && "number";
+
+/** A table; the first cell of a row is its head. @param {string[]} heads @param {Child[][]} rows */
 export function table(heads, rows) {
-  const cell = (/** @type {Child} */ child, /** @type {number} */ at) => at
-    ? h("td", { class: NUMBER.test(String(child)) && "number" }, child)
-    : h("th", { scope: "row" }, child);
   return h("table", { class: "table" },
-    h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))),
-    h("tbody", null, rows.map((row) => h("tr", null, row.map(cell)))));
+    h("thead", null, h("tr", null, heads.map((head, at) => h("th", { scope: "col", class: at > 0 && side(rows[0]?.[at]) }, head)))),
+    h("tbody", null, rows.map(([first, ...rest]) => h("tr", null, h("th", { scope: "row" }, first), rest.map((cell) => h("td", { class: side(cell) }, cell))))));
 }
 
 /** What scrolls by the keyboard too. @param {"div" | "pre"} tag @param {string} kind @param {string} label @param {...Child} children */
@@ -24,8 +24,18 @@ export function scroll(tag, kind, label, ...children) {
 /** Text as it is. @param {string} label @param {string} [text] */
 export const code = (label, text = "") => scroll("pre", "code mono", label, text);
 
+/** Write into a box that scrolls, and stay at its end for who is there. @param {HTMLElement} box @param {() => void} write */
+export function follow(box, write) {
+  const follows = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  write();
+  if (follows) box.scrollTop = box.scrollHeight;
+}
+
 /** @param {unknown} error */
-export const wrong = (error) => h("p", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error));
+export const why = (error) => error instanceof Error ? error.message : String(error);
+
+/** @param {unknown} error */
+export const wrong = (error) => h("p", { class: "error", role: "alert" }, why(error));
 
 /** Write a choice into the address; "" takes it out. @param {URLSearchParams} query @param {string} name @param {string} value */
 export function keep(query, name, value) {

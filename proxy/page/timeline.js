@@ -3,7 +3,6 @@
 import { fmt, h } from "./dom.js";
 import { word } from "./words.js";
 
-/** @typedef {import("./shapes.js").Generation} Generation */
 /** @typedef {{name: string, state: "done" | "next" | "missed", when: string, note: string}} Step */
 
 const PHASES = ["queued", "connecting", "waiting", "streaming", "finished"];

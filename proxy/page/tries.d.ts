@@ -149,7 +149,7 @@ export interface Tell {
   frame(raw: string): void;
 }
 
-type Line = [words: string, look: "idle" | "open" | "closed"];
+export type Line = [words: string, look: "idle" | "open" | "closed"];
 
 /** A try in one sentence; `client` and `upstream` are the lines from Quell to each. */
 export interface Story {
@@ -160,3 +160,6 @@ export interface Story {
   made: number | null;
   of: number | null;
 }
+
+/** Start a call below a route's path `base`, and tell of it as it goes. */
+export type Begin = (recipe: Recipe, base: string, wish: Wish, how: How, tell: Tell) => Try;

@@ -17,8 +17,9 @@ const SPANS = [["24h", "24 hours"], ["7d", "7 days"], ["30d", "30 days"], ["90d"
 const GROUPS = ["model", "key", "user", "route", "upstream", "outcome"];
 const FILTERS = ["model", "key", "user", "route"];
 /** @type {Record<string, string>} */
-const USUAL = { since: "7d", by: "day", group: "model" };
-const MOST_HOURS = 14 * 24;
+const USUAL = { since: "7d", group: "model" };
+/** Up to so many hours they are shown where nobody chose, and at all. */
+const [FEW_HOURS, MOST_HOURS] = [48, 14 * 24];
 
 /** @type {Screen["show"]} */
 export function show(root, query, ctx) {
@@ -29,7 +30,7 @@ export function show(root, query, ctx) {
   const own = [field("From (UTC)", input("from", "date")), field("Before (UTC)", input("until", "date"))];
   const bar = h("form", { class: "card choices", "aria-label": "What is shown", on: { change: changed, submit: (event) => event.preventDefault() } },
     field("Span", choice("since", SPANS)), own,
-    field("Each", choice("by", [["day"], ["hour"]])), field("By", choice("group", GROUPS.map((name) => [name]))),
+    field("Each", choice("by", [["", "automatic"], ["hour"], ["day"]])), field("By", choice("group", GROUPS.map((name) => [name]))),
     FILTERS.map((name) => field(`Only ${name}`, input(name))));
   const found = h("div", { class: "stack" });
   clear(root, h("h1", null, "Usage and savings"), bar, found);
@@ -70,7 +71,7 @@ function read(query) {
   const filters = Object.fromEntries([["since", since], ...names.map((name) => [name, query.get(name)]).filter(([, value]) => value)]);
   const hours = span === OWN ? (Date.parse(filters.until ?? day(0)) - Date.parse(since)) / 3_600_000 : Number.parseInt(span, 10) * (span.endsWith("h") ? 1 : 24);
   const group = query.get("group") ?? "";
-  return { filters, by: query.get("by") === "hour" && hours <= MOST_HOURS ? "hour" : "day", group: GROUPS.includes(group) ? group : "model" };
+  return { filters, by: hours <= MOST_HOURS && (query.get("by") ?? (hours <= FEW_HOURS && "hour")) === "hour" ? "hour" : "day", group: GROUPS.includes(group) ? group : "model" };
 }
 
 /** @param {Usage[]} all @param {Asked} asked */
@@ -100,7 +101,7 @@ function figures(groups, both, { by, group, filters }) {
   const heads = [group, "Generations", "Prompt", "Completion", ...costs.map((currency) => `Cost ${currency}`), "Saved", "Late", "Not counted"];
   const rows = groups.data.map((row) => [
     row.group[group] ?? "none", fmt.tokens(row.generations), fmt.tokens(row.prompt_tokens), fmt.tokens(row.completion_tokens),
-    ...costs.map((currency) => fmt.cost(row.cost[currency], currency)), savedTokens(row.saved_typical, row.saved_most), fmt.tokens(row.late_tokens), fmt.tokens(row.unknown),
+    ...costs.map((currency) => fmt.cost(row.cost[currency], currency)), (row.saved_typical ?? row.saved_most) === null ? "–" : savedTokens(row.saved_typical, row.saved_most), fmt.tokens(row.late_tokens), fmt.tokens(row.unknown),
   ]);
   const options = Object.entries(filters).map(([name, value]) => ` --${name} ${/^[\w./:-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`}`);
   return h("section", { class: "card stack" },

@@ -15,10 +15,10 @@ export function charts(causes, groups, { by, group }) {
   const at = steps(causes, by);
   const names = at.map((when) => new Date(when).toISOString().slice(0, by === "hour" ? 16 : 10).replace("T", " "));
   const plain = {
-    step: by, steps: names, marks: names.map((name) => name.slice(by === "hour" ? 11 : 5)),
+    step: by, steps: names, least: 1, marks: names.map((name) => name.endsWith(" 00:00") ? name.slice(5, 10) : names.length > 48 && by === "hour" ? "" : name.slice(by === "hour" ? 11 : 5)),
     format: (/** @type {number | null} */ value) => value === null ? "–" : short.format(value),
   };
-  const inMoney = (/** @type {string} */ currency) => ({ ...plain, format: (/** @type {number | null} */ value) => fmt.cost(value, currency) });
+  const inMoney = (/** @type {string} */ currency) => ({ ...plain, least: 0, format: (/** @type {number | null} */ value) => fmt.cost(value, currency) });
   const line = (/** @type {string} */ name, /** @type {Row[]} */ data, /** @type {Value} */ value) => {
     const places = Map.groupBy(data, (row) => moment(row.group[by]));
     return { name, values: at.map((when) => sum((places.get(when) ?? []).map(value))) };

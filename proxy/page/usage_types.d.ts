@@ -41,12 +41,14 @@ export interface Chart {
   about: string;
   /** What a step is: hour or day. */
   step: string;
-  /** The steps along the time, for the table; and the same, short, for the axis. */
+  /** The steps along the time, for the table; and the same, short, for the axis, where it may be named. */
   steps: string[];
   marks: string[];
   /** Stacked in this order. */
   series: Series[];
   format: (value: number | null) => string;
+  /** The least that the axis tells apart: 1 for what is counted. */
+  least: number;
 }
 
 /** What is shown: by hour or day, by which group, and the span and filters as the API takes them. */

@@ -2,8 +2,6 @@
 
 import { fmt, h, s } from "./dom.js";
 
-/** @typedef {import("./shapes.js").Receipt} Receipt */
-
 /** @type {Record<string, [word: string, sign: keyof typeof SIGNS, tone: string]>} */
 const STATES = {
   queued: ["queued", "dots", "calm"],

@@ -163,7 +163,8 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
     into.unknown += row.unknown
     into.cost_unknown += row.generations - row.cost_known
     if row.cost_known:
-        into.costs[row.currency or ""] = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        cost = cost_of(int(row.cost_high) * COST_PART + int(row.cost_low))
+        into.costs[row.currency or ""] = into.costs.get(row.currency or "", Decimal(0)) + cost
     for name in (*TRUTH_COUNTS, *_SAVED):
         more = getattr(row, name)
         if more is not None:

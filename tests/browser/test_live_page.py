@@ -146,6 +146,22 @@ async def test_nothing_moves_beside_the_focus(tmp_path: Path) -> None:
             await expect(rows(page).nth(0).get_by_title("three", exact=True)).to_be_visible()
 
 
+async def test_a_paused_table_stands_still(tmp_path: Path) -> None:
+    """While it is paused no row comes or changes, and it says that there is news; afterwards all of it is shown."""
+    async with talking_program(tmp_path) as scene, chromium() as browser:
+        await scene.start("one")
+        async with operator_page(browser, scene.program.admin_url) as page:
+            await expect(rows(page)).to_have_count(1)
+            await page.get_by_role("button", name="Pause").click()
+            tokens = await row(page, "one").locator(".c-tokens").text_content()
+            await scene.start("two")
+            await expect(page.locator("#table-status")).to_have_text("2 live · paused, there are changes")
+            await expect(rows(page)).to_have_count(1)
+            assert await row(page, "one").locator(".c-tokens").text_content() == tokens
+            await page.get_by_role("button", name="Go on").click()
+            await expect(rows(page)).to_have_count(2)
+
+
 async def test_a_viewer_can_not_stop(tmp_path: Path) -> None:
     """Whoever may only look has no Stop that works, is told why, and is refused by the proxy too."""
     async with talking_program(tmp_path, admin={"tokens": TOKENS}) as scene, chromium() as browser:

@@ -14,7 +14,9 @@ import pytest
 from proxy.cli.banner import ONCE
 from support.admin import call, cookie_of
 from support.program import START_PATIENCE, config_text, environment, running_program
+from support.redis_server import redis_server
 from support.wait import eventually
+from support.workers import workers_text
 
 LINK = re.compile(r"http://127\.0\.0\.1:(\d+)(/ui\?once=[A-Za-z0-9_-]+)")
 
@@ -49,6 +51,7 @@ async def at_a_terminal(folder: Path, *arguments: str) -> AsyncIterator[bytearra
         await eventually(stop_it_is_there, START_PATIENCE, "the banner is there")
         yield seen
         process.send_signal(signal.SIGTERM)
+        await eventually(lambda: process.poll() is not None, what="the program has ended")
     finally:
         process.kill()
         process.wait()
@@ -84,3 +87,19 @@ async def test_the_other_ways_to_start_show_it_too(tmp_path: Path, arguments: tu
     ports = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
     async with at_a_terminal(tmp_path, *arguments, *ports) as seen:
         assert len(LINK.findall(seen.decode())) == 1
+
+
+async def test_each_worker_has_a_link_of_its_own(tmp_path: Path) -> None:
+    """A session is known to one worker only, so the banner has a link for each; one's code is nothing to the other."""
+    async with redis_server(tmp_path) as redis:
+        (tmp_path / "quell.yaml").write_text(workers_text("http://127.0.0.1:9/v1", redis.url))
+        async with at_a_terminal(tmp_path, "serve", "--config", "quell.yaml") as seen:
+            (one, code), (other, others_code) = LINK.findall(seen.decode())
+            wrong = await call(int(other), "GET", code)
+            assert wrong.header("Location") == "/ui?login=once_used"
+            cookies = [
+                cookie_of(await call(int(port), "GET", path)) for port, path in ((one, code), (other, others_code))
+            ]
+            for port, mine, theirs in ((one, *cookies), (other, *reversed(cookies))):
+                assert (await call(int(port), "GET", "/api/me", headers=mine)).json()["name"] == "admin"
+                assert (await call(int(port), "GET", "/api/me", headers=theirs)).status == 401

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ version: "1"
 currency: USD
 models: {scripted: {input: "0.15", output: "0.60"}}
 """
+BUDGETS = [{"per": "user", "window": "1d", "completion_tokens": 1_000_000_000}]
 LONG = 30.0
 """Seconds for a machine that has a dozen other tests to do."""
 
@@ -174,7 +176,9 @@ async def test_a_real_prometheus(tmp_path: Path) -> None:
     """Under load each expression of the dashboard gives data, each rule is taken, and the metrics have no findings."""
     (tmp_path / "prices.yaml").write_text(PRICES)
     async with scripted_upstream(script) as up:
-        config = config_text(up.base_url, upstream={"bills_after_close": "no"}, prices={"file": "prices.yaml"})
+        config = config_text(
+            up.base_url, upstream={"bills_after_close": "no"}, prices={"file": "prices.yaml"}, budgets=BUDGETS
+        )
         async with (
             running_program(config, tmp_path) as program,
             running_prometheus(program.admin_port, tmp_path) as prometheus,
@@ -183,7 +187,7 @@ async def test_a_real_prometheus(tmp_path: Path) -> None:
                 await eventually(lambda: scraped(prometheus), LONG, "the proxy is scraped")
                 for each in expressions():
                     asked = as_queried(each.expression)
-                    await eventually(lambda asked=asked: prometheus.query(asked), LONG, f"{each.panel}: {asked}")
+                    await eventually(partial(prometheus.query, asked), LONG, f"{each.panel}: {asked}")
             taken = await eventually(prometheus.rules, LONG, "the rules are looked at")
             assert {rule["name"]: rule["health"] for rule in taken} == {rule["alert"]: "ok" for rule in rules()}
             assert not [rule["name"] for rule in taken if rule["state"] == "firing"]

@@ -5,20 +5,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from proxy.config_file import load
 from proxy.core.settings import Settings
-from proxy.engine.metrics import Metrics
 from proxy.stores.bus_redis_group import OVERDUE_LEASES
 from support.balancer import haproxy_config, haproxy_program
-from support.deploy_files import DEPLOY, LAST_RECORDS, seconds, tool
+from support.deploy_files import DEPLOY, LAST_RECORDS, seconds
 from support.program import ROOT
 from support.topology import new_secrets
 
 COMPOSE = "deploy/compose.replicas.yaml"
-GATEWAY = "deploy/kubernetes/gateway.yaml"
 CONFIG = ROOT / "config" / "replicas.yaml"
 REPLICAS = ("quell-a", "quell-b")
 
@@ -27,19 +24,6 @@ def compose() -> dict[str, Any]:
     """The services of the compose file."""
     services: dict[str, Any] = yaml.safe_load((ROOT / COMPOSE).read_text())["services"]
     return services
-
-
-def manifest(kind: str) -> dict[str, Any]:
-    """One of the gateway's objects."""
-    [found] = [each for each in yaml.safe_load_all((ROOT / GATEWAY).read_text()) if each["kind"] == kind]
-    assert isinstance(found, dict)
-    return found
-
-
-def pod() -> dict[str, Any]:
-    """The gateway's pod."""
-    spec: dict[str, Any] = manifest("Deployment")["spec"]["template"]["spec"]
-    return spec
 
 
 def settings_with(environ: dict[str, str], file: Path = CONFIG) -> Settings:
@@ -68,11 +52,6 @@ def _filled(text: str, given: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)([^}]*)\}", value, text)
 
 
-def test_compose_file_is_valid() -> None:
-    """The compose file fits the schema of the compose specification."""
-    assert not tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
-
-
 def test_compose_sets_what_the_config_asks_for() -> None:
     """With the script's secrets each replica has a valid config, a name of its own, and everything else in common."""
     found = [settings_with(environ_of(name)) for name in REPLICAS]
@@ -99,13 +78,6 @@ def test_compose_notices_a_machine_that_vanished() -> None:
     command = compose()["valkey"]["command"]
     keepalive = int(command[command.index("--tcp-keepalive") + 1])
     assert 0 < 2 * keepalive < OVERDUE_LEASES * settings_with(environ_of("quell-a")).bus.lease
-
-
-def test_compose_mounts_only_files_that_are_there() -> None:
-    """Docker would make a folder of a file that is missing."""
-    for service in compose().values():
-        for source in (each.split(":")[0] for each in service.get("volumes", ())):
-            assert not source.startswith(".") or (DEPLOY / source).is_file(), source
 
 
 def test_secrets_are_made_anew_and_fit(tmp_path: Path) -> None:
@@ -140,76 +112,3 @@ def test_haproxy_turns_away_within_the_ready_delay() -> None:
     worst = int(found[1]) * (int(found[2]) + 1)  # it goes just behind a check
     drain = settings_with(environ_of("quell-a")).drain
     assert worst < drain.ready_delay
-
-
-@pytest.mark.parametrize("version", ["1.29", "1.37"])
-def test_gateway_is_valid(version: str) -> None:
-    """The manifests fit the APIs of an older Kubernetes and of a new one."""
-    assert not tool("kubernetes-validate", "--strict", "-k", version, GATEWAY)
-
-
-def test_gateway_has_the_example_config(tmp_path: Path) -> None:
-    """The config in the manifest says what config/replicas.yaml says, and its pod sets all that it asks for."""
-    text = manifest("ConfigMap")["data"]["quell.yaml"]
-    assert yaml.safe_load(text) == yaml.safe_load(CONFIG.read_text())
-    made = new_secrets()[0]
-    kept = {
-        "openai-api-key": "sk-1",
-        "apps-key-sha256": made["APPS_KEY_SHA256"],
-        "admin-token": made["QUELL_ADMIN_TOKEN"],
-        "bus-secret": made["QUELL_BUS_SECRET"],
-        "ledger": "postgresql://quell:pw@postgres/quell?sslmode=verify-full",
-    }
-    environ = {}
-    for each in pod()["containers"][0]["env"]:
-        source = each.get("valueFrom", {})
-        if "secretKeyRef" in source:
-            environ[each["name"]] = kept[source["secretKeyRef"]["key"]]
-        else:
-            environ[each["name"]] = each.get("value", "quell-5d4f8b7c9-abcde")
-    file = tmp_path / "quell.yaml"
-    file.write_text(text)
-    settings = settings_with(environ, file)
-    assert settings.replica == "quell-5d4f8b7c9-abcde"
-    assert settings.ledger.url == kept["ledger"]
-    ports = {each["name"]: each["containerPort"] for each in pod()["containers"][0]["ports"]}
-    assert ports == {"http": settings.listen.port, "admin": settings.admin.listen.port}
-
-
-def test_gateway_waits_for_the_drain() -> None:
-    """The pod's grace period holds its preStop, the drain and the last records; a new pod is ready before one goes."""
-    spec = pod()
-    slept = int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    drain = settings_with(environ_of("quell-a")).drain
-    assert spec["terminationGracePeriodSeconds"] >= slept + drain.ready_delay + drain.timeout + LAST_RECORDS
-    assert manifest("Deployment")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-
-
-def test_gateway_is_probed_where_it_answers() -> None:
-    """Readiness and liveness are asked at the admin listener, and liveness knows nothing of the drain."""
-    container = pod()["containers"][0]
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
-
-
-def test_gateway_runs_as_nobody_on_a_file_system_that_it_cannot_write() -> None:
-    """The pod has no rights that it does not need."""
-    own = pod()["containers"][0]["securityContext"]
-    assert own["runAsUser"] == own["runAsGroup"] == 65532
-    assert (own["readOnlyRootFilesystem"], own["allowPrivilegeEscalation"]) == (True, False)
-    assert own["capabilities"] == {"drop": ["ALL"]}
-    assert pod()["automountServiceAccountToken"] is False
-    mounts = {each["mountPath"] for each in pod()["containers"][0]["volumeMounts"]}
-    assert {"/var/lib/quell", "/tmp"} <= mounts  # noqa: S108 a mount, no file of ours
-
-
-def test_gateway_scales_on_a_metric_that_there_is() -> None:
-    """The autoscaler asks for the live generations by their name in the metrics; every object means the same pods."""
-    scaler, budget = manifest("HorizontalPodAutoscaler")["spec"], manifest("PodDisruptionBudget")["spec"]
-    names = {family.name for family in Metrics().registry.collect()}
-    assert [each["pods"]["metric"]["name"] for each in scaler["metrics"]] == ["quell_generations_active"]
-    assert "quell_generations_active" in names
-    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert labels == budget["selector"]["matchLabels"] == manifest("Service")["spec"]["selector"]
-    assert labels == manifest("Deployment")["spec"]["selector"]["matchLabels"]
-    assert scaler["minReplicas"] > 1

@@ -86,7 +86,7 @@ async def test_the_page_of_aitronos_works_as_typed(tmp_path: Path) -> None:
 
 
 async def test_the_page_of_assistants_works_as_typed(tmp_path: Path) -> None:
-    """The page's calls make an assistant, stream a run of it, cancel that one, and find it cancelled; ids put in."""
+    """The page's calls make an assistant, stream a run of it and cancel that one, in both ways; ids put in."""
     make, run = re.split(r"(?<=})'\n", block("assistants-run"), maxsplit=1)
     async with the_demo(tmp_path) as program:
         assistant = json.loads(await said_by(program, make + "'"))["id"]
@@ -103,7 +103,7 @@ async def test_the_page_of_assistants_works_as_typed(tmp_path: Path) -> None:
         again = json.loads(await said_by(program, put_in(block("assistants-native-cancel"))))
         rest, _ = await streaming.communicate()
     assert told["status"] == "cancelling"
-    assert again["result"] == "already_finished"
+    assert (again["result"], again["cause"]) == ("stopped", "client")
     assert b"event: thread.run.cancelled\n" in rest
     assert rest.endswith(b"event: done\ndata: [DONE]\n\n")
 

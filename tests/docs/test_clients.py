@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from proxy.demo.upstream import start_demo_upstream
 from support.documents import block, start
 from support.messages import begun_events, served
@@ -20,6 +18,9 @@ from support.node import FOLDER, node, run_script
 from support.program import Program, config_text, environment, running_program
 from support.scripts import events_then_hang
 from support.wait import within
+
+IMPORTS = 60.0
+"""Seconds for a program that imports a large package first, on a busy machine."""
 
 
 @asynccontextmanager
@@ -36,7 +37,7 @@ async def in_front_of_the_demo(folder: Path, **route: Any) -> AsyncIterator[Prog
 async def python(program: Program, name: str) -> str:
     """What a Python snippet prints; it says nothing on standard error."""
     process = await start(program, sys.executable, "-c", block(name))
-    said, errors = await within(process.communicate(), f"{name} ends", 30)
+    said, errors = await within(process.communicate(), f"{name} ends", IMPORTS)
     assert errors.decode() == ""
     return said.decode()
 
@@ -61,9 +62,9 @@ async def test_ctrl_c_in_a_script(tmp_path: Path) -> None:
     async with in_front_of_the_demo(tmp_path) as program:
         process = await start(program, sys.executable, "-u", "-c", block("openai-python-ctrl-c"))
         assert process.stdout is not None
-        await within(process.stdout.readexactly(20), "the stream begins")
+        await within(process.stdout.readexactly(20), "the stream begins", IMPORTS)
         process.send_signal(signal.SIGINT)
-        said, errors = await within(process.communicate(), "the script ends")
+        said, errors = await within(process.communicate(), "the script ends", IMPORTS)
     assert errors.decode() == ""
     assert re.search(r"\n(stopped|already_finished): \d+ tokens are billed\n$", said.decode())
 
@@ -81,7 +82,7 @@ async def test_openais_node_client(tmp_path: Path) -> None:
             stdout=PIPE,
             stderr=PIPE,
         )
-        said, errors = await within(process.communicate(), "the snippet ends", 30)
+        said, errors = await within(process.communicate(), "the snippet ends", IMPORTS)
     assert errors.decode() == ""
     told = json.loads(said)
     assert (told["result"], told["task_id"]) == ("stopped", "story-8")
@@ -93,16 +94,18 @@ async def test_anthropics_python_client(tmp_path: Path) -> None:
     async with served(events_then_hang(begun_events(8)), tmp_path) as (proxy, _):
         snippet = block("anthropic-python").replace("127.0.0.1:8484", f"127.0.0.1:{proxy.port}")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", snippet, env=environment(), stdout=PIPE, stderr=PIPE
+            *(sys.executable, "-W", "ignore::DeprecationWarning", "-c", snippet),  # models go out of use
+            env=environment(),
+            stdout=PIPE,
+            stderr=PIPE,
         )
-        said, errors = await within(process.communicate(), "the snippet ends", 30)
+        said, errors = await within(process.communicate(), "the snippet ends", IMPORTS)
     assert errors.decode() == ""
     assert said.decode().startswith("end_turn ")
 
 
 async def test_langchain(tmp_path: Path) -> None:
     """A stop ends the loop of a chain's stream by itself, and the receipt has what is kept."""
-    pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
     async with in_front_of_the_demo(tmp_path) as program:
         said = await python(program, "langchain")
     result, tokens, characters = said.split()
@@ -126,4 +129,4 @@ async def test_the_ai_sdk_resumes_and_stops(tmp_path: Path) -> None:
     assert told["receipt"]["partial"]["text"] == told["resumed"]
     assert told["last"] == {"type": "finish", "finishReason": "stop"}
     assert told["gone"] == 204
-    assert log.count('"generation.end"') <= 1
+    assert log.count("generation.end") == 1, "the second reader calls nobody"

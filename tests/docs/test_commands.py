@@ -1,5 +1,6 @@
 """The commands of tutorial and how-tos, as one types them, against a program that runs."""
 
+import asyncio
 import csv
 import json
 import re
@@ -17,6 +18,7 @@ from support.wait import eventually, within
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
+SAW = re.compile(r"saw the close of chatcmpl-demo-\S+ after \d+ of 2000 tokens")
 SHORT = "demo@tokens=5,per_second=1000"
 
 
@@ -39,7 +41,7 @@ async def test_the_tutorials_stops(tmp_path: Path) -> None:
         said = (await said_by(program, block("tutorial-stop"))).decode()
         again = (await said_by(program, block("tutorial-again"))).decode()
         operator = (await said_by(program, block("tutorial-operator"))).decode()
-        log = program.log()
+        await eventually(lambda: len(SAW.findall(program.log())) == 2, what="the upstream has said that it saw both")
     assert '"result": "stopped"' in said
     assert '"reason": "the tutorial"' in said or "task_id=story-1 cause=client" in said
     assert said.count("data: [DONE]") == 1
@@ -47,7 +49,32 @@ async def test_the_tutorials_stops(tmp_path: Path) -> None:
     assert again.count('"not_found"') == 1
     assert "ben" in operator
     assert "upstream closed" in operator
-    assert len(re.findall(r"saw the close of chatcmpl-demo-\S+ after \d+ of 2000 tokens", log)) == 2
+
+
+async def test_all_of_a_user_is_stopped_as_the_page_types_it(tmp_path: Path) -> None:
+    """Everything of the end user stops, another's goes on, the record says why, and the stream can be read again."""
+    body = '{"model":"demo@tokens=2000","stream":true,"messages":[{"role":"user","content":"Tell."}]}'
+    call = f"curl -sN http://127.0.0.1:8484/v1/chat/completions -d '{body}'"
+    async with the_demo(tmp_path) as program:
+        hers = await start(program, "sh", "-c", f"{call} -H 'X-User-Id: ann' -H 'X-Task-Id: chat-42'")
+        his = await start(program, "sh", "-c", f"{call} -H 'X-User-Id: ben'")
+        assert hers.stdout is not None
+        assert his.stdout is not None
+        for stream in (his.stdout, hers.stdout):
+            for _ in range(25):
+                await within(stream.readuntil(b"\n\n"), "the stream goes on")
+        said = (await said_by(program, block("stop-many"))).decode()
+        ended, _ = await hers.communicate()
+        goes_on = await within(his.stdout.readuntil(b"\n\n"), "the other stream goes on")
+        his.kill()
+        await his.wait()
+    stopped, record, events = re.split(r"(?<=})(?=\{)|(?<=})\n?(?=id: 21)", said, maxsplit=2)
+    assert (json.loads(stopped)["stopped"], json.loads(stopped)["count"]) == (["chat-42"], 1)
+    assert json.loads(record)["reason"] == "she asked for it"
+    assert events.startswith("id: 21\n")
+    assert "data: [DONE]" in events
+    assert ended.endswith(b"data: [DONE]\n\n")
+    assert goes_on
 
 
 async def test_the_doctor_says_that_all_is_well(tmp_path: Path) -> None:
@@ -89,6 +116,22 @@ async def test_the_tutorials_bill(tmp_path: Path) -> None:
     ]
 
 
+async def test_keys_are_made_and_used_as_the_page_says(tmp_path: Path) -> None:
+    """A key that is made by the page's commands gets in, another one does not, and `only` holds for both."""
+    made = await asyncio.create_subprocess_exec("sh", "-c", block("keys-make"), cwd=tmp_path)
+    assert await made.wait() == 0
+    demo = await start_demo_upstream("127.0.0.1", 0)
+    config = shown("howto/keys.md", "# quell.yaml").replace("https://api.openai.com/v1", demo.base_url)
+    config += "version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n"
+    secrets = {"OPENAI_API_KEY": "sk-x", "SEARCH_KEY_SHA256": "0123456789abcdef" * 4}
+    try:
+        async with running_program(config, tmp_path, env=secrets) as program:
+            said = await said_by(program, block("keys-use"))
+    finally:
+        await demo.stop()
+    assert said.split() == [b"200", b"401", b"403"]
+
+
 async def test_the_commands_about_the_ledgers_file(tmp_path: Path) -> None:
     """`verify` and `purge` do what their page says while the proxy runs, `recover` when it has ended."""
     verify, purge, recover = (
@@ -119,10 +162,3 @@ async def test_the_commands_of_the_bill(tmp_path: Path) -> None:
     assert (tmp_path / "june.csv").exists()
     assert json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])["upstream_id"] == upstream_id
     assert b"1" in next(out for command, (_, out) in said.items() if "reconcile" in command)
-
-
-async def test_the_wait_of_a_stop_is_seen(tmp_path: Path) -> None:
-    """What the tutorial says of the first terminal is what it shows: the close, and after how many tokens."""
-    async with the_demo(tmp_path) as program:
-        await said_by(program, block("tutorial-stop"))
-        await eventually(lambda: "saw the close" in program.log(), what="the upstream has said so")

@@ -73,7 +73,7 @@ async def test_open_webuis_stop_while_it_streams(tmp_path: Path) -> None:
     async with as_shown("open_webui", events_then_hang(chat_events(8)[:-2]), tmp_path) as (proxy, up):
         async with RawClient(proxy.port) as client:
             await client.post(CHAT, STREAM, Ask(KEY).headers(**WEB_UI, X_Task_Id="t-1"))
-            await client.until(b"slept")
+            await client.until(b"tin ")
             client.fin()
             await within((await up.conn()).closed.wait(), "the provider's connection is closed")
         await settled(proxy)
@@ -119,7 +119,7 @@ async def test_a_stop_behind_litellm(tmp_path: Path) -> None:
             await client.post(
                 CHAT, STREAM, [("Authorization", f"Bearer {KEY}"), ("x-task-id", "c-1"), ("x-user-id", "ann")]
             )
-            await client.until(b"slept")
+            await client.until(b"tin ")
             receipt = (await stop(proxy, "c-1", Ask(KEY))).json()
             answer = await client.answer()
         kept = await record(proxy, "c-1", Ask(KEY))

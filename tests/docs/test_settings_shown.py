@@ -20,6 +20,7 @@ VARIABLES = {
     "OTEL_TOKEN": "token-of-the-collector",
     "QUELL_PG_PASSWORD": "secret",
     "QUELL_KEY_SHA256": SECRET,
+    "SEARCH_KEY_SHA256": SECRET[::-1],
 }
 OTHERS = ("compose", "litellm")
 """Files of other programs."""
@@ -56,8 +57,9 @@ def problems(config: dict[str, Any], folder: Path) -> list[str]:
     (folder / "prices.yaml").write_text(PRICES[0].text)
     tokenizer_json(folder / "llama3.json")
     (folder / "secret").write_text(SECRET)
+    (folder / "acme.sha256").write_text(f"{SECRET}  -\n")
     file = folder / "quell.yaml"
-    file.write_text(re.sub(r"/run/secrets/\w+", "secret", yaml.safe_dump(config)))
+    file.write_text(re.sub(r"/run/secrets/[\w.]+", "secret", yaml.safe_dump(config)))
     return [str(each) for each in load(file, VARIABLES).problems]
 
 

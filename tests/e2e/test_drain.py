@@ -27,6 +27,15 @@ async def drains(program: Program) -> None:
     await eventually(lambda: '"drain.begun"' in program.log(), what="the drain has begun")
 
 
+async def is_draining(program: Program) -> float:
+    """What the metric `quell_draining` says."""
+    async with RawClient(program.admin_port) as client:
+        await client.get("/metrics")
+        lines = (await client.answer()).body.decode().splitlines()
+    (found,) = [line for line in lines if line.startswith("quell_draining ")]
+    return float(found.partition(" ")[2])
+
+
 async def test_answers_say_that_they_are_their_connections_last(tmp_path: Path) -> None:
     """From SIGTERM on new work is served, and its answer closes the connection; what began before ends as it began."""
     script = Held()
@@ -42,7 +51,9 @@ async def test_answers_say_that_they_are_their_connections_last(tmp_path: Path) 
         await old.until(b"data:", len(SAID))
         await idle.get("/v1/generations")
         assert (await idle.answer()).header("Connection") is None
+        assert await is_draining(program) == 0
         await drains(program)
+        assert await is_draining(program) == 1
         await new.post(CHAT, STREAM)
         await new.until(b"data:", len(SAID))
         await idle.get("/v1/generations")

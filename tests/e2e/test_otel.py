@@ -142,8 +142,8 @@ async def test_the_callers_trace_goes_on(tmp_path: Path) -> None:
     """A caller's trace is continued, its state is passed on, and what it did not sample is not told."""
     async with observed(json_answer(chat_object()), tmp_path) as (proxy, up, otlp):
         for sampled in ("01", "00"):
-            parent = {"traceparent": f"00-{TRACE}-{PARENT}-{sampled}", "tracestate": "vendor=1"}
-            await call(proxy, "POST", CHAT, PLAIN, X_Task_Id=f"t-{sampled}", **parent)
+            parent = f"00-{TRACE}-{PARENT}-{sampled}"
+            await call(proxy, "POST", CHAT, PLAIN, X_Task_Id=f"t-{sampled}", traceparent=parent, tracestate="vendor=1")
         span = await told(otlp, "t-01")
         server = await eventually(lambda: otlp.span(SERVER, url__path=CHAT))
         assert server is not None

@@ -88,6 +88,9 @@ async def test_an_owner_that_stands_still(tmp_path: Path) -> None:
             assert (receipt["result"], receipt["status"], receipt["cause"]) == ("stopping", "cancelling", "client")
             await asyncio.sleep(4.5)  # its lease is over; it is not dead all the same
             assert (await ask_to_stop(b, "t-1")).json()["result"] == "stopping"
+            async with RawClient(b.admin_port) as scraper:
+                await scraper.get("/metrics")
+                assert b'quell_cancels_unconfirmed_total{upstream="up"} 2.0' in (await scraper.answer()).body
             assert not conn.closed.is_set()
         finally:
             a.signal(signal.SIGCONT)

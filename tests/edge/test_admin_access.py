@@ -9,11 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.roles import Role
-from proxy.edge.admin_me import AdminMe
-from proxy.edge.admin_playground import Playground
+from proxy.edge import admin_access
 from proxy.edge.admin_routes import AdminRoute, AdminRoutes, without_name
-from proxy.edge.admin_table import api_routes, open_routes, visitor_routes
-from support.admin import MAIN, PEOPLE, call, refused, secret_of, token_of
+from proxy.edge.admin_table import AdminTable
+from support.admin import MAIN, PEOPLE, call, log_in, refused, secret_of, token_of
 from support.chat import ask, chat_events, text
 from support.client import RawClient
 from support.http_bytes import Headers
@@ -47,10 +46,8 @@ async def a_stream(folder: Path, **config: Any) -> AsyncIterator[RunningProxy]:
 
 def table(proxy: RunningProxy) -> list[AdminRoute]:
     """Every path of the admin listener."""
-    engine, app = proxy.app.engine, proxy.app
-    me = AdminMe(lambda: app.gateway.runtime, app.replica, demo=False)
-    routes = [*visitor_routes(me, Playground(engine, tuple, None)), *api_routes(engine, app.reload)]
-    return [*routes, *open_routes(engine, dict)]
+    app = proxy.app
+    return list(AdminTable(app.engine, lambda: app.gateway.runtime, reload=app.reload, ready=dict).routes)
 
 
 def target(route: AdminRoute, name: str = "t-1") -> str:
@@ -153,12 +150,14 @@ async def test_nobody_sees_text_without_the_right(tmp_path: Path, who: str) -> N
 
 
 async def first_of(client: RawClient) -> bytes:
-    """A whole answer, or of a stream all that came until its words had to be there."""
-    head = (await client.until(b"\r\n\r\n")).lower()
+    """A whole answer, or of a stream what comes at first: the words of one that has them."""
+    head, _, _ = (await client.until(b"\r\n\r\n")).lower().partition(b"\r\n\r\n")
     if b"text/event-stream" not in head:
         answer = await client.answer()
         return answer.body
-    await client.until(b"data: ", 6 if b"x-accel-buffering" in head else 1)
+    await client.until(b"data: ")
+    if b"event: page" not in client.buffer:
+        await client.until(b"data: ", 6)
     return bytes(client.buffer)
 
 
@@ -314,6 +313,31 @@ async def test_a_reload_takes_new_tokens_and_ends_what_it_removes(tmp_path: Path
         assert (await call(port, "GET", "/api/me", headers=token_of(MAIN))).status == 200
 
 
+@pytest.mark.parametrize("path", ["/api/generations/t-1/events", "/api/feed"])
+@pytest.mark.parametrize("by_cookie", [False, True], ids=["token", "session"])
+async def test_a_stream_ends_with_the_token_that_it_was_opened_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, *, by_cookie: bool
+) -> None:
+    """Whoever is let in no more sees no more: a stream that is open is broken off soon after the reload."""
+    monkeypatch.setattr(admin_access, "LOOK_SECONDS", 0.01)
+    async with a_stream(tmp_path) as proxy:
+        port = proxy.admin_port
+        ways = {who: await log_in(port, who) if by_cookie else token_of(who) for who in ("tess", "olga")}
+        async with RawClient(port) as gone, RawClient(port) as kept:
+            await gone.get(path, ways["tess"])
+            await kept.get(path, ways["olga"])
+            await gone.until(b"data: ")
+            await kept.until(b"data: ")
+            left = [each for each in PEOPLE if each["name"] != "tess"]
+            config = config_text(proxy.settings.upstreams["up"].base_url, admin={"tokens": left})
+            proxy.app._reread = lambda: settings_of(config, tmp_path)
+            assert (await call(port, "POST", "/api/reload", headers=token_of(MAIN))).status == 200
+            await gone.rest()
+            assert not (await gone.answer()).complete
+            await call(port, "POST", "/api/generations/t-1/cancel", {}, token_of(MAIN))
+            await kept.until(b"[DONE]" if "events" in path else b'"gone"')
+
+
 async def test_a_token_can_be_given_as_its_hash(tmp_path: Path) -> None:
     """The file need not have the token: its SHA-256 is enough, two while it is exchanged; the hash lets nobody in."""
     foo = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
@@ -329,7 +353,8 @@ async def test_the_settings_that_are_shown_have_no_token(tmp_path: Path) -> None
     """`/api/config` names the tokens and their roles, and has neither token nor hash."""
     async with a_stream(tmp_path) as proxy:
         answer = await call(proxy.admin_port, "GET", "/api/config", headers=token_of("vera"))
-        assert [each["name"] for each in answer.json()["admin"]["tokens"]] == [each["name"] for each in PEOPLE]
+        shown = answer.json()["settings"]["admin"]["tokens"]
+        assert [each["name"] for each in shown] == [each["name"] for each in PEOPLE]
         for name in ROLES:
             assert secret_of(name).encode() not in answer.body
 

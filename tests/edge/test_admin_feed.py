@@ -13,6 +13,8 @@ import pytest
 from proxy.edge import admin_feed
 from proxy.edge.admin_feed import FeedReader
 from proxy.edge.downstream import SocketSink
+from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.usage import UsageQuery, UsageRow
 from support.chat import ask, chat_events
 from support.client import RawClient
 from support.feed import feed
@@ -294,6 +296,25 @@ async def test_a_slow_reader_gets_a_fresh_page(tmp_path: Path) -> None:
                 await reader.until(lambda: len(reader.named("page")) > pages, "a fresh page")
                 await reader.until(lambda: reader.tasks == ["three", "two", "one"], "and it goes on from there")
                 assert not there._missed
+
+
+async def test_without_the_ledger_the_table_is_shown_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lives is in memory: while the ledger can't be read there is no summary, and the rows come and go."""
+
+    async def unreadable(_query: UsageQuery) -> list[UsageRow]:
+        raise LedgerUnavailableError
+
+    async with a_proxy(tmp_path) as (proxy, _):
+        monkeypatch.setattr(proxy.app.engine.ledger, "usage", unreadable)
+        async with feed(proxy) as reader, RawClient(proxy.admin_port) as client:
+            async with streams(proxy, "one"):
+                await reader.until(lambda: reader.tasks == ["one"], "the row comes")
+            assert reader.summary is None
+            await client.get("/api/summary", BEARER)
+            answer = await client.answer()
+            assert (answer.status, error_of(answer.body)["code"]) == (503, "ledger_unavailable")
 
 
 async def test_the_feed_ends_with_the_proxy(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The list of what lives, in any order: rows with the numbers so far, pages, and what is refused."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
@@ -14,7 +15,7 @@ from support.client import RawClient
 from support.http_bytes import Headers
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy
-from support.scripts import SSE
+from support.scripts import SSE, events_then_hang
 from support.tiny_server import error_of
 from support.upstream import Conn, scripted_upstream
 from support.wait import eventually
@@ -29,8 +30,6 @@ PRICES: dict[str, Any] = {
 
 async def as_many_as_asked(conn: Conn) -> None:
     """Send as many words as the request allows tokens, each with the running count, then nothing."""
-    import json  # noqa: PLC0415 read here alone
-
     most = json.loads(conn.request.body)["max_tokens"]
     await conn.head(200, SSE)
     for number, event in enumerate(chat_events(most, finish=None, done=False)):
@@ -116,6 +115,22 @@ async def test_what_lives_comes_in_any_order(tmp_path: Path, query: str, tasks: 
             seen += page["data"][0]["task_id"]
             cursor = f"&cursor={page['next_cursor']}"
         assert (seen, page["next_cursor"]) == (tasks, None)
+
+
+async def test_a_budgets_count_goes_before_an_estimate(tmp_path: Path) -> None:
+    """Where a budget counts the tokens of a stream that runs, the table shows its count."""
+    budgets = [{"per": "request", "completion_tokens": 1000}]
+    script = events_then_hang(chat_events(30, finish=None, done=False))
+    async with scripted_upstream(script) as up:
+        config = config_text(up.base_url, budgets=budgets)
+        async with running_proxy(config, tmp_path) as proxy, RawClient(proxy.port) as client:
+            await client.post("/v1/chat/completions", ask())
+
+            async def counted() -> bool:
+                (row,) = (await get(proxy, "state=live"))["data"]
+                return row["usage_source"] == "tokenizer" and bool(row["completion_tokens"])
+
+            await eventually(counted, what="the budget has counted")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The page on the admin listener: its files and their headers, getting in and out, calls that come with its cookie."""
 
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ from support.admin import (
 )
 from support.client import Answer
 from support.http_bytes import Headers
-from support.program import config_text
+from support.program import ROOT, config_text
 from support.proxy import RunningProxy, running_proxy, settings_of
 
 POLICY = (
@@ -122,6 +125,15 @@ def test_the_page_has_no_script_or_style_of_its_own_in_its_html() -> None:
     kept_out = r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son[a-z]+=|javascript:|https?://"
     for path in FOLDER.glob("*.html"):
         assert not re.search(kept_out, path.read_text()), path
+
+
+def test_the_wheel_has_the_page(tmp_path: Path) -> None:
+    """Whoever installs the package gets every file of the page with it."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        assert {f"proxy/page/{name}" for name in read_page()} <= set(packed.namelist())
 
 
 async def test_a_login_begins_a_session(tmp_path: Path) -> None:

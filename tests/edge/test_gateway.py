@@ -29,6 +29,7 @@ async def test_the_replica_has_its_bound(tmp_path: Path) -> None:
         full = await call(proxy, "POST", CHAT, STREAM, Ask("another"))
         assert refused(full) == (503, "overloaded")
         assert full.header("Retry-After") == "1"
+        assert await metric(proxy, 'quell_refusals_total{why="streams"}') == 1
         assert (await send(proxy, "GET", "/v1/models")).status == 200
         assert (await stop(proxy, "t-1")).status == 200
         assert (await send(proxy, "POST", "/v1/other")).status == 404

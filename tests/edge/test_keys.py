@@ -123,6 +123,8 @@ async def test_a_key_has_its_bound(tmp_path: Path) -> None:
         assert refused(full) == (429, "rate_limit_exceeded")
         assert "of this key run as its keys.limits.streams allows (2)" in full.json()["error"]["message"]
         assert [(each["event"], each["key"]) for each in logged] == [("key.limit_reached", "acme")]
+        refusals = proxy.app.engine.metrics.registry.get_sample_value("quell_refusals_total", {"why": "key_streams"})
+        assert refusals == 1
         assert full.header("Retry-After") == "1"
         for number, key in enumerate(("globex-key",) * 3):
             client = await stack.enter_async_context(RawClient(proxy.port))

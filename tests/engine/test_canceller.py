@@ -120,6 +120,8 @@ async def test_an_end_that_is_not_durable_is_no_end(tmp_path: Path) -> None:
         assert (receipt["result"], receipt["status"]) == ("stopping", "cancelling")
         many = (await call(proxy, "POST", "/v1/generations/cancel", {"all": True})).json()
         assert (many["stopped"], many["unconfirmed"]) == ([], ["t-2"])
+        unconfirmed = proxy.app.engine.metrics.registry.get_sample_value
+        assert unconfirmed("quell_cancels_unconfirmed_total", {"upstream": "up"}) == 2
         ledger.writes.set()
         await settled(proxy)
         receipt = (await stop(proxy, "t-1")).json()

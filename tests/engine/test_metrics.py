@@ -48,6 +48,7 @@ NAMES = {
     "config_reload_success": ("gauge", set()),
     "build_info": ("gauge", {"version"}),
     "cancels_unconfirmed_total": ("counter", {"upstream"}),
+    "refusals_total": ("counter", {"why"}),
     "series_dropped_total": ("counter", set()),
     "generation_oldest_age_seconds": ("gauge", set()),
     "generations_limit": ("gauge", set()),

@@ -36,11 +36,11 @@ def errors_page() -> str:
     """
     found = [*refusals(), *_of_upstreams()]
     by_code = {code: list(each) for code, each in groupby(sorted(found), key=lambda one: one.code)}
-    known = set(by_code) | COMPUTED
+    known: set[str] = set(by_code) | COMPUTED
     if lost := known ^ set(ADVICE):
         raise ValueError(f"codes without advice, or advice without a code: {sorted(lost)}")
-    if lost := COMPUTED - literals():
-        raise ValueError(f"codes that stand nowhere in the source: {sorted(lost)}")
+    if gone := COMPUTED - literals():
+        raise ValueError(f"codes that stand nowhere in the source: {sorted(gone)}")
     rows = [_row(code, by_code.get(code, [])) for code in sorted(known)]
     exits = [f"| {each.value} | {each.name.lower().replace('_', ' ')} |" for each in Exit]
     return "\n".join(

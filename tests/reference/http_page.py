@@ -1,23 +1,27 @@
-"""The page of the HTTP calls: what each dialect serves below a route's path, and what the admin listener serves.
+"""The page of the HTTP calls, from the tables that serve and describe them: the dialects' and the admin listener's."""
 
-Each row about a dialect is asked of the dialect itself, so that none can stay behind what is served.
-"""
+from collections.abc import Iterable
+from typing import Any, Final
+from unittest.mock import MagicMock
 
-import re
-from typing import Any, Final, cast
-
-from proxy.core.errors import Refusal
 from proxy.dialects import DIALECTS
-from proxy.edge.admin import Admin
-from proxy.edge.control import Control
-from proxy.engine.dialect import PassThrough
-from reference.http_calls import ADMIN, CALLS, NATIVE, OPEN, TITLES
+from proxy.edge.admin_routes import AdminRoute
+from proxy.edge.admin_table import api_routes, open_routes, openapi_route, shown_routes, visitor_routes
+from proxy.edge.openapi_admin import ADMIN, shape
+from proxy.edge.openapi_proxy import NATIVE
+from proxy.engine.operation import Operation
 
+_DOES: Final = {"starts": "starts a generation", "stops": "**stops**", "keeps": ""}
+_TITLES: Final = {
+    "responses": "`openai` with `responses: emulate`",
+    "gemini": "`openai`, upstream with `format: gemini`",
+}
 _HEAD: Final = """\
 # HTTP calls
 
 Below a route's `path` stands what its dialects serve, and the native calls. The admin listener has an address of its
-own. What an error says is in [errors](errors.md).
+own. What an error says is in [errors](errors.md). The same as OpenAPI 3.1, with every field, for the routes that are
+configured: `GET /api/openapi.json` on the admin listener ([the admin API](../admin-api.md)).
 
 ## Headers
 
@@ -25,69 +29,59 @@ own. What an error says is in [errors](errors.md).
 |---|---|---|
 | `X-Task-Id` | request | the id that the caller chooses: 1 to 128 of `A-Za-z0-9._:-` |
 | `X-User-Id` | request | the end user; goes before the one that the body names |
-| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use; lowers a [budget](../howto/budgets.md) |
+| `X-Max-Seconds`, `X-Max-Tokens`, `X-Max-Cost` | request | what it may use, within the [budgets](../howto/budgets.md) |
 | `Last-Event-ID` | request, `…/events` | go on behind this event; `?after=` means the same |
 | `X-Task-Id`, `X-Message-Id` | answer | the work's id, by which it is stopped; the answer's id |
 | `Retry-After` | answer, 429 and 503 | seconds until it is worth another try |
 | `x-should-retry: false` | answer, 499 and used-up budgets | SDKs don't try again |
 """
-_SAMPLES: Final = {
-    "thread_id": "thread_1",
-    "assistant_id": "asst_1",
-    "model": "gemini-x",
-}
 
 
 def http_page() -> str:
-    """The page.
-
-    Raises:
-        ValueError: a row is about a call that is not served, or an admin call has no row.
-    """
-    parts = [_HEAD, "## Native, on every route\n", _table([(method, path, what) for method, path, what in NATIVE])]
-    for method, path, _ in NATIVE:
-        _check(Control.serves(_sample(path)), "native", method, path)
-    for name, calls in CALLS.items():
-        for method, path, _ in calls:
-            _check(_is_served(name, method, path), name, method, path)
-        parts += [f"## {TITLES[name]}\n", _table(calls)]
-    if set(CALLS) != set(DIALECTS):
-        raise ValueError(f"dialects without calls: {sorted(set(DIALECTS) ^ set(CALLS))}")
-    parts += ["## Admin listener, for everybody who reaches it\n", _table(OPEN)]
-    parts += ["## Admin listener, with the operator's token\n", _table(_admin())]
+    """The page."""
+    parts = [_HEAD, "## Native, on every route\n", _operations(NATIVE)]
+    for name, dialect in DIALECTS.items():
+        parts += [f"## {_TITLES.get(name, f'`{name}`')}\n", _operations(dialect.operations)]
+        if name in {"openai", "anthropic", "gemini"}:
+            parts.append("Everything else below the route is passed on, and not recorded.\n")
+    anything = MagicMock()
+    parts += ["## Admin listener, for everybody who reaches it\n", _admin(open_routes(anything, anything))]
+    tables = (
+        visitor_routes(anything, anything),
+        api_routes(anything, anything),
+        shown_routes(anything, anything, anything),
+        [openapi_route(anything)],
+    )
+    parts += [
+        "## Admin listener, with a token\n",
+        "Who may what: [roles](../access.md). What a call takes stands in the address, or in a POST's JSON body.\n",
+        _admin([route for table in tables for route in table]),
+    ]
     return "\n".join(parts)
 
 
-def _admin() -> list[tuple[str, str, str]]:
-    """What the admin listener's table has, each with what is said of it here."""
-    nobody = cast(Any, None)
-    admin = Admin(nobody, nobody, "", nobody, nobody, frozenset())
-    served = {path: methods for path, (methods, _) in admin._calls.items()}
-    for verb, (methods, _) in admin._calls_of_one.items():
-        served["/api/generations/{id}" + (f"/{verb}" if verb else "")] = methods
-    if lost := set(served) ^ set(ADMIN):
-        raise ValueError(f"admin calls without a row, or rows without a call: {sorted(lost)}")
-    return [(next(each for each in served[path] if each != "HEAD"), path, what) for path, what in ADMIN.items()]
+def _operations(operations: Iterable[Operation]) -> str:
+    rows = [f"| `{each.method} {each.path}` | {_DOES[each.does]} | {each.summary} |" for each in operations]
+    return "\n".join(["| call | | meaning |", "|---|---|---|", *rows, ""])
 
 
-def _table(calls: list[tuple[str, str, str]]) -> str:
-    rows = [f"| `{method} {path}` | {what} |" for method, path, what in calls]
-    return "\n".join(["| call | what it does |", "|---|---|", *rows, ""])
+def _admin(routes: list[AdminRoute]) -> str:
+    rows = [
+        f"| `{_method(route)} {route.path}` | {route.role or ''} | {route.summary} | {_takes(route)} |"
+        for route in routes
+    ]
+    return "\n".join(["| call | role | meaning | takes |", "|---|---|---|---|", *rows, ""])
 
 
-def _sample(path: str) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: _SAMPLES.get(found[1], "x1"), path)
+def _method(route: AdminRoute) -> str:
+    """The method that one uses; HEAD goes with each GET."""
+    plain = [each for each in route.methods if each != "HEAD"]
+    return plain[0] if len(plain) == 1 else "*"
 
 
-def _is_served(name: str, method: str, path: str) -> bool:
-    """Whether a dialect has this call as its own, and not by another method only."""
-    try:
-        found = DIALECTS[name].endpoint(method, _sample(path))
-    except Refusal:
-        return False
-    return found is not None and not isinstance(found, PassThrough)
-
-
-def _check(served: bool, name: str, method: str, path: str) -> None:
-    if not served:
-        raise ValueError(f"{name} does not serve {method} {path}")
+def _takes(route: AdminRoute) -> str:
+    described = ADMIN.get((_method(route).lower(), shape(route.path)))
+    if described is None:
+        return ""
+    body: dict[str, Any] = dict(described.body or {})
+    return ", ".join(f"`{name}`" for name in (*described.query, *body.get("properties", {})))

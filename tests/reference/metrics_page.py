@@ -5,7 +5,7 @@ from typing import Any, Final
 from proxy.core.letters import WHY
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import UsageSource
-from proxy.engine.metrics import Metrics
+from proxy.engine.metrics import REFUSALS, Metrics
 
 _LABELS: Final[dict[str, str]] = {
     "route": "a route's path",
@@ -13,7 +13,7 @@ _LABELS: Final[dict[str, str]] = {
     "outcome": "how it ended: " + ", ".join(f"`{each}`" for each in Outcome if each is not Outcome.RUNNING),
     "dialect": "by which API the stop came: a dialect's name, or `native`",
     "cause": "who or what stopped it: " + ", ".join(f"`{each}`" for each in Cause),
-    "scope": "where the stop came in: `local`",
+    "scope": "`local`: measured where the generation runs; `remote`: by the replica that asked that one",
     "model": "a model that the settings or the prices name, one of the first 16 others that answered, or `other`",
     "kind": "of tokens `prompt`, `completion`, `cached`, `reasoning`; of errors how the upstream failed",
     "source": "of tokens who counted: " + ", ".join(f"`{each}`" for each in UsageSource) + "; of drift who told",
@@ -22,16 +22,17 @@ _LABELS: Final[dict[str, str]] = {
     "per": "what the budget counts: `request`, `key`, `user`",
     "limit": "what was used up: `seconds`, `completion_tokens`, `cost`",
     "result": "what came of it",
-    "why": "why it was refused: " + ", ".join(f"`{each}`" for each in sorted(WHY)),
+    "why": "of letters "
+    + ", ".join(f"`{each}`" for each in sorted(WHY))
+    + "; of refusals "
+    + ", ".join(f"`{each}`" for each in sorted(REFUSALS)),
     "version": "the program's",
 }
 _NOTES: Final[dict[str, str]] = {
     "quell_generations_total": "`interrupted` is counted at the start after a kill.",
     "quell_tokens_total": "What a kill cut off is counted behind the next start.",
-    "quell_cost_total": "For looking at; bills are made from records.",
     "quell_upstream_aborts_total": "`ok`, `refused`, `timeout`, `unnamed`, or how it failed.",
     "quell_sink_events_total": "`delivered`, `failed`, `refused`.",
-    "quell_limits_shared": "0 while this replica keeps to its share.",
 }
 _HEAD: Final = """\
 # Metrics

@@ -90,11 +90,12 @@ def _value(node: ast.expr | None, names: dict[str, Any]) -> Any:
         case ast.Constant(value=value):
             return value
         case ast.JoinedStr(values=parts):
-            return "".join(
-                part.value if isinstance(part, ast.Constant) else f"{{{_place(part)}}}"
+            shown = (
+                str(part.value) if isinstance(part, ast.Constant) else f"{{{_place(part)}}}"
                 for part in parts
                 if isinstance(part, (ast.Constant, ast.FormattedValue))
             )
+            return "".join(shown)
         case ast.Name(id=name):
             return names.get(name)
         case ast.BinOp(left=left, op=ast.Add(), right=right):

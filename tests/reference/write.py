@@ -15,6 +15,7 @@ from reference.config_page import config_page
 from reference.errors_page import errors_page
 from reference.http_page import http_page
 from reference.metrics_page import metrics_page
+from reference.record_page import record_page
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "deploy" / "docs" / "reference"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
@@ -23,6 +24,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors": errors_page,
     "http": http_page,
     "metrics": metrics_page,
+    "record": record_page,
 }
 _MADE: Final = "<!-- made by `make reference`: change the code, not this page -->\n"
 

@@ -114,6 +114,17 @@ async def test_a_void_settlement_saves_all_the_same(sums: Sums) -> None:
     assert row.saved_costs == {"USD": SavedCost(Decimal("0.001"), Decimal("0.001"))}
 
 
+async def test_stopped_and_complete_answers_of_a_group_cost_together(sums: Sums) -> None:
+    """A group's cost is that of all its records, whether a stop saved something of them, or nothing."""
+    (row,) = await sums(
+        "route",
+        over("a", cost=Decimal("0.25")),
+        stopped("b", cost=Decimal("0.5"), saved_most=10),
+        stopped("c", cost=Decimal(1), saved_most=10, price=a_price("2", "EUR")),
+    )
+    assert (row.costs, row.cost_unknown) == ({"USD": Decimal("1.75")}, 0)
+
+
 async def test_all_groups_add_up(sums: Sums) -> None:
     """The sum over all groups is the sum over all records; what is known of nothing stays unknown."""
     records = [stopped(f"u{n}", upstream="ab"[n % 2], saved_most=n, price=a_price("3")) for n in range(4)]

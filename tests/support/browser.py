@@ -7,6 +7,7 @@ Every page is watched: a request that leaves its origin, an error in its scripts
 """
 
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -149,7 +150,9 @@ async def log_in(page: Page, token: str = ADMIN_TOKEN) -> None:
 async def go_to(page: Page, screen: str) -> None:
     """Open a screen, and wait until it is there."""
     await page.goto(f"/ui{screen}")
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    name = re.search(r"#/([a-z]+)", screen)
+    main = page.locator(f"main.screen-{name[1]}" if name else "main")
+    await expect(main.get_by_role("heading", level=1)).to_be_visible()
 
 
 async def axe(page: Page) -> Sequence[str]:

@@ -93,7 +93,7 @@ class OtlpReceiver:
 def _plain(attributes: list[KeyValue]) -> dict[str, Any]:
     found = {}
     for each in attributes:
-        kind = each.value.WhichOneof("value")
+        kind = str(each.value.WhichOneof("value"))
         value = getattr(each.value, kind)
         found[each.key] = [one.string_value for one in value.values] if kind == "array_value" else value
     return found

@@ -96,7 +96,7 @@ def a_feed_in_steps(goes_on: asyncio.Event, first: bytes, then: bytes) -> Script
 
 
 @asynccontextmanager
-async def top_of(folder: Path, script: Script, **size: int) -> AsyncIterator[tuple[TerminalProgram, ScriptedUpstream]]:
+async def top_of(folder: Path, script: Script, **size: Any) -> AsyncIterator[tuple[TerminalProgram, ScriptedUpstream]]:
     """`top` on a terminal, in front of what answers like an admin listener."""
     async with scripted_upstream(script) as fake, top_at(fake.origin, folder, **size) as terminal:
         yield terminal, fake

@@ -63,7 +63,7 @@ def usage_rows(connection: Connection, query: UsageQuery) -> list[UsageRow]:
     by_currency = select(*groups, counted.columns["currency"].label("currency"), *_sums(counted.columns))
     by_price = select(*groups, _at.price.label("price"), *_SAVED_SUMS).where(_IS_SAVED)
     rows: dict[tuple[str | None, ...], UsageRow] = {}
-    columns = [literal_column(str(number + 1)) for number in range(len(groups) + 1)]
+    columns: list[ColumnElement[Any]] = [literal_column(str(number + 1)) for number in range(len(groups) + 1)]
     for chosen, add in ((by_currency.select_from(counted.source), _add), (by_price, _add_saved)):
         for row in connection.execute(_filtered(chosen, query).where(*started).group_by(*columns)):
             group = tuple(_name(name, value) for name, value in zip(query.by, row, strict=False))

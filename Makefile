@@ -11,7 +11,7 @@ READY := $(VENV)/.ready-$(HERE)
 DEV_READY := $(VENV)/.dev-ready-$(HERE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference torture lock monitoring clean system-packages
+.PHONY: help setup run test coverage check lint types floors format bench bench-readme reference pictures torture lock monitoring clean system-packages
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -55,6 +55,9 @@ bench-readme: bench ## the benchmarks, and their table into README.md
 
 reference: $(DEV_READY) ## the reference pages in deploy/docs/reference, from the code
 	$(BIN)/python tests/reference/write.py
+
+pictures: $(DEV_READY) system-packages ## the docs' pictures, from the real page
+	$(BIN)/python tests/browser/pictures.py deploy/docs/pictures
 
 torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams, 400 power cuts, 100,000 steps of tenants (an hour); ARGS="--minutes 10"
 	$(BIN)/python tests/torture/run.py $(ARGS)

@@ -8,12 +8,13 @@ async with talking_program(tmp_path) as scene:
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from support.chat import ask, sse, word
+from support.chat import DONE, ask, sse, word
 from support.client import RawClient
 from support.program import Program, config_text, running_program
 from support.stops import CHAT
@@ -24,7 +25,7 @@ SSE = [("Content-Type", "text/event-stream")]
 
 
 class Talk:
-    """The upstream's side: words without end, each stream known by what its client said first."""
+    """The upstream's side: words up to the request's `max_tokens`, each stream known by what its client said first."""
 
     def __init__(self, words: Sequence[str] | None = None, interval: float = 0.05, at_first: int = 3) -> None:
         """`at_first` words come at once, the others `interval` seconds apart."""
@@ -46,14 +47,21 @@ class Talk:
             "model": body["model"],
         }
         await conn.head(200, SSE)
-        number = 0
-        while True:
+        number, most = 0, body.get("max_tokens", math.inf)
+        while number < most:
             piece = word(number) if self._words is None else self._words[number % len(self._words)]
             delta = {"role": "assistant", "content": piece} if not number else {"content": piece}
             await conn.chunk(sse({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
             number += 1
             if number >= self._at_first:
-                await conn.pause(self._interval)
+                await conn.pause(self.interval(name))
+        await conn.chunk(sse({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}))
+        await conn.chunk(DONE)
+        await conn.end()
+
+    def interval(self, _name: str) -> float:
+        """Seconds between two words of a stream."""
+        return self._interval
 
 
 class Scene:
@@ -65,13 +73,14 @@ class Scene:
         self._stack = stack
         self._readers: set[asyncio.Task[None]] = set()
 
-    async def start(self, name: str, *, user: str = "ada", key: str = "k1", **body: Any) -> None:
-        """Start a stream whose task id is its name, and wait for its first words; from then on it is read by itself."""
+    async def start(self, name: str, *, user: str = "ada", key: str = "k1", words: int = 2, **body: Any) -> None:
+        """Start a stream whose task id is its name, and wait for some words; from then on it is read by itself."""
         client = await RawClient(self.program.port).connect()
         self._stack.callback(client.fin)
         headers = [("X-Task-Id", name), ("X-User-Id", user), ("Authorization", f"Bearer {key}")]
         await client.post(CHAT, ask(name, **body), headers)
-        await client.until(b"data: ", 2)
+        if words:
+            await client.until(b"data: ", words)
         task = asyncio.get_running_loop().create_task(self._read(client), name=f"read {name}")
         self._readers.add(task)
         task.add_done_callback(self._readers.discard)

@@ -58,7 +58,7 @@ async def test_an_interrupted_examination_leaves_nothing(tmp_path: Path) -> None
             await eventually(lambda: demo.calls, what="a call is made")
             terminal.press("\x03")
             assert await terminal.exit_code() == 1
-            assert terminal.is_as_before
+            await terminal.is_given_back()
             assert "Traceback" not in terminal.output
         await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
@@ -12,7 +13,7 @@ from proxy.core.begun import phase_of
 from proxy.core.lifecycle import Phase
 from proxy.core.money import cost_text
 from proxy.core.receipt import iso
-from proxy.core.record import Record
+from proxy.core.record import Record, UsageSource
 
 LiveState = Literal["queued", "connecting", "waiting", "streaming", "reading_on"]
 """What a generation does now. `reading_on`: its client is gone or was released by a stop, and the upstream is still
@@ -112,6 +113,19 @@ def about_now(live: Live, wall: float) -> dict[str, Any]:
     }
 
 
+def numbers(
+    tokens: int | None, source: UsageSource, characters: int | None, cost: Decimal | None, currency: str | None
+) -> dict[str, Any]:
+    """What of a row grows while it runs: completion tokens, whose count that is, characters, and what they cost."""
+    return {
+        "completion_tokens": tokens,
+        "usage_source": source.value,
+        "characters": characters,
+        "cost": None if cost is None else cost_text(cost),
+        "currency": currency,
+    }
+
+
 def row(live: Live, wall: float) -> dict[str, Any]:
     """A row of the live table; `wall` is now, in seconds since the epoch."""
     record = live.record
@@ -129,11 +143,7 @@ def row(live: Live, wall: float) -> dict[str, Any]:
         "key_id": record.key_id,
         "user": record.user,
         "tags": record.tags,
-        "completion_tokens": record.completion_tokens,
-        "usage_source": record.usage_source.value,
-        "characters": record.characters,
-        "cost": None if record.cost is None else cost_text(record.cost),
-        "currency": record.currency,
+        **numbers(record.completion_tokens, record.usage_source, record.characters, record.cost, record.currency),
         "replica": record.replica,
         "first_token_at": iso(record.first_token_at),
     }

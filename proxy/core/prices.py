@@ -135,6 +135,11 @@ def cost(price: Price, usage: Usage) -> Decimal | None:
     return None if parts is None else cost_of(cost_units(parts.total))
 
 
+def completion_cost(price: Price, tokens: int) -> Decimal:
+    """What so many completion tokens would cost, exactly: also so many that no single generation may have them."""
+    return _EXACT.multiply(Decimal(tokens), price.output).scaleb(-MILLION_DIGITS, context=_EXACT)
+
+
 def _exact(*parts: tuple[int, Decimal]) -> Decimal:
     """What so many tokens cost at so much a million."""
     total = Decimal(0)

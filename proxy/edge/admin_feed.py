@@ -213,4 +213,4 @@ class Feed:
 
     def _event(self, name: str, value: dict[str, Any]) -> bytes:
         self._number += 1
-        return encode_event(json.dumps(value).encode(), name, str(self._number))
+        return encode_event(json.dumps(value, separators=(",", ":")).encode(), name, str(self._number))

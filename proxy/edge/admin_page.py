@@ -3,6 +3,7 @@
 The files are the same for everybody and hold no data, so that they need no login; the page asks `/api/me` who it is.
 """
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -49,9 +50,10 @@ _UNAUTHORIZED: Final = 401
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """One file of the page. `tag` changes with its content."""
+    """One file of the page. `tag` changes with its content; `packed` is the same for who takes gzip."""
 
     body: bytes
+    packed: bytes
     kind: str
     tag: str
 
@@ -63,8 +65,14 @@ def read_page(folder: Path = FOLDER) -> dict[str, PageFile]:
         kind = _KINDS.get(path.suffix)
         if kind is not None and path.is_file():
             body = path.read_bytes()
-            found[path.name] = PageFile(body, kind, sha256(body).hexdigest()[:32])
+            found[path.name] = PageFile(body, gzip.compress(body, mtime=0), kind, sha256(body).hexdigest()[:32])
     return found
+
+
+def _takes_gzip(http: web.BaseRequest) -> bool:
+    """Whether a client takes gzip, by name; with a weight it is left alone, for that may be none."""
+    given = ",".join(http.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+    return "gzip" in {each.strip().lower() for each in given.split(",")}
 
 
 class AdminPage:
@@ -114,11 +122,14 @@ class AdminPage:
         file = self._files.get(name)
         if file is None:
             raise Refusal.not_found()
-        headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.ETAG: f'"{file.tag}"'}
+        packs = _takes_gzip(http)
+        tag = f"{file.tag}-gzip" if packs else file.tag
+        headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.ETAG: f'"{tag}"', hdrs.VARY: hdrs.ACCEPT_ENCODING}
         known = http.if_none_match or ()
-        if any(tag.value in (file.tag, "*") for tag in known):
+        if any(each.value in (tag, "*") for each in known):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=file.body, headers={**headers, hdrs.CONTENT_TYPE: file.kind})
+        headers |= {hdrs.CONTENT_TYPE: file.kind} | ({hdrs.CONTENT_ENCODING: "gzip"} if packs else {})
+        return web.Response(body=file.packed if packs else file.body, headers=headers)
 
     def _log_in_once(self, http: web.BaseRequest, code: str) -> web.Response:
         """Begin a session for whoever has the code. The answer leads away from the address that has it in it."""

@@ -31,6 +31,8 @@ from proxy.engine.engine import Engine
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CREDENTIAL: Final = "X-Playground-Authorization"
 """The caller's own credential: `Authorization` is taken by the admin listener."""
+KEY: Final = "X-Playground-API-Key"
+"""The same for APIs whose keys go as `X-API-Key`."""
 
 SeenByDemo = Callable[[str], dict[str, Any] | None]
 """What the demo upstream saw of the call with this id of its own; None: it does not know it."""
@@ -186,7 +188,7 @@ def _needs_key(runtime: Runtime, visitor: Visitor) -> bool:
 
 def _headers_up(http: web.BaseRequest) -> dict[str, str]:
     given = {name: single_header(http, name) for name in _TO_PROXY}
-    given[hdrs.AUTHORIZATION] = single_header(http, CREDENTIAL)
+    given |= {hdrs.AUTHORIZATION: single_header(http, CREDENTIAL), "X-API-Key": single_header(http, KEY)}
     given[hdrs.ACCEPT_ENCODING] = "identity"
     return {name: value for name, value in given.items() if value}
 

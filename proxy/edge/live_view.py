@@ -191,12 +191,19 @@ class LiveView:
             live, mark = thing, ()
         else:
             mark = self._live.mark(thing)
-            if known is not None and known.mark == mark and not numbers:
-                return known
+            if known is not None and known.mark == mark:
+                return self._grown(thing, known) if numbers else known
             live = self._live.live(thing)
         told = row(live, 0.0)
         del told[OWN_CLOCK]
         return _Row(thing, mark, told, live.record.started_at)
+
+    def _grown(self, relay: Relay, known: _Row) -> _Row:
+        """A row of which nothing but numbers can have changed. Those of one that is written are in its record."""
+        if relay.settled.done():
+            return known
+        told = {**known.told, **self._live.numbers(relay)}
+        return known if told == known.told else _Row(relay, known.mark, told, known.started)
 
     def _over(self, uid: str, row_before: _Row) -> list[dict[str, Any]]:
         """What became of a row that is shown no more, if its generation is over."""

@@ -14,7 +14,7 @@ from proxy.edge.admin_query import parameters
 from proxy.edge.openapi_admin import ADMIN, METHODS, Described, shape
 from proxy.edge.openapi_answers import ANSWER_SCHEMAS
 from proxy.edge.openapi_errors import ALWAYS, ERROR_SCHEMAS, error_responses, refused_with
-from proxy.edge.openapi_proxy import proxy_paths, route_tags
+from proxy.edge.openapi_proxy import proxy_paths, proxy_responses, route_tags
 from proxy.edge.openapi_records import RECORD_SCHEMAS
 from proxy.edge.runtime import Runtime
 from proxy.edge.schema_words import TEXT, ref
@@ -86,7 +86,7 @@ def document(runtime: Runtime, table: Iterable[AdminCall]) -> dict[str, Any]:
         "security": [{"admin": []}],
         "components": {
             "schemas": schemas,
-            "responses": error_responses(),
+            "responses": {**error_responses(), **proxy_responses(runtime)},
             "securitySchemes": {
                 "admin": {"type": "http", "scheme": "bearer", "description": "A token of the admin listener."},
                 "caller": {"type": "http", "scheme": "bearer", "description": "What the caller sends to its provider."},

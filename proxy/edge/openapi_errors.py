@@ -32,6 +32,13 @@ _REFUSALS: Final = (
     Refusal.too_many(5, "As many feeds are read as may be (64)."),
     Refusal.ledger_unreadable(),
 )
+_OF_DIALECTS: Final = (
+    Refusal.bad_request("invalid_json", "The body must be a JSON object."),
+    Refusal.unauthorized(),
+    Refusal.not_found(),
+    Refusal.too_many(1),
+    Refusal.overloaded(1),
+)
 _WORDS: Final = {
     400: "The call can't be understood; the message names the parameter or field and what was expected.",
     401: "There is no token, or it is not known.",
@@ -71,21 +78,24 @@ def _response(refusal: Refusal, description: str) -> dict[str, Any]:
     }
 
 
-def dialect_refusals(dialect: Dialect) -> dict[str, Any]:
-    """What the calls of a dialect may be refused with, in its own shape, for an operation."""
-    refusals = (
-        Refusal.bad_request("invalid_json", "The body must be a JSON object."),
-        Refusal.unauthorized(),
-        Refusal.not_found(),
-        Refusal.too_many(1),
-        Refusal.overloaded(1),
-    )
+def dialect_responses(dialect: Dialect) -> dict[str, Any]:
+    """What the calls of a dialect may be refused with, in its own shape, by the names that operations refer to."""
     answers: dict[str, Any] = {}
-    for refusal in refusals:
+    for refusal in _OF_DIALECTS:
         told = dialect.refused(refusal)
         content = {told.content_type: {"schema": ref("Object"), "examples": {refusal.code: _example(told.body)}}}
-        answers.setdefault(str(told.status), {"description": refusal.message, "content": content})
+        answers.setdefault(_name(dialect, told.status), {"description": refusal.message, "content": content})
     return answers
+
+
+def refused_by(dialect: Dialect) -> dict[str, Any]:
+    """The same, for an operation."""
+    statuses = sorted({dialect.refused(refusal).status for refusal in _OF_DIALECTS})
+    return {str(status): {"$ref": f"#/components/responses/{_name(dialect, status)}"} for status in statuses}
+
+
+def _name(dialect: Dialect, status: int) -> str:
+    return f"{dialect.name}_{status}"
 
 
 def _example(body: bytes) -> dict[str, Any]:

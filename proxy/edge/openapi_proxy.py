@@ -7,7 +7,7 @@ from typing import Any, Final
 from proxy.core.errors import Refusal
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
 from proxy.edge.openapi_admin import JSON, STREAM, shape
-from proxy.edge.openapi_errors import dialect_refusals
+from proxy.edge.openapi_errors import dialect_responses, refused_by
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.schema_words import COUNT, TEXT, Schema, about, obj, ref
 from proxy.engine.dialect import Dialect
@@ -61,6 +61,12 @@ def route_tags(runtime: Runtime) -> list[dict[str, Any]]:
     ]
 
 
+def proxy_responses(runtime: Runtime) -> dict[str, Any]:
+    """The refusals of all dialects that are served, for `components`."""
+    dialects = {dialect.name: dialect for served in _routes(runtime) for dialect in served.dialects}
+    return {name: answer for each in dialects.values() for name, answer in dialect_responses(each).items()}
+
+
 def proxy_paths(runtime: Runtime) -> dict[str, dict[str, Any]]:
     """The calls of all routes. A call that a longer route's path takes away is not this one's."""
     paths: dict[str, dict[str, Any]] = {}
@@ -112,7 +118,7 @@ def _described(served: Served, dialect: Dialect, operation: Operation, path: str
         "summary": operation.summary,
         "description": _says(operation, "" if native else dialect.name),
         "parameters": _parameters(operation, path, native),
-        "responses": {"200": _answer(operation, native), **dialect_refusals(dialect)},
+        "responses": {"200": _answer(operation, native), **refused_by(dialect)},
         "security": [{"caller": []}] if needs_key else [{}],
     }
     if operation.method in ("POST", "PATCH"):

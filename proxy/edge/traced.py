@@ -8,8 +8,17 @@ from typing import Final
 
 from aiohttp import web
 from opentelemetry import context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from structlog.contextvars import bound_contextvars
 
 from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
@@ -40,8 +49,9 @@ def traced(handle: Handler, tracer: Tracer, route_of: Callable[[str], str | None
         name = method if route is None else f"{method} {route}"
         span = tracer.start_span(name, parent, SpanKind.SERVER, attributes)
         token = context.attach(set_span_in_context(span, parent))
-        try:
-            response = await handle(http)
+        try:  # what runs for this request logs its trace too: tasks begin with a copy of this context
+            with bound_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id)):
+                response = await handle(http)
         except Refusal as refusal:
             _answered(span, refusal.status)
             raise

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from proxy.core.chosen import Chosen
 from proxy.core.lifecycle import Phase
-from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, state_of
+from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, numbers, state_of
 from proxy.core.record import Record
 from proxy.engine.registry import Finished, Registry
 from proxy.engine.relay import Relay
@@ -49,6 +49,11 @@ class LiveHere:
     def live(self, relay: Relay) -> Live:
         """One of them as it is now."""
         return Live(self._so_far.record(relay, self._now()), _state(relay))
+
+    def numbers(self, relay: Relay) -> dict[str, Any]:
+        """What has grown of one of them, as its row has it."""
+        usage, source, cost, currency = self._so_far.numbers(relay)
+        return numbers(usage.completion_tokens, source, relay.generation.partial.characters, cost, currency)
 
     @staticmethod
     def mark(relay: Relay) -> tuple[Any, ...]:

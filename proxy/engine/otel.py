@@ -38,10 +38,11 @@ Attributes = dict[str, str | int | float | bool | list[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call that has begun: at `began`, in seconds of the relay's clock."""
+    """A call that has begun: at `began`, in seconds of the relay's clock. `of` is what its metrics are told by."""
 
     span: Span
     began: float
+    of: Attributes
 
 
 class Otel:
@@ -93,7 +94,8 @@ class Otel:
         asked = _asked(relay)
         name = " ".join(filter(None, (str(asked["gen_ai.operation.name"]), facts.model)))
         span = self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=asked)
-        self._calls[facts.uid] = _Call(span, self._now())
+        of = {name: asked[name] for name in ("gen_ai.operation.name", "gen_ai.provider.name")}
+        self._calls[facts.uid] = _Call(span, self._now(), of)
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, set_span_in_context(span))
         return [*((name, value) for name, value in headers if name.lower() not in TRACE_HEADERS), *carrier.items()]
@@ -113,22 +115,18 @@ class Otel:
         ended = self._now() if relay.read_on is not None or generation.ended is None else generation.ended
         took = max(ended - call.began, 0.0)
         first = None if generation.first_token is None else max(generation.first_token - call.began, 0.0)
-        call.span.set_attributes(_answered(relay, record, first))
         error = _error_of(record)
-        if error is not None:
-            call.span.set_attribute("error.type", error)
-            call.span.set_status(Status(StatusCode.ERROR))
+        if call.span.is_recording():
+            call.span.set_attributes(_answered(relay, record, first))
+            if error is not None:
+                call.span.set_attribute("error.type", error)
+                call.span.set_status(Status(StatusCode.ERROR))
         call.span.end(time.time_ns() - round((self._now() - ended) * 1e9))
-        self._measure(relay, record, took, first, error)
-
-    def _measure(self, relay: "Relay", record: Record, took: float, first: float | None, error: str | None) -> None:
-        asked = _asked(relay)
-        of = {name: asked[name] for name in ("gen_ai.operation.name", "gen_ai.provider.name")}
-        of["gen_ai.request.model"] = self._model_label(record)
-        ended = {**of, "quell.outcome": record.outcome.value}
+        of = {**call.of, "gen_ai.request.model": self._model_label(record)}
+        ended_as = {**of, "quell.outcome": record.outcome.value}
         if error is not None:
-            ended["error.type"] = error
-        self._duration.record(took, ended)
+            ended_as["error.type"] = error
+        self._duration.record(took, ended_as)
         if first is not None and relay.streams:
             self._first_chunk.record(first, of)
         for kind, count in (("input", record.prompt_tokens), ("output", record.completion_tokens)):

@@ -32,15 +32,17 @@ class SoFar:
         record = relay.generation.record(now, text=False)
         if relay.settled.done():
             return record
-        if (stands := relay.as_it_stands) is not None:
-            usage, record.usage_source = _usage_of(stands), stands.usage_source
-            record.cost, record.currency = stands.cost, stands.currency
-        else:
-            usage, record.usage_source = self.usage(relay)
-            record.cost, record.currency = self._cost(relay, usage)
+        usage, record.usage_source, record.cost, record.currency = self.numbers(relay)
         record.prompt_tokens, record.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
         return record
+
+    def numbers(self, relay: Relay) -> tuple[Usage, UsageSource, Decimal | None, str | None]:
+        """The counts with their source, what that costs, and in which currency."""
+        if (stands := relay.as_it_stands) is not None:
+            return _usage_of(stands), stands.usage_source, stands.cost, stands.currency
+        usage, source = self.usage(relay)
+        return usage, source, *self._cost(relay, usage)
 
     def usage(self, relay: Relay) -> tuple[Usage, UsageSource]:
         """The counts, and whose the completion's is: the upstream's running one, a budget's, or an estimate."""

@@ -10,6 +10,7 @@ import { code, keep, table, wrong } from "./tables.js";
 
 export const title = "API";
 
+const DEEPEST = 5;
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
 /** @type {Screen["show"]} */
@@ -77,11 +78,24 @@ function resolved(api, given = {}) {
   return given.$ref ? given.$ref.slice(2).split("/").reduce((/** @type {Spec} */ at, /** @type {string} */ key) => at[key], api) : given;
 }
 
-/** The example of a body or an answer; undefined: it has none. @param {Spec} api @param {Spec} given @returns {unknown} */
-function example(api, given) {
-  const media = /** @type {Spec} */ (Object.values(given.content ?? {})[0] ?? {});
+/** The example of a body or an answer, or its shape where it has none; undefined: it has no body. @param {Spec} api @param {Spec} given @returns {unknown} */
+function example(api, { content = {} }) {
+  const [kind, media] = /** @type {[string, Spec]} */ (Object.entries(content)[0] ?? ["", {}]);
   const [named] = Object.values(media.examples ?? {});
-  return media.example ?? resolved(api, named).value ?? resolved(api, media.schema).example;
+  return media.example ?? resolved(api, named).value ?? (kind.includes("json") && media.schema ? shape(api, media.schema) : undefined);
+}
+
+/** A value such as a schema means. @param {Spec} api @param {Spec} schema @param {number} [depth] @returns {unknown} */
+function shape(api, schema, depth = 0) {
+  const { example: given, const: only, enum: words, oneOf, anyOf, allOf, properties, items, type, format } = resolved(api, schema);
+  const [kind] = [type].flat();
+  const [first] = oneOf ?? anyOf ?? allOf ?? [];
+  if (given !== undefined || only !== undefined || words) return given ?? only ?? words[0];
+  if (depth > DEEPEST) return null;
+  if (properties) return Object.fromEntries(Object.entries(properties).map(([name, one]) => [name, shape(api, one, depth + 1)]));
+  if (items) return [shape(api, items, depth + 1)];
+  if (first) return shape(api, first, depth);
+  return kind === "string" ? format ?? "…" : kind === "boolean" ? true : kind === "integer" || kind === "number" ? 0 : kind === "object" ? {} : null;
 }
 
 /** @param {Spec} schema */

@@ -103,6 +103,7 @@ export const RECIPES = [
     twice: "the same answer again, for a minute",
     stranger: "403, it is another caller's",
     edits: true,
+    apiKey: true,
     start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
     learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
@@ -116,6 +117,7 @@ export const RECIPES = [
     about: "Anthropic has no stop for a single message; Quell adds one. Open blocks are closed, then come message_delta and message_stop.",
     twice: AGAIN,
     stranger: NOT_THEIRS,
+    apiKey: true,
     start: (wish) => ({
       headers: { "anthropic-version": "2023-06-01" },
       ...post("/messages", { model: wish.model, max_tokens: MOST_TOKENS, stream: true, messages: messages(wish) }),
@@ -134,13 +136,13 @@ export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * A call as a command. A credential never stands in it: it is read from a variable.
- * @param {Call} call @param {string} base The route's address. @param {boolean} hasKey @param {boolean} [streams]
+ * @param {Call} call @param {string} base The route's address. @param {string | false} key Its header. @param {boolean} [streams]
  */
-export function curl({ method, path, headers = {}, body }, base, hasKey, streams) {
+export function curl({ method, path, headers = {}, body }, base, key, streams) {
   const all = Object.entries(body ? { ...headers, "Content-Type": "application/json" } : headers);
   return [
     `curl ${streams ? "-N " : ""}${body || method === "GET" ? "" : `-X ${method} `}${quoted(base + path)}`,
-    hasKey && '-H "Authorization: Bearer $KEY"',
+    key && `-H "${key} $KEY"`,
     ...all.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`),
     body && `-d ${quoted(JSON.stringify(body))}`,
   ].filter(Boolean).join(" \\\n  ");

@@ -14,6 +14,9 @@ import { begin } from "./try.js";
 
 export const title = "Playground";
 
+/** What a call is answered that was stopped before its header went out. */
+const STOPPED_EARLY = 499;
+
 /** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   const leaving = new AbortController();
@@ -153,6 +156,8 @@ function desk(root, query, ctx, served, left) {
     say(status, it?.status ? `HTTP ${it.status}` : "");
     say(refused, it?.refused ?? "");
     refused.hidden = !it?.refused;
+    refused.className = it?.status === STOPPED_EARLY ? "notice mono" : "error mono";
+    answer.hidden = Boolean(it?.refused && !it.pieces);
     answer.setAttribute("aria-busy", String(isOn));
     const word = it?.stopping ? "Stopping …" : !isOn ? "Start" : it?.how.ending === "leave" && !it.left ? "Close" : "Stop";
     if (button.textContent !== word) {

@@ -50,7 +50,8 @@ export function makeCalls(served) {
     const wish = it?.wish ?? form.wish();
     const id = wish.chosen ?? "ID";
     const ids = it?.ids ?? {};
-    const as = (/** @type {import("./tries.js").Call} */ call, streams = false) => curl(call, served.origin + form.base(), Boolean(key) || served.needs_key, streams);
+    const header = recipe.apiKey ? "X-API-Key:" : "Authorization: Bearer";
+    const as = (/** @type {import("./tries.js").Call} */ call, streams = false) => curl(call, served.origin + form.base(), (key || served.needs_key) && header, streams);
     const first = recipe.start(wish, ids);
     const headers = { ...first.headers, ...(wish.chosen && { "X-Task-Id": wish.chosen }) };
     say(start.text, [recipe.first && as(recipe.first(wish)), as({ ...first, headers }, !recipe.read), recipe.read && as(recipe.read({ own: id, ...ids }), true)].filter(Boolean).join("\n\n"));

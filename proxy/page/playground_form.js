@@ -75,7 +75,7 @@ export function makeForm(served, query, changed) {
   function lay() {
     clear(fields, field("Prompt", prompt), !recipe.unnamed && field("Model", model), variables.map((input) => field(input.name, input)),
       routes.length > 1 && field("Route", route),
-      !served.demo && field("Key", key, served.needs_key ? "One that this proxy knows. It is sent with each call and kept nowhere." : "Optional; kept nowhere."));
+      !served.demo && field("Key", key, `${served.needs_key ? "Needed" : "Optional"}: it says whose the call is. Sent with each call, kept nowhere.`));
     changed();
   }
 

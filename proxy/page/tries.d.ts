@@ -68,6 +68,8 @@ export interface Recipe {
   goesOn?: boolean;
   /** An early stop is an edit. */
   edits?: boolean;
+  /** Its credential is sent as `X-API-Key`. */
+  apiKey?: boolean;
   /** A call that is needed before the start. */
   first?(wish: Wish): Call;
   start(wish: Wish, ids: Ids): Call;

@@ -37,7 +37,7 @@ export function begin(recipe, base, wish, how, tell) {
   function send({ method, path, headers, body }, key = how.key, chosen = null, signal = undefined) {
     return stream(`/api/playground${base}${path}`, {
       method, signal, body: body && JSON.stringify(body),
-      headers: { ...headers, ...(body && { "Content-Type": "application/json" }), ...(chosen && { "X-Task-Id": chosen }), ...(key && { "X-Playground-Authorization": `Bearer ${key}` }) },
+      headers: { ...headers, ...(body && { "Content-Type": "application/json" }), ...(chosen && { "X-Task-Id": chosen }), ...(key && (recipe.apiKey ? { "X-Playground-API-Key": key } : { "X-Playground-Authorization": `Bearer ${key}` })) },
     });
   }
 

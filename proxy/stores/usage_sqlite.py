@@ -1,4 +1,4 @@
-"""Sums over the records, as one statement that reads each of them once.
+"""Sums over the records: one statement that reads each of them once, and one for what stops saved.
 
 A million records take about a second. Costs are summed in two parts, each far from 64 bits, and so are exact.
 """
@@ -6,14 +6,15 @@ A million records take about a second. Costs are summed in two parts, each far f
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Float, Row, Select, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, func, literal_column, or_, select
 
 from proxy.core.money import COST_PART, cost_of
-from proxy.core.prices import PRICE_DIGITS
+from proxy.core.prices import Price, completion_cost, thawed
 from proxy.core.settled import TRUTH_COUNTS
-from proxy.stores.both_sql import output_price, price_currency, tag_value, whole_part
+from proxy.stores.both_sql import tag_value, whole_part
 from proxy.stores.known_later import numbers
 from proxy.stores.ledger_rows import clean
 from proxy.stores.tables import generation
@@ -29,16 +30,12 @@ _HOUR: Final = 3600
 _SAVED: Final = ("saved_most", "saved_typical", "late_tokens")
 
 _IS_SAVED: Final = or_(_at.saved_most.is_not(None), _at.saved_typical.is_not(None))
-_PRICE_PART: Final = 10**PRICE_DIGITS
-"""A price in units of its last digit is multiplied in two parts, what this divides and what is left: neither product
-with a count is beyond 64 bits. Each is summed in two parts then, as costs are."""
-_SAVED_PARTS: Final = {
-    "whole_high": _PRICE_PART * COST_PART,
-    "whole_low": _PRICE_PART,
-    "rest_high": COST_PART,
-    "rest_low": 1,
-}
-"""How many units of a cost each of the four sums counts."""
+_SAVED_SUMS: Final = (
+    func.count().label("saved"),
+    func.sum(_at.saved_typical).label("saved_typical"),
+    func.sum(_at.saved_most).label("saved_most"),
+)
+"""At each frozen price. There are few of these, and few records with savings: they have a statement of their own."""
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "model": _at.model,
@@ -62,17 +59,17 @@ def usage_rows(connection: Connection, query: UsageQuery) -> list[UsageRow]:
     """
     groups = [_group(name).label(f"group_{number}") for number, name in enumerate(query.by)]
     counted = numbers(connection.dialect.name)
-    currencies = counted.columns["currency"].label("currency"), _saved_in().label("saved_in")
-    chosen = select(*groups, *currencies, *_sums(counted.columns), *_saved_sums())
-    asked = _filtered(chosen.select_from(counted.source), query)
-    asked = asked.where(*_started(query.span, _start_of(connection, query.span)))
-    asked = asked.group_by(*(literal_column(str(number + 1)) for number in range(len(groups) + len(currencies))))
+    started = _started(query.span, _start_of(connection, query.span))
+    by_currency = select(*groups, counted.columns["currency"].label("currency"), *_sums(counted.columns))
+    by_price = select(*groups, _at.price.label("price"), *_SAVED_SUMS).where(_IS_SAVED)
     rows: dict[tuple[str | None, ...], UsageRow] = {}
-    for row in connection.execute(asked):
-        group = tuple(_name(name, value) for name, value in zip(query.by, row, strict=False))
-        if group not in rows and len(rows) == MOST_GROUPS:
-            raise TooManyGroupsError
-        _add(rows.setdefault(group, UsageRow(group)), row)
+    columns: list[ColumnElement[Any]] = [literal_column(str(number + 1)) for number in range(len(groups) + 1)]
+    for chosen, add in ((by_currency.select_from(counted.source), _add), (by_price, _add_saved)):
+        for row in connection.execute(_filtered(chosen, query).where(*started).group_by(*columns)):
+            group = tuple(_name(name, value) for name, value in zip(query.by, row, strict=False))
+            if group not in rows and len(rows) == MOST_GROUPS:
+                raise TooManyGroupsError
+            add(rows.setdefault(group, UsageRow(group)), row)
     return sorted(rows.values(), key=_place)
 
 
@@ -106,22 +103,6 @@ def _sums(counted: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[Any]]
         *(func.sum(counted[name]).label(name) for name in TRUTH_COUNTS),
         *(func.sum(_at[name]).label(name) for name in _SAVED),
     ]
-
-
-def _saved_in() -> ColumnElement[Any]:
-    """The currency of the price of what was saved. Prices are looked into for nothing else: few records are stopped."""
-    return case((_IS_SAVED, price_currency(_at.price)))
-
-
-def _saved_sums() -> list[ColumnElement[Any]]:
-    price = case((_IS_SAVED, output_price(_at.price)))
-    sums: list[ColumnElement[Any]] = [func.count().filter(_IS_SAVED, price.is_(None)).label("saved_unpriced")]
-    for name in _SAVED[:2]:
-        for which, part in (("whole", price.op("/")(_PRICE_PART)), ("rest", price % _PRICE_PART)):
-            product = _at[name] * part
-            sums.append(func.sum(product.op("/")(COST_PART)).label(f"{name}_{which}_high"))
-            sums.append(func.sum(product % COST_PART).label(f"{name}_{which}_low"))
-    return sums
 
 
 def _filtered(asked: Select[Any], query: UsageQuery) -> Select[Any]:
@@ -169,16 +150,30 @@ def _add(into: UsageRow, row: Row[Any]) -> None:
         more = getattr(row, name)
         if more is not None:
             setattr(into, name, (getattr(into, name) or 0) + int(more))  # PostgreSQL sums to decimals
-    into.saved_unpriced += row.saved_unpriced
-    if row.saved_in is not None:
-        saved = SavedCost(*(_saved(row, name) for name in ("saved_typical", "saved_most")))
-        into.saved_costs[row.saved_in] = into.saved_costs.get(row.saved_in, SavedCost()) + saved
 
 
-def _saved(row: Row[Any], name: str) -> Decimal | None:
-    """What so many tokens would have cost, exactly: prices are for a million, so their last digit is that of a cost."""
-    parts = [(getattr(row, f"{name}_{part}"), units) for part, units in _SAVED_PARTS.items()]
-    return cost_of(sum(int(count) * units for count, units in parts)) if parts[0][0] is not None else None
+def _add_saved(into: UsageRow, row: Row[Any]) -> None:
+    """Add what was saved at one price; without one that can be read nobody knows what that is."""
+    price = None if row.price is None else _price(row.price)
+    if price is None:
+        into.saved_unpriced += row.saved
+        return
+    saved = SavedCost(*(_at_price(price, getattr(row, name)) for name in ("saved_typical", "saved_most")))
+    into.saved_costs[price.currency] = into.saved_costs.get(price.currency, SavedCost()) + saved
+
+
+def _at_price(price: Price, tokens: Any) -> Decimal | None:
+    """What so many completion tokens would have cost, exactly."""
+    return None if tokens is None else completion_cost(price, int(tokens))
+
+
+@lru_cache
+def _price(text: str) -> Price | None:
+    """A price as a record has it; None: it can't be read."""
+    try:
+        return thawed(text)
+    except ValueError:
+        return None
 
 
 def _place(row: UsageRow) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import expect
 
 from support.browser import NARROW, axe, chromium, go_to, log_in, operator_page, watched_page
+from support.http_bytes import header
 from support.messages import message_events, text_block
 from support.playing import WORDS, answers, begin, comes, demo_page, headline, press_stop
 from support.program import ADMIN_TOKEN, config_text, running_program
@@ -59,6 +60,7 @@ async def test_anthropic_is_started_and_stopped(tmp_path: Path) -> None:
             async with operator_page(browser, program.admin_url, "#/playground") as page:
                 await expect(page.get_by_role("tab")).to_have_text(["Anthropic"])
                 await page.get_by_label("Model").fill("claude")
+                await page.get_by_role("textbox", name="Key").fill("sk-ant-1")
                 await begin(page)
                 await comes(page)
                 await press_stop(page)
@@ -66,6 +68,8 @@ async def test_anthropic_is_started_and_stopped(tmp_path: Path) -> None:
                     re.compile(r"^Upstream closed after 9 tokens, .* after your stop")
                 )
                 assert (await up.conn()).closed.is_set()
+                assert header(up.requests[0].headers, "x-api-key") == "sk-ant-1"
+                assert '-H "X-API-Key: $KEY"' in await page.get_by_role("region", name="Start command").inner_text()
 
 
 async def test_quells_own_stop(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ async def test_a_stop_before_the_first_byte(tmp_path: Path, tab: str, status: st
         await begin(page, "Before the first byte")
         await expect(headline(page)).to_contain_text(told)
         await expect(page.locator(".desk")).to_contain_text(f"HTTP {status}")
-        await expect(page.locator(WORDS)).to_be_empty()
+        assert await page.locator(WORDS).text_content() == ""
 
 
 @pytest.mark.parametrize(

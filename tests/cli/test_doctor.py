@@ -10,8 +10,9 @@ import pytest
 from proxy.cli.doctor.front import Front
 from support.doctor import ALL_WELL, LOOKED_AT, NOWHERE, a_proxy, examine, found, verdicts
 from support.front import Ways, a_front
-from support.program import config_text
+from support.program import ADMIN_TOKEN, config_text
 from support.proxy import running_proxy
+from support.pty_program import on_terminal
 from support.scripts import answer, json_answer
 from support.upstream import scripted_upstream
 from support.wait import eventually
@@ -45,6 +46,21 @@ async def test_it_is_said_in_lines(tmp_path: Path) -> None:
         assert told.stderr == "streams and stops get through\n"
         quiet = await examine(front.url, "-q", admin=proxy.admin_url)
         assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+async def test_an_interrupted_examination_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in the middle, on a terminal with its bar: the call that ran is ended, and the cursor is back."""
+    async with a_proxy(tmp_path) as (proxy, demo), a_front(proxy.port, Ways(hides_aborts=True)) as front:
+        known = {"QUELL_ADMIN": proxy.admin_url, "QUELL_ADMIN_TOKEN": ADMIN_TOKEN}
+        typed = ["-m", "proxy", "doctor", front.url]
+        async with on_terminal(typed, tmp_path, columns=100, lines=24, **known) as terminal:
+            await terminal.writes("examining")
+            await eventually(lambda: demo.calls, what="a call is made")
+            terminal.press("\x03")
+            assert await terminal.exit_code() == 1
+            assert terminal.is_as_before
+            assert "Traceback" not in terminal.output
+        await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
 
 
 async def test_without_the_admin_api(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.money import COST_MOST
-from proxy.core.prices import AMOUNTS, Costs, Price, cost, costs, frozen, thawed
+from proxy.core.prices import AMOUNTS, Costs, Price, completion_cost, cost, costs, frozen, thawed
 from proxy.core.usage import MAX_COUNT, Usage
 
 amounts = st.decimals(0, 1000, places=6)
@@ -147,3 +147,11 @@ def test_what_is_no_frozen_price_is_refused(text: str) -> None:
     """Half a price is none, and one with a float in it neither."""
     with pytest.raises(ValueError, match=r"not a price|Expecting"):
         thawed(text)
+
+
+def test_what_was_not_made_is_priced_exactly() -> None:
+    """So many completion tokens at a price are exact to the last digit, and may be more than one answer ever has."""
+    zero = Decimal(0)
+    price = Price(zero, Decimal("10.000001"), zero, zero, zero, "USD", "1", "m")
+    assert completion_cost(price, 3) == Decimal("0.000030000003")
+    assert completion_cost(price, 10**18) == Decimal(10000001000000)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from proxy.app import App, StartError
@@ -155,6 +156,16 @@ async def test_the_callers_trace_goes_on(tmp_path: Path) -> None:
     assert (trace, is_sampled) == (TRACE, False)
     assert own != PARENT
     assert [each.attributes["quell.task_id"] for each in otlp.spans if each.kind == CLIENT] == ["t-01"]
+
+
+async def test_the_log_names_the_trace(tmp_path: Path) -> None:
+    """The line about a generation's end has the id of its trace."""
+    async with observed(json_answer(chat_object()), tmp_path) as (proxy, _, otlp):
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            await call(proxy, "POST", CHAT, PLAIN, X_Task_Id="t-1", traceparent=f"00-{TRACE}-{PARENT}-01")
+            await told(otlp, "t-1")
+            await settled(proxy)
+    assert [each["trace_id"] for each in lines if each["event"] == "generation.end"] == [TRACE]
 
 
 async def test_malformed_traces_begin_a_new_one(tmp_path: Path) -> None:

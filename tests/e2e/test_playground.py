@@ -201,6 +201,17 @@ async def test_nothing_of_the_admin_listener_goes_to_the_proxy(tmp_path: Path) -
         assert len(listed.json()["data"]) == 1
 
 
+async def test_a_key_goes_in_the_header_of_its_api(tmp_path: Path) -> None:
+    """A key that the page sends for an API with `X-API-Key` goes up as that, and in no other header."""
+    async with a_proxy(tmp_path, json_answer(chat_object())) as (proxy, up):
+        headers = [("X-Playground-API-Key", "mine"), *token_of(MAIN)]
+        relayed = await call(proxy.admin_port, "POST", f"{RELAY}{CHAT}", ask(stream=False), headers)
+        assert relayed.status == 200
+        arrived = {name.lower(): value for name, value in up.requests[0].headers}
+        assert arrived["x-api-key"] == "mine"
+        assert not {"authorization", "x-playground-api-key"} & arrived.keys()
+
+
 async def test_a_page_elsewhere_can_call_nothing(tmp_path: Path) -> None:
     """Every relayed call with the cookie must come from our page, a read too: its answer may be an upstream's HTML."""
     html = answer(200, b"<script>alert(1)</script>", [("Content-Type", "text/html")])

@@ -1,5 +1,6 @@
 """The page on the admin listener: its files and their headers, getting in and out, calls that come with its cookie."""
 
+import gzip
 import re
 import subprocess
 import sys
@@ -92,6 +93,24 @@ async def test_a_file_that_the_browser_has_is_not_sent_again(tmp_path: Path) -> 
         assert_guarded(same)
         other = await call(proxy.admin_port, "GET", "/ui", headers=[("If-None-Match", '"x"')])
         assert other.status == 200
+
+
+async def test_the_page_travels_packed(tmp_path: Path) -> None:
+    """Who takes gzip gets each file in it, under a tag of its own; all together they are under 150 kB then."""
+    async with running_proxy(config(), tmp_path) as proxy:
+        travelled = 0
+        for name, file in read_page().items():
+            for asked in ("br, gzip", "gzip;q=0", "identity"):
+                answer = await call(proxy.admin_port, "GET", f"/ui/{name}", headers=[("Accept-Encoding", asked)])
+                packs = asked == "br, gzip"
+                assert (answer.header("Content-Encoding"), answer.header("Vary")) == (
+                    "gzip" if packs else None,
+                    "Accept-Encoding",
+                )
+                assert (gzip.decompress(answer.body) if packs else answer.body) == file.body
+                assert answer.header("ETag") == f'"{file.tag}{"-gzip" if packs else ""}"'
+                travelled += len(answer.body) * packs
+        assert 0 < travelled < 150_000
 
 
 @pytest.mark.parametrize(

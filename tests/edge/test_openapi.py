@@ -171,6 +171,28 @@ async def test_real_answers_fit(tmp_path: Path) -> None:
         assert ours - called - streams - elsewhere == set()
 
 
+async def test_the_native_answers_fit(tmp_path: Path) -> None:
+    """What the control API below a route answers is what the description says."""
+    async with a_proxy(tmp_path) as proxy, RawClient(proxy.port) as client, RawClient(proxy.port) as other:
+        document = await description(proxy)
+        described = operations(document)
+        await client.post(CHAT, ask(), [("X-Task-Id", "one")])
+        await client.until(b"data: ", 5)
+        for method, target, body in (
+            ("get", "/v1/generations", None),
+            ("get", "/v1/generations/one", None),
+            ("post", "/v1/generations/one/cancel", {"reason": "enough"}),
+            ("post", "/v1/generations/cancel", {"all": True}),
+            ("get", "/v1/generations?limit=1", None),
+        ):
+            await (other.post(target, body) if method == "post" else other.get(target))
+            answer = await other.answer()
+            assert answer.status == 200, answer.body
+            path = target.partition("?")[0].replace("/one", "/{id}")
+            content = described[method, path]["responses"]["200"]["content"]["application/json"]
+            check(document, content["schema"]["$ref"].rpartition("/")[2], answer.json())
+
+
 async def test_what_is_streamed_fits(tmp_path: Path) -> None:
     """The feed's events and the lines of an export are what the description says of them."""
     async with a_proxy(tmp_path) as proxy, feed(proxy) as reader:

@@ -53,9 +53,13 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 
 def _nginx(text: str, port: int, _admin: int, own: int) -> str:
-    server = replaced(
-        text, {"server 127.0.0.1:8484": f"server 127.0.0.1:{port}", "listen 8080": f"listen 127.0.0.1:{own}"}
+    return whole_nginx(
+        replaced(text, {"server 127.0.0.1:8484": f"server 127.0.0.1:{port}", "listen 8080": f"listen 127.0.0.1:{own}"})
     )
+
+
+def whole_nginx(server: str) -> str:
+    """The whole config of an nginx that has this server and needs nothing outside its folder."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = " ".join(f"{kind}_temp_path temp_{kind};" for kind in kinds)
     main = "daemon off; master_process off; pid nginx.pid; events {}"
@@ -147,17 +151,26 @@ async def in_front(
     name: str, port: int, admin_port: int, folder: Path, spoilt: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[int]:
     """Run a front with its shipped file, and give its port once it answers; `spoilt`: what is changed for the worse."""
-    own, folder = quiet_port(), folder / name
+    own = quiet_port()
+    text = replaced(FRONTS[name].changes(shipped(name), port, admin_port, own), spoilt)
+    async with running_front(name, text, own, folder):
+        yield own
+
+
+@asynccontextmanager
+async def running_front(name: str, text: str, own: int, folder: Path) -> AsyncIterator[None]:
+    """Run a front with this text as its file until the end; it answers on its `own` port."""
+    folder = folder / name
     folder.mkdir()
     file = folder / Path(FRONTS[name].file).name
-    file.write_text(replaced(FRONTS[name].changes(shipped(name), port, admin_port, own), spoilt))
+    file.write_text(text)
     command = _command(name, FRONTS[name].run, file, folder)
     with (folder / "front.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, env=_environment(name, folder), stdout=log, stderr=log)
     try:
         await eventually(lambda: process.returncode is not None or _listens(own), 30, f"{name} listens")
         assert process.returncode is None, (folder / "front.log").read_text()
-        yield own
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -31,7 +31,8 @@ TAKE_TERMINAL = (
 )
 """In the child: the terminal becomes its own, so that signals and sizes reach it; then it is the program."""
 
-HOME = "\x1b[H"
+HOME, PICTURE_END = "\x1b[H", "\x1b[J"
+"""What stands before a picture, and behind one in programs that draw over the last one."""
 SECOND_SCREEN, FIRST_SCREEN, CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 T = TypeVar("T")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -74,8 +75,10 @@ class TerminalProgram:
 
     @property
     def screen(self) -> list[str]:
-        """The lines of its newest picture, without their styles."""
-        picture = self.output.rpartition(HOME)[2]
+        """The lines of its newest picture that is whole, without their styles."""
+        told = self.output
+        end = told.rfind(PICTURE_END)
+        picture = told[: end if end >= 0 else None].rpartition(HOME)[2]
         return [line.rstrip() for line in _CONTROL.sub("", picture).split("\r\n")]
 
     @property

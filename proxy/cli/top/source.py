@@ -34,12 +34,10 @@ class Source:
         self._client, self._take, self._fail = client, take, fail
         self._round = 0
         self._changed = threading.Event()
-        self._asked = Asked()
 
     def ask(self, asked: Asked) -> None:
         """From now on follow this."""
         self._round += 1
-        self._asked = asked
         self._changed.set()
         number, self._changed = self._round, threading.Event()
         threading.Thread(target=self._follow, args=(number, asked, self._changed), daemon=True).start()

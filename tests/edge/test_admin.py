@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from proxy.core.record import Record
 from proxy.edge.admin import make_admin_runner
@@ -306,6 +307,20 @@ async def test_one_record_has_its_text(tmp_path: Path) -> None:
         assert ended.json()["text"] == "Rain fell all night on "
         unknown = await call(proxy.admin_port, "GET", "/api/generations/nobodys")
         assert (unknown.status, error_of(unknown.body)["code"]) == (404, "generation_not_found")
+
+
+async def test_one_record_without_its_text(tmp_path: Path) -> None:
+    """Whoever does not want the text, such as a page that looks each second, is not noted as somebody who saw it."""
+    async with a_proxy(tmp_path) as (proxy, _):
+        async with streams(proxy, ("one", [])):
+            await eventually(lambda: seen_text(proxy, "one"), what="the text was folded")
+            with capture_logs() as logs:
+                answer = await call(proxy.admin_port, "GET", "/api/generations/one?text=no")
+            assert answer.json()["task_id"] == "one"
+            assert "text" not in answer.json()
+            assert [line["event"] for line in logs if line["event"] == "text.viewed"] == []
+        refused = await call(proxy.admin_port, "GET", "/api/generations/one?text=maybe")
+        assert (refused.status, error_of(refused.body)["param"]) == (400, "text")
 
 
 async def seen_text(proxy: RunningProxy, task_id: str) -> bool:

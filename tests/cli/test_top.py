@@ -253,6 +253,27 @@ async def test_filter_and_order_are_asked_for(tmp_path: Path) -> None:
         await terminal.shows("task-3")
 
 
+async def test_only_one_feed_is_held_open(tmp_path: Path) -> None:
+    """What is no longer asked for is left at once, although its feed says nothing: others shall find room."""
+    is_open: list[Conn] = []
+
+    async def feed(conn: Conn) -> None:
+        is_open.append(conn)
+        await conn.head(200, SSE)
+        await conn.chunk(page(row(1)))
+        await conn.sleep_until_closed()
+        is_open.remove(conn)
+
+    live = json_answer({"object": "list", "data": [], "next_cursor": None})
+    async with top_of(tmp_path, by_path({"/api/generations": live, "/api/feed": feed})) as (terminal, fake):
+        await terminal.shows("task-1")
+        for name in ("oldest first", "by tokens", "by cost"):
+            terminal.press("o")
+            await terminal.shows(name)
+        await eventually(lambda: fake.requests[-1].target.startswith("/api/feed?sort=cost"), what="it is asked for")
+        await eventually(lambda: len(is_open) == 1, what="the others are left")
+
+
 async def test_pause_holds_the_picture(tmp_path: Path) -> None:
     """While it is paused the rows stay as they are; behind that the newest are shown."""
     change = event("change", total=2, matched=2, order=["m2", "m1"], rows=[row(2)], gone=[])

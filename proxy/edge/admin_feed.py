@@ -123,6 +123,8 @@ class Feed:
         self._summary = summary
         self._shown: dict[tuple[tuple[str, str], ...], _Shown] = {}
         self._tasks = Tasks()
+        self._coming = 0
+        """Who will read as soon as the first page is there."""
         self._is_ticking = False
         self._is_over = False
         self._number = 0
@@ -136,10 +138,14 @@ class Feed:
             Refusal: 400, a parameter can't be understood; 429, there are `MOST_READERS` already.
         """
         window = Window.read(http)
-        if sum(len(shown.readers) for shown in self._shown.values()) >= MOST_READERS:
+        if self._coming + sum(len(shown.readers) for shown in self._shown.values()) >= MOST_READERS:
             raise Refusal.too_many(5, f"As many feeds are read as may be ({MOST_READERS}).")
-        shown = self._shown.get(window.key) or await self._new(window)
-        response, sink = await begin(http, 200, _HEAD, None)
+        self._coming += 1
+        try:
+            shown = self._shown.get(window.key) or await self._new(window)
+            response, sink = await begin(http, 200, _HEAD, None)
+        finally:
+            self._coming -= 1
         reader = FeedReader(sink, is_over=self._is_over)
         shown = self._shown.setdefault(window.key, shown)  # the last one that read it may have left meanwhile
         if not shown.readers:  # nobody else is told of what has changed since it was looked at

@@ -279,6 +279,35 @@ async def test_too_many_readers_are_refused(tmp_path: Path, monkeypatch: pytest.
             pass
 
 
+async def test_who_waits_for_the_first_page_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While other replicas are asked for their rows nobody else gets the place of the one who waits for them."""
+    goes_on, asks = asyncio.Event(), asyncio.Event()
+
+    async def asked(_view: LiveView) -> None:
+        asks.set()
+        await goes_on.wait()
+
+    monkeypatch.setattr(admin_feed, "MOST_READERS", 1)
+    monkeypatch.setattr(LiveView, "ask", asked)
+    async with (
+        a_proxy(tmp_path) as (proxy, _),
+        RawClient(proxy.admin_port) as first,
+        RawClient(proxy.admin_port) as other,
+    ):
+        await first.get("/api/feed", BEARER)
+        await within(asks.wait(), "the first one waits")
+        asks.clear()
+        await other.get("/api/feed?user=ann", BEARER)
+        answer = asyncio.get_running_loop().create_task(other.answer())
+        waits = asyncio.get_running_loop().create_task(asks.wait())
+        await asyncio.wait((answer, waits), return_when=asyncio.FIRST_COMPLETED)
+        assert answer.done()
+        assert answer.result().status == 429
+        waits.cancel()
+        goes_on.set()
+        await first.until(b"event: page")
+
+
 def readers(proxy: RunningProxy) -> list[Any]:
     """Who reads the feed now."""
     return [each for each in asyncio.all_tasks() if each.get_name() == "tell the readers of the feed"]

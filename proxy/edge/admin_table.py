@@ -42,7 +42,7 @@ class AdminTable:
         """Put it together; see `make_admin_runner` for what these are."""
         summary = Summary(engine)
         self.me = AdminMe(current, engine.replica, demo=demo is not None)
-        self.feed = Feed(engine, summary, current)
+        self.feed = Feed(engine, summary)
         self.routes = AdminRoutes(
             [
                 *open_routes(engine, ready),

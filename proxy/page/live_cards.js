@@ -26,7 +26,7 @@ export function makeCards() {
     say(saved.note, ["tokens today", ...money].join(" · "));
     orphans.hidden = !summary.orphans;
     if (summary.orphans) {
-      clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open past their stop's deadline. See Health.`);
+      clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open, and nobody wants them any more. See Health.`);
     }
   }
 

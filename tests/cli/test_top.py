@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,37 @@ async def test_filter_and_order_are_asked_for(tmp_path: Path) -> None:
         await eventually(lambda: wanted in [request.target for request in fake.requests], what="it is asked for")
         terminal.press("\x1b")
         await terminal.shows("task-3")
+
+
+async def alive_until_closed(conn: Conn) -> None:
+    """Send signs of life, as the feed does while there is nothing to tell."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await conn.sleep_until_closed()
+                return
+        await conn.chunk(b": keep-alive\n\n")
+
+
+async def test_only_one_feed_is_held_open(tmp_path: Path) -> None:
+    """What is no longer asked for is left at once, although its feed says nothing: others shall find room."""
+    is_open: list[Conn] = []
+
+    async def feed(conn: Conn) -> None:
+        is_open.append(conn)
+        await conn.head(200, SSE)
+        await conn.chunk(page(row(1)))
+        await alive_until_closed(conn)
+        is_open.remove(conn)
+
+    live = json_answer({"object": "list", "data": [], "next_cursor": None})
+    async with top_of(tmp_path, by_path({"/api/generations": live, "/api/feed": feed})) as (terminal, fake):
+        await terminal.shows("task-1")
+        for name in ("oldest first", "by tokens", "by cost"):
+            terminal.press("o")
+            await terminal.shows(name)
+        await eventually(lambda: fake.requests[-1].target.startswith("/api/feed?sort=cost"), what="it is asked for")
+        await eventually(lambda: len(is_open) == 1, what="the others are left")
 
 
 async def test_pause_holds_the_picture(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class One {
     try {
       const [one, about] = await Promise.all([this.read(), this.ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
       if (this.hasLeft) return;
-      this.origin = about?.origin ?? "http://PROXY:8484";
+      this.origin = about?.origin ?? "http://HOST:PORT";
       this.root.querySelector(".empty")?.remove();
       this.root.append(h("div", { class: "grid two" }, this.when, this.facts, this.usage, this.ids, this.stopped, this.answer.element, this.commands));
       this.draw(one);

@@ -52,6 +52,7 @@ async def test_streams_are_stopped_by_mouse_and_by_keyboard(tmp_path: Path) -> N
             await expect(row(page, "two").locator(".stop")).to_have_text(re.compile("^stopped in"))
             await expect(row(page, "two").locator(".c-id a")).to_be_focused()
             assert scene.is_open("three")
+            await expect(page.locator(".cards .card", has_text="Stopped")).to_contain_text("today: ")
 
             await page.locator("h1").click()
             await expect(rows(page)).to_have_count(1)
@@ -216,6 +217,9 @@ async def test_a_viewer_can_not_stop(tmp_path: Path) -> None:
             assert status == 403
             await page.goto("/ui#/generation/one")
             await expect(page.get_by_role("button", name="Show text")).to_be_disabled()
+            await expect(page.locator("main")).to_contain_text(
+                "curl -X POST http://HOST:PORT/v1/generations/one/cancel"
+            )
             assert scene.is_open("one")
 
 

@@ -214,6 +214,16 @@ async def test_a_front_that_is_impatient(tmp_path: Path) -> None:
         assert (code, checks["silence"]["verdict"]) == (0, "ok")
 
 
+async def test_a_call_that_is_refused(tmp_path: Path) -> None:
+    """A proxy that takes no further call is named as the reason; the admin API is not asked for, which is there."""
+    budget = {"per": "key", "window": "1h", "completion_tokens": 5}
+    async with a_proxy(tmp_path, budgets=[budget]) as (proxy, _), a_front(proxy.port) as front:
+        _, checks = await found(front.url, "--wait", "2s", admin=proxy.admin_url)
+        assert checks["disconnect"]["verdict"] == "skip"
+        assert checks["disconnect"]["told"] == "the call was refused (429)"
+        assert checks["early disconnect"]["told"] == "the call was refused (429)"
+
+
 async def test_a_route_that_goes_on(tmp_path: Path) -> None:
     """On a route that finishes what its client left nothing can be said of disconnects, and that is said."""
     async with a_proxy(tmp_path, route={"on_disconnect": "finish"}) as (proxy, _), a_front(proxy.port) as front:

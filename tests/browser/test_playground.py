@@ -6,6 +6,7 @@ import re
 import subprocess
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
@@ -243,7 +244,7 @@ async def test_model_text_is_only_text(tmp_path: Path) -> None:
 
 async def test_an_upstreams_id_leads_nowhere_else(tmp_path: Path) -> None:
     """An id that an upstream chose stays one segment of the stop's path, below the playground."""
-    said = [
+    said: list[dict[str, Any]] = [
         {"type": "response.created", "response": {"id": "../../../../ui/logout#"}},
         {"type": "response.output_text.delta", "delta": "A word."},
     ]

@@ -1,7 +1,7 @@
 /** The API reference, made from the proxy's own OpenAPI document. */
 
 import { get } from "./api.js";
-import { quoted } from "./dialects.js";
+import { curl } from "./dialects.js";
 import { clear, copyButton, field, h } from "./dom.js";
 import { code, keep, table, wrong } from "./tables.js";
 
@@ -54,7 +54,8 @@ function operation(api, method, path, server, call) {
   const node = h("details", { class: "call" }, h("summary", null, h("span", { class: "tag" }, method), " ", h("code", null, path), " ", h("span", { class: "muted" }, call.summary)), parts);
   node.addEventListener("toggle", () => {
     const body = example(api, resolved(api, call.requestBody));
-    const command = curl(method, server + path, (call.security ?? api.security)?.length > 0, body);
+    const key = (call.security ?? api.security)?.length > 0 && `Authorization: Bearer $${path.startsWith("/api/") ? "QUELL_ADMIN_TOKEN" : "KEY"}`;
+    const command = curl({ method, path, body: /** @type {object | undefined} */ (body) }, server, key);
     const parameters = call.parameters.map((/** @type {Spec} */ one) => resolved(api, one)).map((/** @type {Spec} */ one) => [
       h("code", null, one.name), `${one.in}${one.required ? ", required" : ""}`, typeOf(resolved(api, one.schema)), one.description,
     ]);
@@ -103,12 +104,3 @@ const typeOf = ({ enum: words, type = "", default: usual }) => (words ? words.jo
 
 /** @param {unknown} value */
 const written = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
-
-/** @param {string} method @param {string} url @param {boolean} isLocked @param {unknown} body */
-function curl(method, url, isLocked, body) {
-  return [
-    `curl ${method === "GET" || (method === "POST" && body !== undefined) ? "" : `-X ${method} `}${quoted(url)}`,
-    isLocked && `-H "Authorization: Bearer $${url.includes("/api/") ? "QUELL_ADMIN_TOKEN" : "KEY"}"`,
-    body !== undefined && `-H 'Content-Type: application/json' \\\n  -d ${quoted(typeof body === "string" ? body : JSON.stringify(body))}`,
-  ].filter(Boolean).join(" \\\n  ");
-}

@@ -135,14 +135,14 @@ export const nativeStop = ({ own, task = own }) => by(task, (id) => `/generation
 export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
- * A call as a command. A credential never stands in it: it is read from a variable.
- * @param {Call} call @param {string} base The route's address. @param {string | false} key Its header. @param {boolean} [streams]
+ * A call as a command. A credential never stands in it: `key` is the header that has it, with a variable.
+ * @param {Call} call @param {string} base The route's address. @param {string | false} key @param {boolean} [streams]
  */
 export function curl({ method, path, headers = {}, body }, base, key, streams) {
   const all = Object.entries(body ? { ...headers, "Content-Type": "application/json" } : headers);
   return [
-    `curl ${streams ? "-N " : ""}${body || method === "GET" ? "" : `-X ${method} `}${quoted(base + path)}`,
-    key && `-H "${key} $KEY"`,
+    `curl ${streams ? "-N " : ""}${method === (body ? "POST" : "GET") ? "" : `-X ${method} `}${quoted(base + path)}`,
+    key && `-H "${key}"`,
     ...all.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`),
     body && `-d ${quoted(JSON.stringify(body))}`,
   ].filter(Boolean).join(" \\\n  ");

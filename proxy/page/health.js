@@ -1,8 +1,9 @@
 /** Health: whether it is ready, its upstreams, bus, ledger and build, and the config with where each value came from. */
 
 import { get, post } from "./api.js";
-import { clear, field, fmt, h, s } from "./dom.js";
+import { clear, field, fmt, h } from "./dom.js";
 import { keep, scroll, table, why, wrong } from "./tables.js";
+import { signed } from "./words.js";
 
 /** @import {Child} from "./dom.js" */
 /** @import {Context, Screen} from "./shapes.js" */
@@ -13,7 +14,9 @@ export const title = "Health";
 const EACH_MS = 10_000;
 /** What `bills_after_close` and `on_stop` mean for a stop, in words. @type {Record<string, string>} */
 const WORDS = { no: "yes", yes: "no, it bills the whole answer", unknown: "unknown", close: "closes the connection", call: "closes it, then calls the abort route", drain: "reads on for the usage" };
-const SIGNS = { good: "M3 8.5l3.2 3.2L13 5", bad: "M4 4l8 8M12 4l-8 8", calm: "M4 8h8" };
+
+/** Whether something is well, null: neither, with its words. @param {boolean | null} is @param {string} text */
+const sign = (is, text) => is === null ? signed("calm", "ring", text) : is ? signed("good", "check", text) : signed("bad", "cross", text);
 
 /** @type {Screen["show"]} */
 export function show(root, query, ctx) {
@@ -48,7 +51,7 @@ export function show(root, query, ctx) {
     clear(told);
     try {
       const waits = (await post("/api/reload")).needs_restart.join(", ");
-      clear(told, h("p", { class: "card" }, sign("good", waits ? `Taken, but these wait for a restart: ${waits}.` : "Taken: what is in the file is in force.")));
+      clear(told, h("p", { class: "card" }, sign(true, waits ? `Taken, but these wait for a restart: ${waits}.` : "Taken: what is in the file is in force.")));
       await Promise.all([look(), read()]);
     } catch (error) {
       const [first, ...lines] = why(error).split("\n");
@@ -57,20 +60,15 @@ export function show(root, query, ctx) {
   }
 }
 
-/** A sign and its word. @param {keyof typeof SIGNS} tone @param {string} word */
-function sign(tone, word) {
-  return h("span", { class: `state ${tone}` }, s("svg", { viewBox: "0 0 16 16", class: "sign stroke", "aria-hidden": "true" }, s("path", { d: SIGNS[tone] })), h("span", null, word));
-}
-
 /** @param {Health} health @param {Context} ctx */
 function cards({ ready, bus, ledger, build, config }, { me }) {
   const card = (/** @type {string} */ name, /** @type {Child[]} */ ...lines) => h("div", { class: "card" }, h("h2", null, name), lines.map((line) => line && h("p", null, line)));
   const waits = config.needs_restart.join(", ");
   return h("div", { class: "totals" },
-    card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is ? "good" : "bad", `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
-    card("Ledger", sign(ledger.healthy ? "good" : "bad", ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
-    card("Bus", bus.configured ? sign(bus.up ? "good" : "bad", bus.up ? "connected" : "away") : sign("calm", "none: a replica by itself"), `This replica is ${me.replica}`),
-    card("Config", sign(waits ? "bad" : "good", waits ? `waits for a restart: ${waits}` : "in force as it was loaded"), h("code", null, config.file ?? "no file"), `loaded ${fmt.time(config.loaded_at)}`),
+    card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
+    card("Ledger", sign(ledger.healthy, ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
+    card("Bus", bus.configured ? sign(bus.up, bus.up ? "connected" : "away") : sign(null, "none: a replica by itself"), `This replica is ${me.replica}`),
+    card("Config", sign(!waits, waits ? `waits for a restart: ${waits}` : "in force as it was loaded"), h("code", null, config.file ?? "no file"), `loaded ${fmt.time(config.loaded_at)}`),
     card("Build", `Quell ${build.version}`, `Python ${build.python}`, `started ${fmt.time(me.started_at)}`));
 }
 
@@ -78,7 +76,7 @@ function cards({ ready, bus, ledger, build, config }, { me }) {
 function upstreamsOf(all) {
   const rows = all.map((one) => [
     h("span", null, one.name, h("br"), h("code", { class: "muted" }, one.base_url)),
-    sign(one.state === "ok" ? "good" : one.state === "failing" ? "bad" : "calm", one.state),
+    sign(one.state === "unused" ? null : one.state === "ok", one.state),
     fmt.tokens(one.calls) + (one.slots ? ` of ${fmt.tokens(one.slots)}` : ""),
     fmt.tokens(one.waiting),
     fmt.tokens(one.reading_on),

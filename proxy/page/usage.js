@@ -1,6 +1,7 @@
 /** Usage and savings: what was spent, and what stops kept from being made, by hour or day and by whom. */
 
 import { get } from "./api.js";
+import { quoted } from "./dialects.js";
 import { clear, field, fmt, h } from "./dom.js";
 import { csv, currencies, money, savedIn, sum } from "./sums.js";
 import { keep, scroll, table, wrong } from "./tables.js";
@@ -103,7 +104,7 @@ function figures(groups, both, { by, group, filters }) {
     row.group[group] ?? "none", fmt.tokens(row.generations), fmt.tokens(row.prompt_tokens), fmt.tokens(row.completion_tokens),
     ...costs.map((currency) => fmt.cost(row.cost[currency], currency)), (row.saved_typical ?? row.saved_most) === null ? "–" : savedTokens(row.saved_typical, row.saved_most), fmt.tokens(row.late_tokens), fmt.tokens(row.unknown),
   ]);
-  const options = Object.entries(filters).map(([name, value]) => ` --${name} ${/^[\w./:-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`}`);
+  const options = Object.entries(filters).map(([name, value]) => ` --${name} ${/^[\w./:-]+$/.test(value) ? value : quoted(value)}`);
   return h("section", { class: "card stack" },
     h("div", { class: "row" }, h("h2", null, `By ${group}`), download(`CSV by ${group}`, groups), download(`CSV by ${by} and ${group}`, both)),
     scroll("div", "table-wrap", `Usage by ${group}`, table(heads, rows)),

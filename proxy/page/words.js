@@ -43,7 +43,12 @@ export function word(name) {
  */
 export function stateTag(name, more) {
   const [text, sign, tone] = STATES[name] ?? [name.replaceAll("_", " "), "ring", "calm"];
-  return h("span", { class: `state ${tone}` }, signOf(sign), h("span", null, more ? `${text} · ${more}` : text));
+  return signed(tone, sign, more ? `${text} · ${more}` : text);
+}
+
+/** A sign, and the words that it stands beside. @param {string} tone @param {keyof typeof SIGNS} sign @param {string} text */
+export function signed(tone, sign, text) {
+  return h("span", { class: `state ${tone}` }, signOf(sign), h("span", null, text));
 }
 
 /** @param {keyof typeof SIGNS} name */

@@ -157,7 +157,7 @@ async def test_what_runs_is_shown_and_stopped(tmp_path: Path) -> None:
             await eventually(lambda: len(table(terminal.screen)) == 2, what="it is gone from the table")
             terminal.press("q")
             assert await terminal.exit_code() == 0
-            assert terminal.is_as_before
+            await terminal.is_given_back()
         record = await proxy.app.engine.ledger.find(None, "two")
         assert record is not None
         assert (record.cause, record.reason) == ("operator", "loops")
@@ -297,7 +297,7 @@ async def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.S
         assert not terminal.is_as_before
         terminal.signal(number)
         assert await terminal.exit_code() == code
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_ctrl_z_and_back(tmp_path: Path) -> None:
@@ -306,12 +306,12 @@ async def test_ctrl_z_and_back(tmp_path: Path) -> None:
         await terminal.shows("task-1")
         terminal.press("\x1a")
         await terminal.is_stopped()
-        assert terminal.is_as_before
+        await terminal.is_given_back()
         terminal.signal(signal.SIGCONT)
         await eventually(lambda: not terminal.is_as_before and terminal.has_single_keys, what="it is back")
         terminal.press("q")
         assert await terminal.exit_code() == 0
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_a_proxy_that_goes_away(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ async def test_a_refusal_is_told_on_a_plain_screen(tmp_path: Path) -> None:
     async with top_of(tmp_path, by_path({"/api/generations": refused})) as (terminal, _):
         assert await terminal.exit_code() == 5
         assert "does not take the admin token" in terminal.output
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_a_stop_that_is_refused(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ reference: $(DEV_READY) ## the reference pages in deploy/docs/reference, from th
 pictures: $(DEV_READY) system-packages ## the docs' pictures, from the real page
 	$(BIN)/python tests/browser/pictures.py deploy/docs/pictures
 
-torture: $(DEV_READY) system-packages ## 1,000 kills under 200 live streams, 400 power cuts, 100,000 steps of tenants (an hour); ARGS="--minutes 10"
+torture: $(DEV_READY) system-packages ## kills, power cuts, tenants, outages of PostgreSQL and the bus (an hour and a half); ARGS="--only PART"
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
 lock: ## the lock files, from pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -118,6 +118,7 @@ class App:
         self._demo = demo
         self._sessions = Sessions(time.monotonic)
         self._admin_token = ""
+        self._tracing: Tracing | None = None
         self._stack = AsyncExitStack()
         self.tasks = Tasks()
         self._reloading = asyncio.Lock()
@@ -165,6 +166,7 @@ class App:
             )
             shared = None if isinstance(opened, SqliteLedger) else opened
             ledger, left = opened, opened.left
+        self._stack.push_async_callback(self._end_tracing)
         self._stack.push_async_callback(self._last_of_all)
         self._stack.push_async_callback(ledger.close)
         self._counter = counter = Counter()
@@ -219,9 +221,13 @@ class App:
             tracing = start_tracing(settings.observability.otel, self.engine, self.replica)
         except TracingError as error:
             raise StartError(str(error)) from error
-        if tracing is not None:
-            self._stack.push_async_callback(tracing.close)
+        self._tracing = tracing
         return tracing
+
+    async def _end_tracing(self) -> None:
+        """Behind the ledger: who looks on must not keep it from being closed in time."""
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def make_login_code(self) -> str:
         """A code that lets somebody into the page once, soon, as the holder of the main token."""

@@ -3,11 +3,12 @@
 Redirects are not followed and proxies of the environment are not used: the token goes to one address only.
 """
 
+import contextlib
 import functools
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from enum import IntEnum
@@ -137,8 +138,12 @@ class AdminClient:
         except ValueError as error:
             raise self._other() from error
 
-    def events(self, path: str, query: Mapping[str, str]) -> Iterator[Event]:
+    def events(
+        self, path: str, query: Mapping[str, str], begun: Callable[[Callable[[], None]], None] = lambda _leave: None
+    ) -> Iterator[Event]:
         """The events of a stream below `/api`, as they come, until it ends; nothing may come for `PATIENCE` seconds.
+
+        `begun` is given what ends it at once, from another thread: who waits for an event here sees to nothing else.
 
         Raises:
             NotServedError: there is no such stream.
@@ -146,6 +151,8 @@ class AdminClient:
         """
         target = f"/api{path}" + (f"?{urlencode(query)}" if query else "")
         with self._calling() as connection:
+            connection.connect()
+            begun(functools.partial(_cut, connection.sock))
             connection.request("GET", self._prefix + target, headers=self.headers())
             response = connection.getresponse()
             if response.status != _OK or response.headers.get_content_type() != "text/event-stream":
@@ -218,7 +225,7 @@ class AdminClient:
             response = connection.getresponse()
             return response.status, response.headers, response.read()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _calling(self) -> Iterator[HTTPConnection]:
         """A connection for one call.
 
@@ -264,6 +271,11 @@ class AdminClient:
         if status == _NOT_FOUND:
             return CommandError(message, Exit.NOT_FOUND) if code == "generation_not_found" else self._other()
         return CommandError(message, Exit.NOT_ALLOWED if status in _FORBIDDEN else Exit.FAILED)
+
+
+def _cut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is closed already
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def escaped(any_id: str) -> str:

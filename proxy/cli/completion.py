@@ -13,7 +13,7 @@ VARIABLE: Final = f"_{NAME.upper()}_COMPLETE"
 SHELLS: Final = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(short_help="Print the script for completion in a shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

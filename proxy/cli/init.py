@@ -20,7 +20,7 @@ routes:
 """
 
 
-@click.command()
+@click.command(short_help="Write the smallest config file.")
 @click.argument("file", type=click.Path(path_type=Path), default=Path("quell.yaml"))
 def init(file: Path) -> None:
     """Write the smallest config file (default: quell.yaml); an existing file is never touched."""

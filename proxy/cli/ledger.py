@@ -16,6 +16,6 @@ PLACES: Final = {
 }
 
 
-@click.group(cls=LazyGroup, places=PLACES)
+@click.group(cls=LazyGroup, places=PLACES, short_help="Check the ledger, save, shorten and export it.")
 def ledger() -> None:
     """Look after the ledger: check it, save it, shorten it, get its records out."""

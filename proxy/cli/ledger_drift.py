@@ -12,7 +12,7 @@ from proxy.cli.span_options import MOMENT
 HEADS = ("upstream", "model", "source", "records", "what", "ours", "theirs", "percent")
 
 
-@click.command()
+@click.command(short_help="Say how far our counts are from later truths.")
 @click.option("--since", type=MOMENT, help="Only what started then or later: 24h, 2026-11-01, 2026-11-01T12:30Z.")
 @click.option("--until", type=MOMENT, help="Only what started before that.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")

@@ -18,7 +18,7 @@ from proxy.cli.span_options import MOMENT
 from proxy.cli.whole_file import whole_file
 
 
-@click.command()
+@click.command(short_help="Print ended records.")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--after", type=click.IntRange(0), metavar="CURSOR", help="Begin behind this cursor of an earlier export."

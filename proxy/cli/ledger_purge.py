@@ -27,7 +27,7 @@ from proxy.stores.spool import FORWARDER
 Purged = tuple[int, int]
 
 
-@click.command()
+@click.command(short_help="Delete what is kept too long.")
 @click.option("--before", type=MOMENT, help="Records that ended before then, such as 30d or 2026-01-31.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, only say how many it would be.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")

@@ -50,7 +50,7 @@ class _Pair(click.ParamType[tuple[str, str]]):
         return field, head
 
 
-@click.command()
+@click.command(short_help="Attach later token counts and costs.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--map", "mapped", multiple=True, type=_Pair(), help="The column HEAD of FILE has FIELD; repeatable.")
 @click.option("--source", default="csv", show_default=True, help="Who says it; what one says again is not attached.")

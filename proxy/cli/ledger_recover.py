@@ -16,7 +16,7 @@ from proxy.stores.ledger_recover import Recovered, recover_file
 HEADS = ("TABLE", "SAVED", "LOST")
 
 
-@click.command()
+@click.command(short_help="Save what can be read of a damaged ledger.")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--to", "new", type=click.Path(path_type=Path), required=True, metavar="NEW", help="The file to make.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it.")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from typing import TextIO
 
@@ -35,7 +36,7 @@ def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if pretty:
-        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")))
     else:
         shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
     structlog.configure(

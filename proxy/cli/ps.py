@@ -19,7 +19,7 @@ _Look = tuple[list[dict[str, Any]], dict[str, Any]]
 """What runs, and the last page, which says what is missing."""
 
 
-@click.command()
+@click.command(short_help="List what runs now, on all replicas.")
 @click.option("--user", help="Only this end user's.")
 @click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
 @click.option("--route", help="Only on this route, such as /v1.")

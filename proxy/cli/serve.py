@@ -48,7 +48,7 @@ def serve(path: Path) -> None:
     run(job) if settings.workers == 1 else run_workers(job)
 
 
-@click.command(name="run")
+@click.command(name="run", short_help="Run the proxy without a file, by OPENAI_API_KEY.")
 @listens
 def run_command(listen: Address, admin_listen: Address) -> None:
     """Run the proxy in front of OPENAI_BASE_URL, with OPENAI_API_KEY; no file needed."""
@@ -61,7 +61,7 @@ def run_command(listen: Address, admin_listen: Address) -> None:
     run(Job(by_hand(settings, listen, admin_listen)))
 
 
-@click.command()
+@click.command(short_help="Run the proxy with a demo upstream: no key, no network.")
 @listens
 def demo(listen: Address, admin_listen: Address) -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""

@@ -29,7 +29,7 @@ SHORT: Final = {
 """The heads of the table; the other ones are the columns' names."""
 
 
-@click.command()
+@click.command(short_help="Sum up tokens, cost and savings.")
 @click.option("--since", type=MOMENT, default="7d", show_default=True, help="24h, 7d, 2026-11-01, 2026-11-01T12:30Z.")
 @click.option("--until", type=MOMENT, help="The same; what started then or later is left out.")
 @click.option(
@@ -44,7 +44,7 @@ SHORT: Final = {
 @click.option("--model", help="Only with this model.")
 @click.option("--route", help="Only on this route, such as /v1.")
 @click.option("--tag", type=TAG, help="Only with this tag, such as team=search.")
-@click.option("--outcome", type=click.Choice(list(Outcome)), help="Only what ended like this.")
+@click.option("--outcome", type=click.Choice([str(each) for each in Outcome]), help="Only what ended like this.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")
 @talks_to_proxy
 def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: str | None) -> None:

@@ -17,6 +17,8 @@ RECENT: Final = 100
 """So many of the newest that are over are looked at, where nothing that lives is meant."""
 
 _MADE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CALLERS_NAME_MESSAGES: Final = "async_messages"
+"""The dialect whose callers may choose message ids too; those of the others are made here, in their own forms."""
 _NAMED: Final = 10
 
 T = TypeVar("T")
@@ -43,9 +45,12 @@ def _meant(client: AdminClient, typed: str) -> str | None:
     """The message id of the only generation that is meant: of those that live, else of the newest that are over.
 
     Raises:
-        CommandError: several are meant.
+        CommandError: several are meant, or one that is not known now might be.
     """
-    live = _beginning(typed, client.pages({"state": "live"}))
+    last: dict[str, Any] = {}
+    live = _beginning(typed, client.pages({"state": "live"}, last.update))
+    if not last.get("complete", True):
+        raise CommandError("not all replicas answer now, and one may run what begins like this; type the whole id")
     found = live or _beginning(typed, client.get("/generations", {"state": "ended", "limit": str(RECENT)})["data"])
     if len(found) > 1:
         names = [f"  {shown}" for shown in list(found.values())[:_NAMED]]
@@ -59,9 +64,9 @@ def _beginning(typed: str, records: Iterable[Mapping[str, Any]]) -> dict[str, st
     """Message ids of the generations that are meant, each with the id that begins like that."""
     found = {}
     for record in records:
-        made = [record["message_id"], *([record["task_id"]] if _MADE.fullmatch(record["task_id"]) else [])]
-        for any_id in reversed(made):
-            if any_id.startswith(typed):
+        is_ours = record.get("dialect") != _CALLERS_NAME_MESSAGES
+        for any_id, is_made in ((record["task_id"], False), (record["message_id"], is_ours)):
+            if any_id.startswith(typed) and (is_made or _MADE.fullmatch(any_id)):
                 found[record["message_id"]] = any_id
                 break
     return found

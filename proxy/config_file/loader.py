@@ -53,6 +53,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     if not isinstance(raw, dict):
         findings.text_error(node.at, "expected keys and values, such as version: 1")
         return _loaded(None, findings, None, [])
+    if "models" in raw and not raw.keys() & {"upstreams", "routes"}:
+        findings.text_error(node.at, "is a price list; check the config file that names it: prices: {file: …}")
+        return _loaded(None, findings, None, [])
     folder = path.absolute().parent
     files = [*read_secret_files(raw, folder, findings), *resolve_plain_files(raw, folder, findings)]
     prices = read_prices(raw, path, findings)

@@ -25,16 +25,13 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def takes(self, facts: Facts, now: float) -> bool:
         """Whether a generation with these facts is meant; `now` is monotonic seconds."""
-        pairs = (
-            (self.identity, facts.identity.name),
-            (self.user, facts.user),
-            (self.key, facts.identity.shown),
-            (self.route, facts.route),
-            (self.model, facts.model),
-        )
-        return (
-            all(wanted in (None, found) for wanted, found in pairs)
-            and self.tags.items() <= facts.tags.items()
+        return (  # thousands are asked, often: what is not asked for is not looked at
+            (self.identity is None or self.identity == facts.identity.name)
+            and (self.user is None or self.user == facts.user)
+            and (self.key is None or self.key == facts.identity.shown)
+            and (self.route is None or self.route == facts.route)
+            and (self.model is None or self.model == facts.model)
+            and (not self.tags or self.tags.items() <= facts.tags.items())
             and (self.older_than is None or now - facts.started > self.older_than)
         )
 

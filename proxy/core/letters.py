@@ -150,14 +150,12 @@ class StopThese(Letter, frozen=True, kw_only=True, tag="stop_these"):
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a live table: its first rows in this order, with the numbers so far.
 
-    `over`: uids that were shown, and of which it is to be said how they ended. `confirm`: seconds in which a stopped
-    upstream should be closed.
+    `over`: uids that were shown, and of which it is to be said how they ended.
     """
 
     sort: str
     falls: bool
     over: tuple[str, ...]
-    confirm: float
 
 
 class ListThese(Letter, frozen=True, kw_only=True, tag="list_these"):
@@ -211,7 +209,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """What a live table says besides its records.
 
     The state of each of them, the records of what is over, how many are chosen in all, and how many live, are read on,
-    are queued, and are orphans.
+    are queued, and are orphans. None of the records has a text.
     """
 
     states: tuple[str, ...]

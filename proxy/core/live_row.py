@@ -2,7 +2,7 @@
 
 import base64
 import json
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,7 +48,10 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class LiveCounts:
-    """How many live, and of those how many are read on behind a stop, wait for a slot, or should be closed by now."""
+    """How many live, and of those how many are read on behind a stop, or wait for a slot.
+
+    `orphans`: calls that are open and should not be, see `OpenCall.is_orphan`.
+    """
 
     live: int = 0
     reading_on: int = 0
@@ -226,4 +229,5 @@ def place_in(cursor: str, order: Order) -> Entry[None]:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type] # a bool is none of both
+    """Whether it is a number that a time or a count could be; a bool is none, nor is what no float can hold."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type] # is a number here

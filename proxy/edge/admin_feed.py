@@ -1,7 +1,8 @@
 """`GET /api/feed`: the live table as server-sent events, for everybody who looks at it.
 
-One ticker looks four times a second for all readers, and runs only while there are any. A reader that is slow is told
-nothing until it has taken what it has; then it gets the whole page anew, so that nothing piles up for it.
+One ticker looks four times a second for all readers, and runs only while there are any; where there is much to look
+at it looks more seldom, and never at two views without a turn for other work. A reader that is slow is told nothing
+until it has taken what it has; then it gets the whole page anew, so that nothing piles up for it.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from proxy.edge.admin_summary import Summary
 from proxy.edge.downstream import SocketSink, begin
 from proxy.edge.events import STREAM_HEADERS
 from proxy.edge.live_view import LiveView, Window
+from proxy.edge.pace import Pace
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
 from proxy.engine.failures import log_failure
@@ -26,12 +28,12 @@ from proxy.engine.tasks import Tasks
 from proxy.stores.ports import LedgerUnavailableError
 
 TICK_SECONDS: Final = 0.25
-TICKS_OF_NUMBERS: Final = 4
-"""Tokens and costs of the rows are looked at once in so many ticks."""
-TICKS_OF_ASKING: Final = 8
-"""Other replicas are asked once in so many ticks."""
-TICKS_OF_SUMMARY: Final = 40
-"""A sign of life, and the summary if it has changed, once in so many ticks."""
+NUMBERS_SECONDS: Final = 1.0
+"""Tokens and costs of the rows are looked at so often."""
+ASKING_SECONDS: Final = 2.0
+"""Other replicas are asked so often."""
+SUMMARY_SECONDS: Final = 10.0
+"""A sign of life, and the summary if it has changed, come so often; no rest is longer."""
 MOST_READERS: Final = 64
 
 _HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)
@@ -81,6 +83,21 @@ class FeedReader:
                 self.tell(anew())
 
 
+class _Due:
+    """Says when something is to be done again; between two looks there are `TICK_SECONDS` at least."""
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self._seconds = seconds
+        self._at = now + seconds
+
+    def is_now(self, now: float) -> bool:
+        """Whether it is to be done in this tick; asked once in each."""
+        if now < self._at - TICK_SECONDS / 2:
+            return False
+        self._at = now + self._seconds
+        return True
+
+
 class _Shown:
     """A view with its readers."""
 
@@ -89,11 +106,11 @@ class _Shown:
         self.readers: set[FeedReader] = set()
         self.is_asking = False
 
-    async def ask(self, confirm: float) -> None:
+    async def ask(self) -> None:
         """Ask the other replicas for their part of it."""
         self.is_asking = True
         try:
-            await self.view.ask(confirm)
+            await self.view.ask()
         finally:
             self.is_asking = False
 
@@ -101,12 +118,13 @@ class _Shown:
 class Feed:
     """Serves the feed."""
 
-    def __init__(self, engine: Engine, summary: Summary, current: Callable[[], Runtime]) -> None:
+    def __init__(self, engine: Engine, summary: Summary) -> None:
         self._engine = engine
         self._summary = summary
-        self._current = current
         self._shown: dict[tuple[tuple[str, str], ...], _Shown] = {}
         self._tasks = Tasks()
+        self._coming = 0
+        """Who will read as soon as the first page is there."""
         self._is_ticking = False
         self._is_over = False
         self._number = 0
@@ -120,10 +138,14 @@ class Feed:
             Refusal: 400, a parameter can't be understood; 429, there are `MOST_READERS` already.
         """
         window = Window.read(http)
-        if sum(len(shown.readers) for shown in self._shown.values()) >= MOST_READERS:
+        if self._coming + sum(len(shown.readers) for shown in self._shown.values()) >= MOST_READERS:
             raise Refusal.too_many(5, f"As many feeds are read as may be ({MOST_READERS}).")
-        shown = self._shown.get(window.key) or await self._new(window, runtime)
-        response, sink = await begin(http, 200, _HEAD, None)
+        self._coming += 1
+        try:
+            shown = self._shown.get(window.key) or await self._new(window)
+            response, sink = await begin(http, 200, _HEAD, None)
+        finally:
+            self._coming -= 1
         reader = FeedReader(sink, is_over=self._is_over)
         shown = self._shown.setdefault(window.key, shown)  # the last one that read it may have left meanwhile
         if not shown.readers:  # nobody else is told of what has changed since it was looked at
@@ -133,7 +155,7 @@ class Feed:
             self._tick()
             reader.tell(_RETRY + self._page(shown))
             if self._told is None:
-                await self._sum_up(runtime)
+                await self._sum_up()
             await reader.stay(lambda: self._page(shown), runtime.settings.limits.write_deadline)
         finally:
             shown.readers.discard(reader)
@@ -151,9 +173,9 @@ class Feed:
         self.end()
         await self._tasks.cancel()
 
-    async def _new(self, window: Window, runtime: Runtime) -> _Shown:
+    async def _new(self, window: Window) -> _Shown:
         shown = _Shown(LiveView(self._engine, window))
-        await shown.ask(runtime.settings.cancellation.confirm_timeout)
+        await shown.ask()
         return shown
 
     def _tick(self) -> None:
@@ -163,38 +185,43 @@ class Feed:
             self._tasks.start(self._tick_on(), "tell the readers of the feed")
 
     async def _tick_on(self) -> None:
-        number = 0
+        clock = self._engine.now
+        pace = Pace(TICK_SECONDS, SUMMARY_SECONDS, clock)
+        spans = (NUMBERS_SECONDS, ASKING_SECONDS, SUMMARY_SECONDS)
+        numbers_due, asking_due, summary_due = (_Due(seconds, clock()) for seconds in spans)
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            number += 1
+            await asyncio.sleep(pace.rest())
             self._shown = {key: shown for key, shown in self._shown.items() if shown.readers}
             if not self._shown:
                 self._is_ticking, self._told = False, None
                 return
-            for shown in self._shown.values():
-                try:
-                    self._look(shown, number)
-                except Exception as error:  # noqa: BLE001 one bad look must not end the feed of all
-                    log_failure("feed.failed", error)
-            if number % TICKS_OF_SUMMARY == 0:
+            now = clock()
+            numbers, asks = numbers_due.is_now(now), asking_due.is_now(now)
+            for shown in list(self._shown.values()):
+                with pace.work():
+                    self._look(shown, numbers=numbers, asks=asks)
+                await asyncio.sleep(0)  # streams go before
+            if summary_due.is_now(now):
                 self._tell_all(_HEARTBEAT)
-                self._tasks.start(self._sum_up(self._current()), "sum up for the readers of the feed")
+                self._tasks.start(self._sum_up(), "sum up for the readers of the feed")
 
-    def _look(self, shown: _Shown, number: int) -> None:
-        change = shown.view.look(time.time(), numbers=number % TICKS_OF_NUMBERS == 0)
+    def _look(self, shown: _Shown, *, numbers: bool, asks: bool) -> None:
+        try:
+            change = shown.view.look(time.time(), numbers=numbers)
+        except Exception as error:  # noqa: BLE001 one bad look must not end the feed of all
+            log_failure("feed.failed", error)
+            return
         if change is not None:
             data = self._event("change", change)
             for reader in shown.readers:
                 reader.tell(data)
-        has_others = self._engine.many.group is not None
-        if has_others and not shown.is_asking and number % TICKS_OF_ASKING == 0:
-            confirm = self._current().settings.cancellation.confirm_timeout
-            self._tasks.start(shown.ask(confirm), "ask the others for their live tables")
+        if asks and self._engine.many.group is not None and not shown.is_asking:
+            self._tasks.start(shown.ask(), "ask the others for their live tables")
 
-    async def _sum_up(self, runtime: Runtime) -> None:
+    async def _sum_up(self) -> None:
         """Tell everybody the summary if it has changed; not while the ledger can't be read."""
         try:
-            summary = await self._summary.now(runtime)
+            summary = await self._summary.now()
         except LedgerUnavailableError:
             return
         if summary != self._told:

@@ -48,7 +48,7 @@ class AdminGenerations:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def list(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+    async def list(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
         """Records, newest first, without their texts; what lives in any order, with the numbers so far."""
         given = parameters(http, (*FILTERS, "state", "limit", "cursor", "sort", "order"))
         selection, cursor = Selection.read(given), given.get("cursor")
@@ -56,8 +56,7 @@ class AdminGenerations:
         state = one_of("state", given["state"], STATES) if "state" in given else None
         check_order(given, state)
         if state == "live":  # it is truer in memory than in the ledger
-            confirm = runtime.settings.cancellation.confirm_timeout
-            return await live_list(self._engine, selection.chosen, order_of(given), limit, cursor, confirm)
+            return await live_list(self._engine, selection.chosen, order_of(given), limit, cursor)
         which = selection.record_filter("ended" if state else None, time.time())
         page = await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
         return page.told([shown(record, text=False) for record in page.records])

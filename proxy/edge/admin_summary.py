@@ -45,26 +45,25 @@ class Summary:
         self._elsewhere = LiveCounts()
         self._is_complete = True
 
-    async def summary(self, http: web.BaseRequest, runtime: Runtime) -> dict[str, Any]:
+    async def summary(self, http: web.BaseRequest, _runtime: Runtime) -> dict[str, Any]:
         """What lives now, on all replicas, and what this replica's ledger has of today.
 
         Raises:
             LedgerUnavailableError: it can't be read.
         """
         parameters(http, ())
-        return await self.now(runtime)
+        return await self.now()
 
-    async def now(self, runtime: Runtime) -> dict[str, Any]:
+    async def now(self) -> dict[str, Any]:
         """The same.
 
         Raises:
             LedgerUnavailableError: the ledger can't be read.
         """
-        confirm = runtime.settings.cancellation.confirm_timeout
         async with self._reading:  # who asks at the same time gets the same
-            await self._ask_elsewhere(confirm)
+            await self._ask_elsewhere()
             await self._read_today()
-        counts = self._engine.live.counts(confirm) + self._elsewhere
+        counts = self._engine.live.counts() + self._elsewhere
         return {
             "object": "summary",
             "live": counts.live,
@@ -75,11 +74,11 @@ class Summary:
             "today": self._today,
         }
 
-    async def _ask_elsewhere(self, confirm: float) -> None:
+    async def _ask_elsewhere(self) -> None:
         group, now = self._engine.many.group, self._engine.now()
         if group is None or now < self._elsewhere_until:
             return
-        tables = await ask_tables(group, Chosen(), Order(), 0, confirm=confirm)
+        tables = await ask_tables(group, Chosen(), Order(), 0)
         self._elsewhere = sum((table.counts for table in tables.by_replica.values()), LiveCounts())
         self._is_complete = tables.complete
         self._elsewhere_until = self._engine.now() + ASKED_SECONDS

@@ -42,14 +42,16 @@ class AdminTable:
         """Put it together; see `make_admin_runner` for what these are."""
         summary = Summary(engine)
         self.me = AdminMe(current, engine.replica, demo=demo is not None)
-        self.feed = Feed(engine, summary, current)
-        described = [
-            *visitor_routes(self.me, Playground(engine, own, demo)),
-            *api_routes(engine, reload),
-            *shown_routes(self.feed, summary, AdminHealth(engine, current().settings, ready)),
-        ]
-        described.append(openapi_route(AdminOpenAPI(lambda: described)))
-        self.routes = AdminRoutes([*open_routes(engine, ready), *described])
+        self.feed = Feed(engine, summary)
+        self.routes = AdminRoutes(
+            [
+                *open_routes(engine, ready),
+                *visitor_routes(self.me, Playground(engine, own, demo)),
+                *api_routes(engine, reload),
+                *shown_routes(self.feed, summary, AdminHealth(engine, current().settings, ready)),
+                openapi_route(AdminOpenAPI(lambda: self.routes)),
+            ]
+        )
 
 
 def visitor_routes(me: AdminMe, playground: Playground) -> list[AdminRoute]:

@@ -17,9 +17,7 @@ from proxy.engine.live_elsewhere import MOST, ask_tables
 from proxy.engine.relay import Relay
 
 
-async def live_list(
-    engine: Engine, chosen: Chosen, order: Order, limit: int, cursor: str | None, confirm: float
-) -> dict[str, Any]:
+async def live_list(engine: Engine, chosen: Chosen, order: Order, limit: int, cursor: str | None) -> dict[str, Any]:
     """One page of what lives on all replicas, as it is answered.
 
     Args:
@@ -28,7 +26,6 @@ async def live_list(
         order: that of the list.
         limit: how many a page has at most.
         cursor: where the page before ended; None: the first page.
-        confirm: seconds in which a stopped upstream should be closed.
 
     Raises:
         Refusal: 400, the cursor is none that was given out for this order.
@@ -37,13 +34,13 @@ async def live_list(
         listing = await newest_live(engine, chosen, limit, cursor)
         rows = [_as_it_is(engine, record, listing.states.get(record.uid)) for record in listing.records]
     else:
-        listing, rows = await _ordered(engine, chosen, order, limit, cursor, confirm)
+        listing, rows = await _ordered(engine, chosen, order, limit, cursor)
     wall = time.time()
     return listing.told([{**shown(live.record, text=False), **about_now(live, wall)} for live in rows])
 
 
 async def _ordered(
-    engine: Engine, chosen: Chosen, order: Order, limit: int, cursor: str | None, confirm: float
+    engine: Engine, chosen: Chosen, order: Order, limit: int, cursor: str | None
 ) -> tuple[Listing, list[Live]]:
     """One page in another order than the usual one.
 
@@ -53,7 +50,7 @@ async def _ordered(
         place = None if cursor is None else place_of_cursor(cursor, order)
     except ValueError:
         raise foreign_cursor() from None
-    tables = await ask_tables(engine.many.group, chosen, order, MOST, confirm=confirm)
+    tables = await ask_tables(engine.many.group, chosen, order, MOST)
     there = [entry_of(row, order.sort) for table in tables.by_replica.values() for row in table.rows]
     has_all = all(table.matched <= len(table.rows) for table in tables.by_replica.values())
     entries: Iterable[Entry[Relay | Live]] = chain(engine.live.entries(chosen, order.sort), there)

@@ -114,11 +114,11 @@ class LiveView:
         self._is_complete = True
         self._moves = window.order.sort in MOVING or window.chosen.older_than is not None
 
-    async def ask(self, confirm: float) -> None:
+    async def ask(self) -> None:
         """Ask the other replicas for their part; who does not answer keeps the rows that it had."""
         shown = [uid for uid, shown in self._rows.items() if isinstance(shown.thing, Live)]
         window, group = self.window, self._engine.many.group
-        tables = await ask_tables(group, window.chosen, window.order, window.end, confirm=confirm, over=shown)
+        tables = await ask_tables(group, window.chosen, window.order, window.end, over=shown)
         self._take(tables)
 
     def _take(self, tables: Tables) -> None:

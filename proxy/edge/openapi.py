@@ -4,13 +4,14 @@ Source: the OpenAPI Specification 3.1.1. What is not configured is not in it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from aiohttp import web
 
 from proxy import __version__
 from proxy.edge.admin_query import parameters
+from proxy.edge.admin_routes import AdminRoute
 from proxy.edge.openapi_admin import ADMIN, METHODS, Described, shape
 from proxy.edge.openapi_answers import ANSWER_SCHEMAS
 from proxy.edge.openapi_errors import ALWAYS, ERROR_SCHEMAS, error_responses, refused_with
@@ -21,40 +22,27 @@ from proxy.edge.schema_words import TEXT, ref
 
 ADMIN_TAG: Final = "admin"
 _NAMES: Final = re.compile(r"\{([^}]*)\}")
-_OPEN: Final = (
-    ("/livez", "Whether the process lives; /healthz is the same."),
-    ("/readyz", "Whether new work should be sent here; 503 while it should not."),
-    ("/metrics", "The metrics, in Prometheus' format or OpenMetrics."),
-)
+_SCHEMES: Final = {
+    "admin": {"type": "http", "scheme": "bearer", "description": "A token of the admin listener."},
+    "page": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "quell_session",
+        "description": "What the page has after its login; with the port in its name where the address has one. What "
+        "changes anything needs the header X-Quell-Page: 1 too.",
+    },
+    "caller": {"type": "http", "scheme": "bearer", "description": "What the caller sends to its provider."},
+}
 _DESCRIPTION: Final = (
     "The admin API of the admin listener, and below each route of the proxy's own listener the calls that its dialects "
     "serve or understand, with the native control API. Below a passed-through route everything else is passed on."
 )
 
 
-class AdminCall(Protocol):
-    """One row of the admin listener's table: `{name}` stands for a part of the path that differs."""
-
-    @property
-    def path(self) -> str:
-        """Where it is."""
-        ...
-
-    @property
-    def methods(self) -> Sequence[str]:
-        """By which methods; `*` means any."""
-        ...
-
-    @property
-    def summary(self) -> str:
-        """One sentence."""
-        ...
-
-
 class AdminOpenAPI:
-    """The call `/api/openapi.json`; `table` gives the rows of the admin API."""
+    """The call `/api/openapi.json`; `table` gives the rows of the admin listener."""
 
-    def __init__(self, table: Callable[[], Iterable[AdminCall]]) -> None:
+    def __init__(self, table: Callable[[], Iterable[AdminRoute]]) -> None:
         self._table = table
         self._made: tuple[Runtime, dict[str, Any]] | None = None
 
@@ -66,15 +54,14 @@ class AdminOpenAPI:
         return self._made[1]
 
 
-def document(runtime: Runtime, table: Iterable[AdminCall]) -> dict[str, Any]:
-    """The description of everything that is served with these settings; `table` has the rows of the admin API."""
+def document(runtime: Runtime, table: Iterable[AdminRoute]) -> dict[str, Any]:
+    """The description of everything that is served with these settings; `table` has the rows of the admin listener."""
     paths: dict[str, dict[str, Any]] = {}
-    for path, summary in _OPEN:
-        paths[path] = {"get": {**_operation("get", path, summary), "security": []}}
-    for call in table:
-        item = paths.setdefault(call.path, {})
-        for method in _methods(call.methods):
-            item[method] = _operation(method, call.path, call.summary)
+    for route in table:
+        item = paths.setdefault(route.path, {})
+        for method in METHODS:
+            if method.upper() in route.methods:
+                item[method] = _operation(method, route)
     taken = {shape(path) for path in paths}
     ours = {path: item for path, item in proxy_paths(runtime).items() if shape(path) not in taken}
     schemas = {**RECORD_SCHEMAS, **ANSWER_SCHEMAS, **ERROR_SCHEMAS}
@@ -83,39 +70,36 @@ def document(runtime: Runtime, table: Iterable[AdminCall]) -> dict[str, Any]:
         "info": {"title": "Quell", "version": __version__, "description": _DESCRIPTION},
         "tags": [{"name": ADMIN_TAG, "description": "The admin listener."}, *route_tags(runtime)],
         "paths": {**paths, **ours},
-        "security": [{"admin": []}],
         "components": {
             "schemas": schemas,
             "responses": {**error_responses(), **proxy_responses(runtime)},
-            "securitySchemes": {
-                "admin": {"type": "http", "scheme": "bearer", "description": "A token of the admin listener."},
-                "caller": {"type": "http", "scheme": "bearer", "description": "What the caller sends to its provider."},
-            },
+            "securitySchemes": _SCHEMES,
         },
     }
 
 
-def _methods(given: Sequence[str]) -> list[str]:
-    lower = {method.lower() for method in given}
-    return [method for method in METHODS if method in lower or lower & {"*", "any"}]
-
-
-def _operation(method: str, path: str, summary: str) -> dict[str, Any]:
-    described = ADMIN.get((method, shape(path))) or Described("Object", refuses=())
-    is_api = path.startswith("/api/")
+def _operation(method: str, route: AdminRoute) -> dict[str, Any]:
+    described = ADMIN.get((method, shape(route.path))) or Described("Object", refuses=())
+    always = () if route.role is None else ALWAYS
     found: dict[str, Any] = {
         "tags": [ADMIN_TAG],
-        "operationId": _ident(method, path),
-        "summary": summary,
-        "parameters": _parameters(path, described),
-        "responses": {
-            "200": _answer(described),
-            **refused_with(*described.refuses, *(ALWAYS if is_api else ())),
-        },
+        "operationId": _ident(method, route.path),
+        "summary": route.summary,
+        "description": _who_may(route),
+        "parameters": _parameters(route.path, described),
+        "responses": {"200": _answer(described), **refused_with(*described.refuses, *always)},
+        "security": [] if route.role is None else [{"admin": []}, {"page": []}],
     }
     if described.body is not None:
         found["requestBody"] = {"content": {"application/json": {"schema": described.body}}}
     return found
+
+
+def _who_may(route: AdminRoute) -> str:
+    if route.role is None:
+        return "For everybody who reaches the listener; it needs no token."
+    needs = f"It needs the role {route.role}"
+    return f"{needs}, and the right to see texts." if route.shows_text else f"{needs}."
 
 
 def _parameters(path: str, described: Described) -> list[dict[str, Any]]:

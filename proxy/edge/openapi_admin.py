@@ -178,6 +178,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     **{(method, "/api/playground/{}"): _RELAYED for method in METHODS},
     ("get", "/api/playground-seen/{}"): Described("PlaygroundSeen", refuses=(400, 404)),
     ("get", "/livez"): Described("Live", refuses=()),
+    ("get", "/healthz"): Described("Live", refuses=()),
     ("get", "/readyz"): Described("Ready", query={"verbose": TEXT}, refuses=()),
     ("get", "/metrics"): Described(content="text/plain", refuses=()),
 }

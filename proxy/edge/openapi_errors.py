@@ -1,9 +1,12 @@
-"""The refusals of the HTTP API as its description has them: each with an example, made by the code that refuses."""
+"""The refusals of the HTTP API as its description has them, with an example of each code that programs may meet."""
 
 import json
+from collections.abc import Collection
 from typing import Any, Final
 
 from proxy.core.errors import Refusal, openai_error_body
+from proxy.core.roles import Role
+from proxy.edge.admin_access import Visitor, text_not_allowed, unknown_token
 from proxy.edge.asked import MAX_PAGE, READS
 from proxy.edge.one_generation import events_gone, unknown
 from proxy.edge.schema_words import TEXT, Schema, obj, or_null, ref
@@ -16,10 +19,10 @@ ERROR_SCHEMAS: Final[dict[str, Schema]] = {
 _BAD: Final = f"limit must be a whole number from 1 to {MAX_PAGE}."
 _REFUSALS: Final = (
     Refusal.bad_request("invalid_parameter", _BAD, "limit"),
-    Refusal(
-        401, "invalid_admin_token", "The admin API needs the admin token: send it as 'Authorization: Bearer <token>'."
-    ),
-    Refusal(403, "not_allowed", "This token may not do that."),
+    unknown_token(),
+    Refusal(403, "role_not_allowed", "This needs the role operator. The token on-call has the role viewer."),
+    text_not_allowed(Visitor("on-call", Role.VIEWER, text=False)),
+    Refusal(403, "cross_site", "This call is refused: it comes from a page of another origin."),
     unknown(),
     Refusal(405, "method_not_allowed", f"This path takes {' and '.join(READS)}."),
     Refusal(
@@ -30,6 +33,7 @@ _REFUSALS: Final = (
     Refusal(421, "misdirected_request", "This listener is not known by that name."),
     Refusal(422, "config_rejected", "The new settings are not taken, the old ones stay:\nquell.yaml:4:5: unknown key"),
     Refusal.too_many(5, "As many feeds are read as may be (64)."),
+    Refusal(429, "too_many_attempts", "Too many wrong tokens were sent.", headers={"Retry-After": "5"}),
     Refusal.ledger_unreadable(),
 )
 _OF_DIALECTS: Final = (
@@ -60,7 +64,10 @@ ALWAYS: Final = (401, 403, 405, 421, 429)
 
 def error_responses() -> dict[str, Any]:
     """The refusals of the admin API, by the names that operations refer to."""
-    return {f"Error{each.status}": _response(each, _WORDS[each.status]) for each in _REFUSALS}
+    by_status: dict[int, list[Refusal]] = {}
+    for refusal in _REFUSALS:
+        by_status.setdefault(refusal.status, []).append(refusal)
+    return {f"Error{status}": _response(refusals, _WORDS[status]) for status, refusals in by_status.items()}
 
 
 def refused_with(*statuses: int) -> dict[str, Any]:
@@ -68,14 +75,15 @@ def refused_with(*statuses: int) -> dict[str, Any]:
     return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in sorted(statuses)}
 
 
-def _response(refusal: Refusal, description: str) -> dict[str, Any]:
-    headers = {"Retry-After": {"schema": TEXT, "description": "Seconds."}} if "Retry-After" in refusal.headers else {}
-    example = {refusal.code: {"value": json.loads(openai_error_body(refusal))}}
-    return {
+def _response(refusals: Collection[Refusal], description: str) -> dict[str, Any]:
+    examples = {refusal.code: _example(openai_error_body(refusal)) for refusal in refusals}
+    answer = {
         "description": description,
-        **({"headers": headers} if headers else {}),
-        "content": {"application/json": {"schema": ref("Error"), "examples": example}},
+        "content": {"application/json": {"schema": ref("Error"), "examples": examples}},
     }
+    if any("Retry-After" in refusal.headers for refusal in refusals):
+        answer["headers"] = {"Retry-After": {"schema": TEXT, "description": "Seconds."}}
+    return answer
 
 
 def dialect_responses(dialect: Dialect) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Tracing:
         return traced(gateway.handle, self._tracer, route_of)
 
     async def close(self) -> None:
-        """Send what waits, and end."""
+        """Send what waits, and end, with or without a collector that takes it."""
         await asyncio.to_thread(self._export.close)
 
 

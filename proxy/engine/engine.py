@@ -93,7 +93,7 @@ class Engine:
             self.registry, self.runs, left, ledger, self._keeping, self.budgets, prompts, stops, metrics, self.now
         )
         self.many = Many(self.registry, self.canceller)
-        self.live = LiveHere(self.registry, SoFar(self.registry, self.budgets), self.now)
+        self.live = LiveHere(self.registry, SoFar(self.registry, self.budgets), self.calls, self.now)
         self.announcing: Announcing | None = None
         self.observing: Observing | None = None
         """What is read from the other replicas, where there are any."""
@@ -217,7 +217,7 @@ class Engine:
         self._settler.apply_settlement(relay)
         self.budgets.settle(relay)
         if self.telemetry is not None:
-            self.telemetry.settled(relay, relay.generation.record(self.now()))
+            self.telemetry.settled(relay, relay.generation.record(self.now(), text=False))
         await self._settler.settle(relay)
         self._keeping.let_go(relay.generation.facts.uid)
         if relay.read_on is None:

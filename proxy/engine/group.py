@@ -23,7 +23,7 @@ from proxy.stores.bus import BusUnavailableError
 LOOK_SECONDS: Final = 1.0
 """How long others may take to say what they run; a reader waits for the slowest."""
 
-NEWEST: Final = Rows(sort="age", falls=False, over=(), confirm=0.0)
+NEWEST: Final = Rows(sort="age", falls=False, over=())
 """Asks for the numbers so far, which go with what is shown without text."""
 
 Asked = ListThese | FindIt | StopThese

@@ -7,6 +7,7 @@ from proxy.core.chosen import Chosen
 from proxy.core.lifecycle import Phase
 from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, numbers, state_of
 from proxy.core.record import Record
+from proxy.engine.open_calls import OpenCalls
 from proxy.engine.registry import Finished, Registry
 from proxy.engine.relay import Relay
 from proxy.engine.so_far import SoFar
@@ -15,8 +16,9 @@ from proxy.engine.so_far import SoFar
 class LiveHere:
     """The live table of this replica. Nothing of it is kept, and nothing is made but what is asked for."""
 
-    def __init__(self, registry: Registry, so_far: SoFar, now: Callable[[], float]) -> None:
+    def __init__(self, registry: Registry, so_far: SoFar, calls: OpenCalls, now: Callable[[], float]) -> None:
         self._registry = registry
+        self._calls = calls
         self._so_far = so_far
         self._now = now
         self._keys: Final[Mapping[LiveSort, Callable[[Relay], Any]]] = {
@@ -67,17 +69,15 @@ class LiveHere:
         entries = self.entries(chosen, order.sort)
         return [self.live(relay) for *_, relay in behind(entries, order, place)[:most]], len(entries)
 
-    def counts(self, confirm: float) -> LiveCounts:
-        """How many live. An orphan's stop is more than `confirm` seconds ago, and its upstream is still not closed."""
-        now = self._now()
-        counts = LiveCounts()
-        for relay in self._registry:
-            generation = relay.generation
-            stopped = generation.stopped_at
-            is_open = stopped is not None and generation.closed_ms is None and relay.read_on is None
-            is_orphan = stopped is not None and is_open and now - stopped > confirm
-            counts += LiveCounts(1, relay.read_on is not None, generation.phase is Phase.QUEUED, is_orphan)
-        return counts
+    def counts(self) -> LiveCounts:
+        """How many live, and how many calls are orphans, of those too that live no more."""
+        relays = list(self._registry)
+        return LiveCounts(
+            len(relays),
+            sum(relay.read_on is not None for relay in relays),
+            sum(relay.generation.phase is Phase.QUEUED for relay in relays),
+            sum(calls.orphans for calls in self._calls.by_upstream().values()),
+        )
 
     def over(self, uids: Iterable[str]) -> list[Record]:
         """The records of those that ended here a short time ago."""

@@ -11,6 +11,7 @@ from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes, record_of
 from proxy.engine.group import LOOK_SECONDS, Group, Missing
 from proxy.engine.live import LiveHere
+from proxy.engine.many import clipped
 
 MOST: Final = 1000
 """Rows that one replica sends at the most."""
@@ -34,7 +35,7 @@ class Tables(Missing):
 
 
 async def ask_tables(
-    group: Group | None, chosen: Chosen, order: Order, most: int, *, confirm: float, over: Iterable[str] = ()
+    group: Group | None, chosen: Chosen, order: Order, most: int, *, over: Iterable[str] = ()
 ) -> Tables:
     """The first rows of every other replica's live table, each in this order; none where there is no bus.
 
@@ -43,13 +44,12 @@ async def ask_tables(
         chosen: which generations are meant.
         order: that of the rows.
         most: how many rows of each; at most `MOST` come.
-        confirm: seconds in which a stopped upstream should be closed.
         over: uids that were shown, and of which it is to be said how they ended.
     """
     tables = Tables()
     if group is None:
         return tables
-    rows = Rows(sort=order.sort, falls=order.falls, over=tuple(over), confirm=confirm)
+    rows = Rows(sort=order.sort, falls=order.falls, over=tuple(over))
 
     def letter(replica: str) -> ListThese:
         return ListThese(**group.head(replica), chosen=chosen, before=None, most=min(most, MOST), text=0, rows=rows)
@@ -70,14 +70,19 @@ def table_here(
     sort: LiveSort = asked.sort if asked.sort in SORTS else "age"
     place = None if before is None else (-before[0], before[0], before[1], None)
     rows, matched = live.page(chosen, Order(sort, asked.falls), most, place)
-    counts = live.counts(asked.confirm)
+    counts = live.counts()
     table = Table(
         states=tuple(row.state for row in rows),
-        over=tuple(record_bytes(record) for record in live.over(asked.over)),
+        over=tuple(map(_without_text, live.over(asked.over))),
         matched=matched,
         counts=(counts.live, counts.reading_on, counts.queued, counts.orphans),
     )
-    return tuple(record_bytes(row.record) for row in rows), table
+    return tuple(_without_text(row.record) for row in rows), table
+
+
+def _without_text(record: Record) -> bytes:
+    """A record that is told: tables show no texts, and what has just ended may have long ones."""
+    return record_bytes(clipped(record, 0))
 
 
 def _read(said: Listed) -> TableThere:

@@ -4,6 +4,7 @@ Imported only where the settings name an endpoint: the packages are an extra.
 """
 
 import logging
+import threading
 import time
 from typing import Final
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 EXPORT_SECONDS: Final = 5
 """How long one export may take; what can't be sent is dropped, the newest last."""
+CLOSE_SECONDS: Final = 3.0
+"""How long the end may take: a collector that is there has everything sooner."""
 SPAN_SECONDS: Final = 2.0
 """How long a span may wait for others before they are sent together."""
 SAY_AGAIN_SECONDS: Final = 60.0
@@ -48,9 +51,17 @@ class Export:
         self.meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
 
     def close(self) -> None:
-        """Send what waits, and end. Takes as long as the exports do: to be called in a thread."""
-        self.tracers.shutdown()
-        self.meters.shutdown(timeout_millis=EXPORT_SECONDS * 1000)
+        """Send what waits, and end; to be called in a thread, because it may take `CLOSE_SECONDS`.
+
+        The library waits for as many exports as its queue holds, each with its own patience. A process that shall end
+        does not wait for a collector that is away: what is not sent by then ends with it.
+        """
+        ends = [threading.Thread(target=each.shutdown, daemon=True) for each in (self.tracers, self.meters)]
+        for end in ends:
+            end.start()
+        until = time.monotonic() + CLOSE_SECONDS
+        for end in ends:
+            end.join(max(until - time.monotonic(), 0.0))
 
 
 class _Say(logging.Handler):

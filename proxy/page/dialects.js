@@ -13,8 +13,11 @@ const messages = (wish) => [{ role: "user", content: wish.prompt }];
 /** @param {string} path @param {object} [body] @returns {Call} */
 const post = (path, body) => ({ method: "POST", path, body });
 
+/** An id as a segment of a path: it may be an upstream's, and must not lead elsewhere. @param {string | undefined} id */
+const part = (id = "") => encodeURIComponent(id);
+
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
-const by = (id, path, body) => id ? post(path(id), body) : null;
+const by = (id, path, body) => id ? post(path(part(id)), body) : null;
 
 /** @param {Told} told */
 const blockText = (told) => told.data?.type === "content_block_delta" ? told.data.delta.text : "";
@@ -62,7 +65,7 @@ export const RECIPES = [
       if (data?.object === "thread.run") [ids.own, ids.thread] = [data.id, data.thread_id];
     },
     text: ({ name, data }) => name === "thread.message.delta" ? data.delta.content?.[0]?.text?.value : "",
-    stop: ({ own, thread }) => by(own, (id) => `/threads/${thread}/runs/${id}/cancel`),
+    stop: ({ own, thread }) => by(own, (id) => `/threads/${part(thread)}/runs/${id}/cancel`),
   },
   {
     id: "dify",
@@ -87,10 +90,10 @@ export const RECIPES = [
     twice: "200 again",
     stranger: NOT_THEIRS,
     goesOn: true,
-    start: (wish) => post(`/messages/async${wish.chosen ? `?message_id=${wish.chosen}` : ""}`, {
+    start: (wish) => post(`/messages/async${wish.chosen ? `?message_id=${part(wish.chosen)}` : ""}`, {
       model: wish.model, max_tokens: MOST_TOKENS, messages: messages(wish),
     }),
-    read: ({ own }) => ({ method: "GET", path: `/messages/async/${own}/stream` }),
+    read: ({ own }) => ({ method: "GET", path: `/messages/async/${part(own)}/stream` }),
     learn: ({ data }, ids) => void (ids.own ??= data?.message_id),
     text: blockText,
     stop: ({ own }) => by(own, (id) => `/messages/async/${id}/cancel`),
@@ -108,7 +111,7 @@ export const RECIPES = [
     learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
     stop: ({ own }) => by(own, (id) => `/model/response/${id}/cancel`),
-    after: ({ own }) => ({ method: "GET", path: `/threads/${own}/messages` }),
+    after: ({ own }) => ({ method: "GET", path: `/threads/${part(own)}/messages` }),
   },
   {
     id: "anthropic",

@@ -48,12 +48,12 @@ class One {
     this.reason = h("input", { class: "reason", maxlength: "500", placeholder: "Reason (optional)", "aria-label": "Reason for the stop", autocomplete: "off" });
     this.name = h("span", { class: "mono" }, shortId(id));
     this.head = h("div", { class: "state-line row" });
-    this.when = h("section", { class: "card stack wide" });
-    this.ids = h("section", { class: "card stack ids" });
-    this.facts = h("section", { class: "card stack" });
-    this.usage = h("section", { class: "card stack" });
-    this.stopped = h("section", { class: "card stack", hidden: true });
-    this.commands = h("section", { class: "card stack wide" });
+    this.when = card("wide");
+    this.ids = card("ids");
+    this.facts = card();
+    this.usage = card();
+    this.stopped = card();
+    this.commands = card("wide");
     this.stopping = h("div", { class: "row" });
     /** @type {ReturnType<typeof stopButton> | null} */
     this.stop = null;
@@ -78,7 +78,7 @@ class One {
     try {
       const [one, about] = await Promise.all([this.read(), this.ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
       if (this.hasLeft) return;
-      this.origin = about?.origin ?? "http://PROXY:8484";
+      this.origin = about?.origin ?? "http://HOST:PORT";
       this.root.querySelector(".empty")?.remove();
       this.root.append(h("div", { class: "grid two" }, this.when, this.facts, this.usage, this.ids, this.stopped, this.answer.element, this.commands));
       this.draw(one);
@@ -173,6 +173,11 @@ class One {
     event.preventDefault();
     this.stop.press();
   }
+}
+
+/** @param {string} [kind] */
+function card(kind = "") {
+  return h("section", { class: `card stack ${kind}` });
 }
 
 /** @param {string} heading @param {[name: string, value: Child][]} pairs */

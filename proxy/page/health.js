@@ -65,7 +65,7 @@ function cards({ ready, bus, ledger, build, config }, { me }) {
   const card = (/** @type {string} */ name, /** @type {Child[]} */ ...lines) => h("div", { class: "card" }, h("h2", null, name), lines.map((line) => line && h("p", null, line)));
   const waits = config.needs_restart.join(", ");
   return h("div", { class: "totals" },
-    card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
+    card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, name === "not_draining" ? (is ? "not draining" : "draining: this replica ends") : `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
     card("Ledger", sign(ledger.healthy, ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
     card("Bus", bus.configured ? sign(bus.up, bus.up ? "connected" : "away") : sign(null, "none: a replica by itself"), `This replica is ${me.replica}`),
     card("Config", sign(!waits, waits ? `waits for a restart: ${waits}` : "in force as it was loaded"), h("code", null, config.file ?? "no file"), `loaded ${fmt.time(config.loaded_at)}`),

@@ -143,6 +143,7 @@ class Live {
     this.total = news.total;
     this.isComplete = news.complete !== false;
     this.cards.live(news.total);
+    this.table.forget();
     if (this.isPaused) this.missed += 1;
     else this.table.draw();
     this.describe();

@@ -20,13 +20,13 @@ export function makeCards() {
     say(readingOn.value, fmt.tokens(summary.reading_on));
     say(stopped.value, fmt.tokens(today.stopped));
     const causes = Object.entries(today.stops_by_cause).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
-    say(stopped.note, causes.length ? causes.slice(0, 3).map(([cause, n]) => `${fmt.tokens(n)} ${word(cause)}`).join(" · ") : `of ${fmt.tokens(today.generations)} today`);
+    say(stopped.note, causes.length ? `today: ${causes.slice(0, 3).map(([cause, n]) => `${fmt.tokens(n)} ${word(cause)}`).join(" · ")}` : `of ${fmt.tokens(today.generations)} today`);
     say(saved.value, today.stopped ? savedTokens(today.saved_tokens.typical, today.saved_tokens.most) : "0");
     const money = Object.entries(today.saved_cost ?? {}).map(([currency, { typical, most }]) => savedCost(typical, most, currency));
     say(saved.note, ["tokens today", ...money].join(" · "));
     orphans.hidden = !summary.orphans;
     if (summary.orphans) {
-      clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open past their stop's deadline. See Health.`);
+      clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open, and nobody wants them any more. See Health.`);
     }
   }
 

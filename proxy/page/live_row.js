@@ -89,16 +89,16 @@ export class LiveRow {
   draw(now) {
     const { cells, row } = this;
     this.drawState(row.state === "reading_on" ? "reading_on" : row.cancel_asked ? "asked" : row.state, null);
-    if (cells.tokens) say(cells.tokens, tokensOf(row));
-    if (cells.cost) say(cells.cost, fmt.cost(row.cost, row.currency));
+    say(cells.tokens, tokensOf(row));
+    say(cells.cost, fmt.cost(row.cost, row.currency));
     this.tick(now);
   }
 
   /** What changes with the time alone. @param {number} now */
   tick(now) {
     if (this.endedAt) return;
-    if (this.cells.age) say(this.cells.age, fmt.age((now - Date.parse(this.row.started_at)) / 1000));
-    if (this.cells.rate) say(this.cells.rate, this.rate(now));
+    say(this.cells.age, fmt.age((now - Date.parse(this.row.started_at)) / 1000));
+    say(this.cells.rate, this.rate(now));
   }
 
   /** @param {number} now */
@@ -114,7 +114,7 @@ export class LiveRow {
   /** @param {string} name @param {string | null} more */
   drawState(name, more) {
     const said = `${name} ${more ?? ""}`;
-    if (said === this.state || !this.cells.state) return;
+    if (said === this.state) return;
     this.state = said;
     this.cells.state.replaceChildren(stateTag(name, more));
   }
@@ -125,9 +125,9 @@ export class LiveRow {
     this.element.classList.add("ended");
     const stopped = gone.cause !== null && ["cancelled", "client_gone", "timed_out"].includes(gone.outcome);
     this.drawState(gone.outcome, stopped ? gone.cause : null);
-    if (this.cells.age) say(this.cells.age, fmt.age(gone.elapsed_seconds));
-    if (this.cells.rate) say(this.cells.rate, "–");
-    if (this.cells.tokens && gone.completion_tokens !== null) say(this.cells.tokens, fmt.tokens(gone.completion_tokens));
+    say(this.cells.age, fmt.age(gone.elapsed_seconds));
+    say(this.cells.rate, "–");
+    if (gone.completion_tokens !== null) say(this.cells.tokens, fmt.tokens(gone.completion_tokens));
     const closed = gone.upstream_closed_ms;
     this.stop.ended(stopped && closed !== null ? `closed in ${fmt.ms(closed)}` : "ended");
   }

@@ -140,6 +140,12 @@ export class LiveTable {
     if (inside instanceof HTMLElement) inside.focus({ preventScroll: true });
   }
 
+  /** Let go of what is neither shown nor will be: while the table is held or paused, thousands come and go unseen. */
+  forget() {
+    const wanted = new Set(this.order);
+    for (const [id, row] of this.rows) if (!wanted.has(id) && !row.element.isConnected) this.rows.delete(id);
+  }
+
   /** @param {string} id @param {LiveRow} row */
   drop(id, row) {
     this.rows.delete(id);

@@ -71,7 +71,7 @@ export function begin(recipe, base, wish, how, tell) {
 
   async function look() {
     const id = it.ids.task ?? wish.chosen ?? it.ids.own;
-    if (id) it.seen = await get(`/api/playground-seen/${id}`).catch(() => it.seen);
+    if (id) it.seen = await get(`/api/playground-seen/${encodeURIComponent(id)}`).catch(() => it.seen);
     return it.seen;
   }
 

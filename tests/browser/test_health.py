@@ -1,6 +1,7 @@
 """The screens of health and of the API reference in a real browser."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,20 @@ async def test_health_tells_what_it_stands_on(tmp_path: Path) -> None:
             await expect(line).to_contain_text("closes the connection")
             await expect(line.locator("td").last).to_have_text("yes")
             main = page.locator("main")
-            for word in ("passes", "healthy", "none: a replica by itself", "Python 3.", "quell.yaml"):
+            for word in ("passes", "not draining", "healthy", "none: a replica by itself", "Python 3.", "quell.yaml"):
                 await expect(main).to_contain_text(word)
+
+
+async def test_a_drain_is_named(tmp_path: Path) -> None:
+    """A proxy that was told to end says so on Health while its last streams run."""
+    async with talking_program(tmp_path, drain={"ready_delay": "0s", "timeout": "10m"}) as scene, chromium() as browser:
+        await scene.start("one")
+        async with operator_page(browser, scene.program.admin_url, "#/health") as page:
+            await expect(page.locator("main")).to_contain_text("not draining")
+            scene.program.signal(signal.SIGTERM)
+            await expect(page.locator("main")).to_contain_text("draining: this replica ends")
+        scene.program.signal(signal.SIGTERM)
+        await scene.program.exit_code()
 
 
 async def test_the_config_is_searched(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ async def test_streams_are_stopped_by_mouse_and_by_keyboard(tmp_path: Path) -> N
             await expect(row(page, "two").locator(".stop")).to_have_text(re.compile("^stopped in"))
             await expect(row(page, "two").locator(".c-id a")).to_be_focused()
             assert scene.is_open("three")
+            await expect(page.locator(".cards .card", has_text="Stopped")).to_contain_text("today: ")
 
             await page.locator("h1").click()
             await expect(rows(page)).to_have_count(1)
@@ -162,6 +163,39 @@ async def test_a_paused_table_stands_still(tmp_path: Path) -> None:
             await expect(rows(page)).to_have_count(2)
 
 
+KNOWN_TABLE = """async () => {
+  const { LiveTable } = await import("/ui/live_table.js");
+  const take = LiveTable.prototype.take;
+  LiveTable.prototype.take = function (...told) {
+    window.table = this;
+    return take.apply(this, told);
+  };
+}"""
+"""Has the table name itself as soon as it is told something."""
+
+
+async def keeps(page: Page, rows: int) -> bool:
+    """Whether the table has so many rows in its memory."""
+    return bool(await page.evaluate("window.table?.rows.size") == rows)
+
+
+async def test_a_paused_table_keeps_no_row_that_came_and_went(tmp_path: Path) -> None:
+    """However long it is paused, it holds what it shows and what lives, and nothing that ended unseen."""
+    async with talking_program(tmp_path) as scene, chromium() as browser:
+        await scene.start("one")
+        async with operator_page(browser, scene.program.admin_url) as page:
+            await expect(rows(page)).to_have_count(1)
+            await page.get_by_role("button", name="Pause").click()
+            await page.evaluate(KNOWN_TABLE)
+            await scene.start_all(["two", "three"], words=9)
+            await eventually(lambda: keeps(page, 3), what="it knows all three")
+            stopping = "fetch('/api/generations/%s/cancel', {method: 'POST', headers: {'X-Quell-Page': '1'}})"
+            for name in ("two", "three"):
+                await page.evaluate(stopping % name)
+            await eventually(lambda: keeps(page, 1), what="it knows the first one only")
+            await expect(rows(page)).to_have_count(1)
+
+
 async def test_a_viewer_can_not_stop(tmp_path: Path) -> None:
     """Whoever may only look has no Stop that works, is told why, and is refused by the proxy too."""
     async with talking_program(tmp_path, admin={"tokens": TOKENS}) as scene, chromium() as browser:
@@ -183,6 +217,9 @@ async def test_a_viewer_can_not_stop(tmp_path: Path) -> None:
             assert status == 403
             await page.goto("/ui#/generation/one")
             await expect(page.get_by_role("button", name="Show text")).to_be_disabled()
+            await expect(page.locator("main")).to_contain_text(
+                "curl -X POST http://HOST:PORT/v1/generations/one/cancel"
+            )
             assert scene.is_open("one")
 
 

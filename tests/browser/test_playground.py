@@ -6,6 +6,7 @@ import re
 import subprocess
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
@@ -239,6 +240,27 @@ async def test_model_text_is_only_text(tmp_path: Path) -> None:
             await expect(headline(page)).to_contain_text("Upstream closed after")
             assert await page.evaluate("window.hurt") is None
             assert await page.locator("main img").count() == 0
+
+
+async def test_an_upstreams_id_leads_nowhere_else(tmp_path: Path) -> None:
+    """An id that an upstream chose stays one segment of the stop's path, below the playground."""
+    said: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {"id": "../../../../ui/logout#"}},
+        {"type": "response.output_text.delta", "delta": "A word."},
+    ]
+    events = [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in said]
+    async with scripted_upstream(events_then_hang(events)) as up, chromium() as browser:
+        async with running_program(config_text(up.base_url), tmp_path) as program:
+            async with operator_page(browser, program.admin_url, "#/playground?tab=responses", refused=(400,)) as page:
+                sent: list[str] = []
+                page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+                await page.get_by_label("Model").fill("scripted")
+                await begin(page)
+                await comes(page)
+                await press_stop(page)
+                await expect(answers(page).first).to_contain_text("HTTP 400")
+                assert all(url.startswith(f"{program.admin_url}/api/playground/v1/responses") for url in sent), sent
+                assert len(sent) == 2
 
 
 async def test_leaving_the_screen_leaves_the_call(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def test_money_is_the_same_however_it_is_grouped(tmp_path: Path) -> None:
 
 async def test_what_is_chosen_is_in_the_address(tmp_path: Path) -> None:
     """Group, step, span and filters are in the URL, a URL shows the same again, and the command below names them."""
-    async with used(tmp_path) as (_, page):
+    async with used(tmp_path) as (program, page):
         await go_to(page, "#/usage")
         await page.get_by_label("By", exact=True).select_option("user")
         await page.get_by_label("Only model").fill("small")
@@ -121,7 +121,7 @@ async def test_what_is_chosen_is_in_the_address(tmp_path: Path) -> None:
         await page.get_by_label("Each", exact=True).select_option("hour")
         await expect(page).to_have_url(re.compile("group=user&model=small&by=hour"))
         await expect(page.locator("code", has_text="quell usage")).to_have_text(
-            "quell usage --since 7d --model small --by user"
+            f"quell usage --since 7d --model small --by user --admin {program.admin_url}"
         )
         heads = page.get_by_role("region", name="Usage by user").locator("tbody th")
         await expect(heads).to_have_text(["ada", FORMULA, "bo"])

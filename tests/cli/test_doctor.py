@@ -35,7 +35,7 @@ async def test_all_gets_through(tmp_path: Path) -> None:
         assert checks["stop"]["measured"]["upstream_closed_ms"] is not None
         assert checks["disconnect"]["measured"]["cause"] == "disconnect"
         assert len(demo.calls) == 3
-        assert len(proxy.app.engine.registry) == 0
+        await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
 
 
 async def test_it_is_said_in_lines(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ async def test_an_interrupted_examination_leaves_nothing(tmp_path: Path) -> None
             await eventually(lambda: demo.calls, what="a call is made")
             terminal.press("\x03")
             assert await terminal.exit_code() == 1
-            assert terminal.is_as_before
+            await terminal.is_given_back()
             assert "Traceback" not in terminal.output
         await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
 
@@ -214,13 +214,23 @@ async def test_a_front_that_is_impatient(tmp_path: Path) -> None:
         assert (code, checks["silence"]["verdict"]) == (0, "ok")
 
 
+async def test_a_call_that_is_refused(tmp_path: Path) -> None:
+    """A proxy that takes no further call is named as the reason; the admin API is not asked for, which is there."""
+    budget = {"per": "key", "window": "1h", "completion_tokens": 5}
+    async with a_proxy(tmp_path, budgets=[budget]) as (proxy, _), a_front(proxy.port) as front:
+        _, checks = await found(front.url, "--wait", "2s", admin=proxy.admin_url)
+        assert checks["disconnect"]["verdict"] == "skip"
+        assert checks["disconnect"]["told"] == "the call was refused (429)"
+        assert checks["early disconnect"]["told"] == "the call was refused (429)"
+
+
 async def test_a_route_that_goes_on(tmp_path: Path) -> None:
     """On a route that finishes what its client left nothing can be said of disconnects, and that is said."""
     async with a_proxy(tmp_path, route={"on_disconnect": "finish"}) as (proxy, _), a_front(proxy.port) as front:
         code, checks = await found(front.url, admin=proxy.admin_url)
         assert (code, checks["disconnect"]["verdict"]) == (0, "skip")
         assert "on_disconnect: finish" in checks["disconnect"]["told"]
-        assert len(proxy.app.engine.registry) == 0
+        await eventually(lambda: not len(proxy.app.engine.registry), what="nothing is left running")
 
 
 async def test_an_upstream_that_is_read_to_its_end(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def record(message_id: str, task_id: str | None = None, **facts: Any) -> dict[st
     return {"message_id": message_id, "task_id": task_id or message_id, "outcome": "running", **facts}
 
 
-def listener(live: list[dict[str, Any]], ended: list[dict[str, Any]] | None = None) -> Script:
-    """An admin listener that knows these, by their whole message ids."""
+def listener(live: list[dict[str, Any]], ended: list[dict[str, Any]] | None = None, *, complete: bool = True) -> Script:
+    """An admin listener that knows these, by their whole message ids; not `complete`: a replica does not answer it."""
     known = {each["message_id"]: each for each in [*live, *(ended or [])]}
 
     async def script(conn: Conn) -> None:
@@ -32,7 +32,7 @@ def listener(live: list[dict[str, Any]], ended: list[dict[str, Any]] | None = No
         any_id = path.removeprefix("/api/generations/").removesuffix("/cancel")
         if path == "/api/generations":
             data = live if "state=live" in query else ended or []
-            await json_answer({"data": data, "next_cursor": None, "complete": True})(conn)
+            await json_answer({"data": data, "next_cursor": None, "complete": complete})(conn)
         elif any_id not in known:
             error = {"code": "generation_not_found", "message": "No generation has this id."}
             await json_answer({"error": error}, 404)(conn)
@@ -74,11 +74,29 @@ async def test_several_that_begin_alike() -> None:
     ]
 
 
+async def test_nothing_is_guessed_while_a_replica_is_silent() -> None:
+    """The only one that is known to begin so may not be the one that is meant: a whole id is asked for, and taken."""
+    script = listener([record(FIRST)], complete=False)
+    code, out, told = await stopped(script, "9f3c")
+    assert (code, out) == (Exit.FAILED, "")
+    assert "type the whole id" in told
+    assert (await stopped(script, FIRST))[0] == Exit.DONE
+
+
 @pytest.mark.parametrize("typed", ["chat-4", "9f3", "9f3c1b", "", "9f3c/"])
 async def test_what_means_nothing(typed: str) -> None:
     """An id that a caller chose is never completed, nor one of three characters: `chat-4` is not `chat-42`."""
     code, out, _ = await stopped(listener([record(FIRST), record(OTHER, "chat-42")]), typed)
     assert (code, out) == (Exit.NOT_FOUND, "")
+
+
+async def test_a_chosen_message_id_is_not_completed() -> None:
+    """Where callers choose message ids too these are typed whole; those in a dialect's own form are completed."""
+    chosen = record("chat-42", OTHER, dialect="async_messages")
+    code, out, _ = await stopped(listener([chosen]), "chat-4")
+    assert (code, out) == (Exit.NOT_FOUND, "")
+    code, out, _ = await stopped(listener([record("resp_1a2b3c", OTHER, dialect="openai")]), "resp_1a")
+    assert (code, out.split()[1]) == (Exit.DONE, OTHER)
 
 
 async def test_a_chosen_id_has_a_made_one_beside_it() -> None:

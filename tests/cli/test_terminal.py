@@ -6,9 +6,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from proxy.app import App
+from proxy.cli.logs import set_up_log
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
+from proxy.core.settings import LogSettings
 from proxy.core.settings_sections import DrainSettings
 
 
@@ -75,3 +78,19 @@ def test_a_start_after_a_kill_says_so(found: dict[str, Any], said: str, monkeypa
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     tell_of_last_run(app(**found))
     assert terminal.getvalue() == said
+
+
+@pytest.mark.parametrize(("value", "coloured"), [("", True), ("1", False)])
+def test_the_log_has_colours_on_a_terminal_that_wants_them(
+    value: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the log's lines have colours; NO_COLOR takes them away."""
+    monkeypatch.setenv("NO_COLOR", value)
+    before = structlog.get_config()
+    try:
+        set_up_log(LogSettings(), terminal := Terminal())
+        structlog.get_logger().info("drain.begun")
+    finally:
+        structlog.configure(**before)
+    assert "drain.begun" in terminal.getvalue()
+    assert ("\x1b[" in terminal.getvalue()) == coloured

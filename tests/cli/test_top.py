@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ async def test_what_runs_is_shown_and_stopped(tmp_path: Path) -> None:
             await eventually(lambda: len(table(terminal.screen)) == 2, what="it is gone from the table")
             terminal.press("q")
             assert await terminal.exit_code() == 0
-            assert terminal.is_as_before
+            await terminal.is_given_back()
         record = await proxy.app.engine.ledger.find(None, "two")
         assert record is not None
         assert (record.cause, record.reason) == ("operator", "loops")
@@ -249,6 +249,37 @@ async def test_filter_and_order_are_asked_for(tmp_path: Path) -> None:
         await terminal.shows("task-3")
 
 
+async def alive_until_closed(conn: Conn) -> None:
+    """Send signs of life, as the feed does while there is nothing to tell."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await conn.sleep_until_closed()
+                return
+        await conn.chunk(b": keep-alive\n\n")
+
+
+async def test_only_one_feed_is_held_open(tmp_path: Path) -> None:
+    """What is no longer asked for is left at once, although its feed says nothing: others shall find room."""
+    is_open: list[Conn] = []
+
+    async def feed(conn: Conn) -> None:
+        is_open.append(conn)
+        await conn.head(200, SSE)
+        await conn.chunk(page(row(1)))
+        await alive_until_closed(conn)
+        is_open.remove(conn)
+
+    live = json_answer({"object": "list", "data": [], "next_cursor": None})
+    async with top_of(tmp_path, by_path({"/api/generations": live, "/api/feed": feed})) as (terminal, fake):
+        await terminal.shows("task-1")
+        for name in ("oldest first", "by tokens", "by cost"):
+            terminal.press("o")
+            await terminal.shows(name)
+        await eventually(lambda: fake.requests[-1].target.startswith("/api/feed?sort=cost"), what="it is asked for")
+        await eventually(lambda: len(is_open) == 1, what="the others are left")
+
+
 async def test_pause_holds_the_picture(tmp_path: Path) -> None:
     """While it is paused the rows stay as they are; behind that the newest are shown."""
     change = event("change", total=2, matched=2, order=["m2", "m1"], rows=[row(2)], gone=[])
@@ -297,7 +328,7 @@ async def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.S
         assert not terminal.is_as_before
         terminal.signal(number)
         assert await terminal.exit_code() == code
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_ctrl_z_and_back(tmp_path: Path) -> None:
@@ -306,12 +337,12 @@ async def test_ctrl_z_and_back(tmp_path: Path) -> None:
         await terminal.shows("task-1")
         terminal.press("\x1a")
         await terminal.is_stopped()
-        assert terminal.is_as_before
+        await terminal.is_given_back()
         terminal.signal(signal.SIGCONT)
         await eventually(lambda: not terminal.is_as_before and terminal.has_single_keys, what="it is back")
         terminal.press("q")
         assert await terminal.exit_code() == 0
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_a_proxy_that_goes_away(tmp_path: Path) -> None:
@@ -336,7 +367,7 @@ async def test_a_refusal_is_told_on_a_plain_screen(tmp_path: Path) -> None:
     async with top_of(tmp_path, by_path({"/api/generations": refused})) as (terminal, _):
         assert await terminal.exit_code() == 5
         assert "does not take the admin token" in terminal.output
-        assert terminal.is_as_before
+        await terminal.is_given_back()
 
 
 async def test_a_stop_that_is_refused(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def test_tail_stops_by_a_key(tmp_path: Path) -> None:
             assert await terminal.exit_code() == 0
             await terminal.writes("stopped one in ")
             await terminal.writes("cancelled by operator")
-            assert terminal.is_as_before
+            await terminal.is_given_back()
         await up.no_connections()
 
 
@@ -119,5 +119,5 @@ async def test_leaving_a_tail_on_a_terminal(tmp_path: Path, ends_it: str) -> Non
                 terminal.signal(signal.SIGINT)
             assert await terminal.exit_code() == 130
             await terminal.writes("no longer shown; the generation goes on by itself")
-            assert terminal.is_as_before
+            await terminal.is_given_back()
         assert up.connections == 1

@@ -34,6 +34,12 @@ routs: []
 """
 
 
+def test_a_price_list_is_no_config_file(tmp_path: Path) -> None:
+    """Whoever checks the price list itself is told which file to check, not that its keys are unknown."""
+    told = problems(load_text(tmp_path, 'version: "1"\ncurrency: USD\nmodels: {m: {input: "1", output: "1"}}\n'))
+    assert told == ["1:1: is a price list; check the config file that names it: prices: {file: …}"]
+
+
 def test_every_error_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     """One run names all errors, each with its line and column, the nearest word for a wrong one."""
     loaded = load_text(tmp_path, WRONG_IN_MANY_WAYS)

@@ -55,7 +55,7 @@ async def aborts(proxy: RunningProxy) -> dict[str, float]:
     """How many abort calls had which result."""
     await settled(proxy)
     found = [sample for family in proxy.app.engine.metrics.aborts.collect() for sample in family.samples]
-    return {each.labels["result"]: each.value for each in found if each.name.endswith("_total")}
+    return {each.labels["result"]: each.value for each in found if each.name.endswith("_total") and each.value}
 
 
 async def aborted(up: ScriptedUpstream) -> Request:

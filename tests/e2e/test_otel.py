@@ -1,6 +1,8 @@
 """OpenTelemetry: what a collector gets of calls, stops and failures, and that nobody else notices."""
 
+import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +14,11 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from proxy.app import App, StartError
+from proxy.core.settings_otel import OtelSettings
+from proxy.edge.tracing import Tracing
+from proxy.engine import otel_export
+from proxy.engine.otel_export import Export
+from proxy.stores.ledger_sqlite import SqliteLedger
 from support.chat import UPSTREAM_ID, chat_events, chat_object
 from support.client import RawClient
 from support.http_bytes import header
@@ -212,6 +219,36 @@ async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None
             await eventually(lambda: [each for each in lines if each["event"] == "otel.export_failed"])
             ending = time.monotonic()
         assert time.monotonic() - ending < 15
+
+
+async def test_the_end_waits_for_no_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the library would try to send what waits, the end comes when its time is over."""
+    export, gives_up = Export(OtelSettings(endpoint="http://127.0.0.1:9"), "a"), threading.Event()
+    monkeypatch.setattr(otel_export, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(export.tracers, "shutdown", gives_up.wait)
+    try:
+        await within(asyncio.to_thread(export.close), "it has ended")
+    finally:
+        gives_up.set()
+
+
+async def test_the_ledger_is_closed_before_the_last_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept goes before what is told: a process that is killed while it exports has its ledger in order."""
+    order: list[str] = []
+    close = SqliteLedger.close
+
+    async def ledger_ends(ledger: SqliteLedger) -> None:
+        await close(ledger)
+        order.append("ledger")
+
+    async def tracing_ends(_tracing: Tracing) -> None:
+        order.append("tracing")
+
+    monkeypatch.setattr(SqliteLedger, "close", ledger_ends)
+    monkeypatch.setattr(Tracing, "close", tracing_ends)
+    async with observed(json_answer(chat_object()), tmp_path):
+        pass
+    assert order == ["ledger", "tracing"]
 
 
 async def test_a_slow_collector_does_not_stop_the_loop(tmp_path: Path) -> None:

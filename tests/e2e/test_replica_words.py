@@ -65,7 +65,8 @@ async def begun(
 
 async def share_conversations(a: RunningProxy, b: RunningProxy) -> None:
     """Let two replicas have one conversation store, as those with one database do."""
-    b.app.engine.conversations = b.app.engine._keeping._conversations = a.app.engine.conversations
+    engine, conversations = b.app.engine, a.app.engine.conversations
+    engine.conversations = engine._keeping._conversations = engine.deleter._conversations = conversations
 
 
 async def test_a_run_that_is_not_confirmed(tmp_path: Path) -> None:

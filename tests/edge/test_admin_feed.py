@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from proxy.edge import admin_feed
 from proxy.edge.admin_feed import FeedReader
 from proxy.edge.downstream import SocketSink
+from proxy.edge.live_view import LiveView
+from proxy.edge.pace import Pace
 from proxy.stores.ports import LedgerUnavailableError
 from proxy.stores.usage import UsageQuery, UsageRow
 from support.chat import ask, chat_events
@@ -152,10 +155,48 @@ async def test_a_reader_that_comes_back_gets_the_page_again(tmp_path: Path) -> N
 
 async def test_a_heartbeat_comes_without_any_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment comes again and again, so that nobody takes the connection for dead."""
-    monkeypatch.setattr(admin_feed, "TICKS_OF_SUMMARY", 2)
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 0.5)
     async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
         await reader.until(lambda: sum(not event.name for event in reader.events) >= 3, "three heartbeats")
         assert reader.named("change") == []
+
+
+async def test_streams_have_their_turn_between_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two views are never looked at in one go: with thousands of rows that would hold up every stream."""
+    order: list[str] = []
+    look = LiveView.look
+
+    def looked(view: LiveView, wall: float, *, numbers: bool) -> dict[str, Any] | None:
+        order.append("look")
+        asyncio.get_running_loop().call_soon(order.append, "turn")
+        return look(view, wall, numbers=numbers)
+
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy), feed(proxy, user="ann"):
+        monkeypatch.setattr(LiveView, "look", looked)
+        await eventually(lambda: len(order) >= 12, what="both views were looked at some times")
+    assert all(pair != ("look", "look") for pair in pairwise(order))
+
+
+async def test_what_takes_long_is_looked_at_more_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a look takes its time the next comes late, and signs of life come all the same."""
+    looks: list[float] = []
+
+    def looked(_view: LiveView, wall: float, *, numbers: bool) -> None:
+        looks.append(wall)
+
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 0.5)
+    monkeypatch.setattr(Pace, "work", lambda pace: took(pace, 60.0))
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        monkeypatch.setattr(LiveView, "look", looked)
+        await reader.until(lambda: sum(not event.name for event in reader.events) >= 5, "five heartbeats")
+        assert len(looks) <= 6
+
+
+@contextmanager
+def took(pace: Pace, seconds: float) -> Iterator[None]:
+    """Work that is said to have taken so long."""
+    pace._took += seconds
+    yield
 
 
 @pytest.mark.parametrize(
@@ -236,6 +277,35 @@ async def test_too_many_readers_are_refused(tmp_path: Path, monkeypatch: pytest.
         await eventually(lambda: not readers(proxy), what="the reader has left")
         async with feed(proxy):
             pass
+
+
+async def test_who_waits_for_the_first_page_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While other replicas are asked for their rows nobody else gets the place of the one who waits for them."""
+    goes_on, asks = asyncio.Event(), asyncio.Event()
+
+    async def asked(_view: LiveView) -> None:
+        asks.set()
+        await goes_on.wait()
+
+    monkeypatch.setattr(admin_feed, "MOST_READERS", 1)
+    monkeypatch.setattr(LiveView, "ask", asked)
+    async with (
+        a_proxy(tmp_path) as (proxy, _),
+        RawClient(proxy.admin_port) as first,
+        RawClient(proxy.admin_port) as other,
+    ):
+        await first.get("/api/feed", BEARER)
+        await within(asks.wait(), "the first one waits")
+        asks.clear()
+        await other.get("/api/feed?user=ann", BEARER)
+        answer = asyncio.get_running_loop().create_task(other.answer())
+        waits = asyncio.get_running_loop().create_task(asks.wait())
+        await asyncio.wait((answer, waits), return_when=asyncio.FIRST_COMPLETED)
+        assert answer.done()
+        assert answer.result().status == 429
+        waits.cancel()
+        goes_on.set()
+        await first.until(b"event: page")
 
 
 def readers(proxy: RunningProxy) -> list[Any]:

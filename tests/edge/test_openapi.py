@@ -120,6 +120,20 @@ async def test_no_call_of_the_admin_listener_is_missing(tmp_path: Path) -> None:
             assert (await call(proxy, "get", path)).status == 404
 
 
+async def test_it_says_who_may(tmp_path: Path) -> None:
+    """Each call names the role that it needs, or that it needs no token; refusals for want of a right are there."""
+    async with a_proxy(tmp_path) as proxy:
+        document = await description(proxy)
+    found = operations(document)
+    assert found["get", "/livez"]["security"] == []
+    assert "needs no token" in found["get", "/metrics"]["description"]
+    assert found["get", "/api/summary"]["description"] == "It needs the role viewer."
+    assert found["post", "/api/reload"]["description"] == "It needs the role admin."
+    assert "the right to see texts" in found["get", "/api/generations/{id}/events"]["description"]
+    codes = set(document["components"]["responses"]["Error403"]["content"]["application/json"]["examples"])
+    assert codes == {"role_not_allowed", "text_not_allowed", "cross_site"}
+
+
 async def test_real_answers_fit(tmp_path: Path) -> None:
     """What each call of the admin API really answers is what the description says, field by field."""
     budgets = [{"per": "key", "window": "1d", "completion_tokens": 6}, {"per": "request", "seconds": 3600}]

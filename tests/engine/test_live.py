@@ -1,44 +1,39 @@
-"""How many live: what is read on, what waits, and what should be closed by now."""
+"""How many live: what is read on, what waits, and the calls that nobody wants any more."""
 
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from proxy.core.lifecycle import Phase
 from proxy.core.live_row import LiveCounts
 from proxy.engine.live import LiveHere
+from proxy.engine.open_calls import ORPHAN_SECONDS, OpenCalls
 
 NOW = 100.0
-CONFIRM = 2.0
 
 
-def a_relay(phase: Phase = Phase.STREAMING, *, read_on: bool = False, **facts: Any) -> Any:
+def a_relay(phase: Phase = Phase.STREAMING, *, read_on: bool = False, ended: float | None = None) -> Any:
     """As much of a relay as is counted."""
-    known = {"phase": phase, "stopped_at": None, "closed_ms": None}
-    return SimpleNamespace(generation=SimpleNamespace(**(known | facts)), read_on=object() if read_on else None)
+    generation = SimpleNamespace(phase=phase, stopped_at=None, ended=ended)
+    return SimpleNamespace(
+        generation=generation, read_on=object() if read_on else None, upstream=SimpleNamespace(name="up")
+    )
 
 
-def counts(*relays: Any) -> LiveCounts:
-    """What is counted of these."""
+def counts(*relays: Any, calls_of: tuple[Any, ...] = ()) -> LiveCounts:
+    """What is counted of these, while these have calls open."""
     registry: Any = relays
     so_far: Any = SimpleNamespace(usage=None, about_cost=None)
-    return LiveHere(registry, so_far, lambda: NOW).counts(CONFIRM)
+    calls = OpenCalls(lambda: NOW)
+    for relay in calls_of:
+        calls.begin(relay)
+    return LiveHere(registry, so_far, calls, lambda: NOW).counts()
 
 
-@pytest.mark.parametrize(
-    ("relay", "orphans"),
-    [
-        (a_relay(), 0),
-        (a_relay(stopped_at=NOW - 1), 0),
-        (a_relay(stopped_at=NOW - 3), 1),
-        (a_relay(stopped_at=NOW - 3, closed_ms=1.0), 0),
-        (a_relay(stopped_at=NOW - 3, read_on=True), 0),
-    ],
-)
-def test_an_orphan_was_stopped_and_is_still_open(relay: Any, orphans: int) -> None:
-    """What is not closed when every stop should be confirmed is an orphan, but for what is read on with intent."""
-    assert counts(relay).orphans == orphans
+def test_an_orphan_is_counted_although_its_generation_lives_no_more() -> None:
+    """The number is that of the metric: calls still open some time behind their end, whatever lives or is believed."""
+    over, just_over = a_relay(ended=NOW - ORPHAN_SECONDS - 1), a_relay(ended=NOW - 1)
+    lives = a_relay()
+    assert counts(lives, calls_of=(lives, over, just_over)) == LiveCounts(1, 0, 0, 1)
 
 
 def test_each_is_counted_once_and_by_what_it_does() -> None:

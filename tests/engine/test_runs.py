@@ -32,7 +32,11 @@ def a_relay(task_id: str = "t-1", *, calls_tool: bool = False, started: float = 
         generation.partial.add_tool_call(0, 0, ident="call_1", name="look_up")
     plan = SimpleNamespace(aliases=(f"a-{task_id}",))
     return SimpleNamespace(
-        generation=generation, plan=plan, read_on=None, stop=lambda stop: generation.request_stop(stop, 5.0)
+        generation=generation,
+        plan=plan,
+        upstream=SimpleNamespace(name="up"),
+        read_on=None,
+        stop=lambda stop: generation.request_stop(stop, 5.0),
     )
 
 

@@ -4,7 +4,7 @@ async with on_terminal(["-m", "proxy", "top"], folder, columns=80, lines=24, QUE
     await terminal.shows("streaming")
     terminal.press("q")
     assert await terminal.exit_code() == 0
-    assert terminal.is_as_before
+    await terminal.is_given_back()
 """
 
 import asyncio
@@ -132,6 +132,10 @@ class TerminalProgram:
             return await eventually(check, what=what)
         except AssertionError as error:
             raise AssertionError(f"{error}; the screen:\n" + "\n".join(self.screen)) from error
+
+    async def is_given_back(self) -> None:
+        """Wait until the terminal is as it was: what was written last may still be on its way."""
+        await self._until(lambda: self.is_as_before, "the terminal is as before")
 
     async def is_stopped(self) -> None:
         """Wait until it is stopped, as by Ctrl-Z."""

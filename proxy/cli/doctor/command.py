@@ -19,7 +19,7 @@ from proxy.core.settings_types import parse_duration
 KEY_VARIABLE: Final = "QUELL_KEY"
 
 
-@click.command()
+@click.command(short_help="See whether streams and stops get through a front.")
 @click.argument("url")
 @click.option("--route", help="The path of the route, such as /v1; else URL's own path, else the first that serves.")
 @click.option("--model", help="The model to ask; by default the demo upstream's, or the only one there is.")

@@ -12,6 +12,7 @@ from proxy.cli.doctor.seen import Record, Seen
 SLOW: Final = 1.0
 """Seconds from which on a disconnect that arrives is late: tokens are paid for meanwhile."""
 
+_OK: Final = 200
 _GOES_ON: Final = ("finish", "linger")
 
 
@@ -35,6 +36,11 @@ def leave(name: str, call: Call, seen: Seen, on_disconnect: str | None, kind: st
 
 
 def _over_before(name: str, call: Call, record: Record | None) -> Finding:
+    status = call.stream.status
+    if record is None and status not in {None, _OK}:
+        told = f"the call was refused ({status})"
+        hint = "is the proxy ready (quell health)? One that drains takes no new calls"
+        return Finding(name, Verdict.SKIP, told, [hint])
     if record is None:
         told = "the proxy's view of the call could not be had"
         return Finding(name, Verdict.SKIP, told, ["give the proxy's admin listener with --admin"])

@@ -32,27 +32,24 @@ class Source:
 
     def __init__(self, client: AdminClient, take: Callable[[News], None], fail: Callable[[CommandError], None]) -> None:
         self._client, self._take, self._fail = client, take, fail
-        self._round = 0
-        self._changed = threading.Event()
+        self._now = _Following()
 
     def ask(self, asked: Asked) -> None:
         """From now on follow this."""
-        self._round += 1
-        self._changed.set()
-        number, self._changed = self._round, threading.Event()
-        threading.Thread(target=self._follow, args=(number, asked, self._changed), daemon=True).start()
+        self._now.end()
+        self._now = _Following()
+        threading.Thread(target=self._follow, args=(self._now, asked), daemon=True).start()
 
     def end(self) -> None:
         """Tell nothing more."""
-        self._round += 1
-        self._changed.set()
+        self._now.end()
 
-    def _follow(self, number: int, asked: Asked, changed: threading.Event) -> None:
-        news: Callable[[Asked, threading.Event], Iterator[News]] = self._feed
-        while number == self._round:
+    def _follow(self, following: "_Following", asked: Asked) -> None:
+        news: Callable[[Asked, _Following], Iterator[News]] = self._feed
+        while not following.is_over:
             try:
-                for each in news(asked, changed):
-                    if number != self._round:
+                for each in news(asked, following):
+                    if following.is_over:
                         return
                     self._take(each)
             except NotServedError:
@@ -60,31 +57,60 @@ class Source:
                 continue
             except CommandError as error:
                 if error.code is not Exit.FAILED:
-                    if number == self._round:
+                    if not following.is_over:
                         self._fail(error)
                     return
-                self._tell_trouble(number, str(error))
+                self._tell_trouble(following, str(error))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self._tell_trouble(number, f"the feed sends what is not understood ({type(error).__name__})")
+                self._tell_trouble(following, f"the feed sends what is not understood ({type(error).__name__})")
             else:
-                self._tell_trouble(number, "the feed has ended")
-            changed.wait(EVERY)
+                self._tell_trouble(following, "the feed has ended")
+            following.wait(EVERY)
 
-    def _tell_trouble(self, number: int, words: str) -> None:
-        if number == self._round:
+    def _tell_trouble(self, following: "_Following", words: str) -> None:
+        if not following.is_over:
             self._take(News("trouble", {"words": words}))
 
-    def _feed(self, asked: Asked, _changed: threading.Event) -> Iterator[News]:
+    def _feed(self, asked: Asked, following: "_Following") -> Iterator[News]:
         query = {**asked.query, **asked.order.query, "limit": str(LIMIT)}
-        for event in self._client.events("/feed", query):
+        for event in self._client.events("/feed", query, following.begun):
             told = json.loads(event.data)
             if event.type in ("page", "change", "summary") and isinstance(told, dict):
                 yield News(event.type, told)
 
-    def _polled(self, asked: Asked, changed: threading.Event) -> Iterator[News]:
-        while not changed.is_set():
+    def _polled(self, asked: Asked, following: "_Following") -> Iterator[News]:
+        while not following.is_over:
             yield News("page", polled(self._client, asked))
-            changed.wait(EVERY)
+            following.wait(EVERY)
+
+
+class _Following:
+    """What is followed until something else is asked for."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._leave: Callable[[], None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody wants to know any more."""
+        return self._over.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not when it is over."""
+        self._over.wait(seconds)
+
+    def begun(self, leave: Callable[[], None]) -> None:
+        """A feed is read; `leave` ends that."""
+        self._leave = leave
+        if self.is_over:
+            leave()
+
+    def end(self) -> None:
+        """It is over: a feed that says nothing would be held open for nobody."""
+        self._over.set()
+        if self._leave is not None:
+            self._leave()
 
 
 def polled(client: AdminClient, asked: Asked) -> dict[str, Any]:

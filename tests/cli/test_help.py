@@ -1,0 +1,25 @@
+"""What the commands say of themselves."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli import main
+
+
+@pytest.mark.parametrize("group", [(), ("ledger",)], ids=["quell", "ledger"])
+def test_each_command_has_a_whole_sentence_in_the_list(group: tuple[str, ...]) -> None:
+    """On a terminal of 80 columns no line of the list of commands is cut off."""
+    shown = CliRunner().invoke(main, [*group, "--help"], terminal_width=80).stdout
+    lines = shown.partition("Commands:\n")[2].splitlines()
+    assert lines
+    assert [line for line in lines if line.endswith("...")] == []
+
+
+def test_outcomes_are_typed_as_they_are_shown() -> None:
+    """`usage --outcome` takes the words that `usage --by outcome` prints."""
+    command = main.get_command(click.Context(main), "usage")
+    assert command is not None
+    choice = next(each.type for each in command.params if each.name == "outcome")
+    assert isinstance(choice, click.Choice)
+    assert choice.convert("client_gone", None, None) == "client_gone"

@@ -2,8 +2,8 @@
 
 import { get } from "./api.js";
 import { curl } from "./dialects.js";
-import { clear, copyButton, field, h } from "./dom.js";
-import { code, keep, table, wrong } from "./tables.js";
+import { clear, copyButton, h } from "./dom.js";
+import { code, finder, table, wrong } from "./tables.js";
 
 /** @import {Context, Screen} from "./shapes.js" */
 /** @import {Spec} from "./health_types.js" */
@@ -31,21 +31,15 @@ function draw(root, api, query, ctx) {
     return { node, tag: call.tags?.[0] ?? "Other", text: `${method} ${path} ${call.summary ?? ""}`.toLowerCase() };
   }));
   const groups = [...Map.groupBy(calls, ({ tag }) => tag)].map(([name, of]) => ({ of, node: h("section", { class: "card" }, h("h2", null, name), of.map(({ node }) => node)) }));
-  const count = h("p", { class: "muted", role: "status" });
-  const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "cancel, usage, …", on: { input: find } });
-  clear(root, h("h1", null, "API reference"),
-    h("p", { class: "muted" }, `${api.info.title} ${api.info.version}, as this proxy is configured. The document itself: `, h("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
-    field("Find a call", search), count, groups.map(({ node }) => node));
-  find();
-
-  function find() {
-    const text = search.value.trim().toLowerCase();
+  const { search, count, draw: find } = finder("Find a call", "cancel, usage, …", query, ctx, (text) => {
     for (const one of calls) one.node.hidden = !one.text.includes(text);
     for (const { of, node } of groups) node.hidden = of.every((one) => one.node.hidden);
-    count.textContent = `${calls.filter((one) => !one.node.hidden).length} of ${calls.length} calls`;
-    keep(query, "find", text);
-    ctx.setQuery(query);
-  }
+    return `${calls.filter((one) => !one.node.hidden).length} of ${calls.length} calls`;
+  });
+  clear(root, h("h1", null, "API reference"),
+    h("p", { class: "muted" }, `${api.info.title} ${api.info.version}, as this proxy is configured. The document itself: `, h("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
+    search, count, groups.map(({ node }) => node));
+  find();
 }
 
 /** A call with what it takes and gives; laid out when it is opened. @param {Spec} api @param {string} method @param {string} path @param {string} server @param {Spec} call */

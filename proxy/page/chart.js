@@ -30,7 +30,7 @@ export function bars(chart) {
   }, { once: true });
   return h("figure", { class: "card chart" },
     h("figcaption", null, h("h2", null, chart.title), h("p", { class: "muted" }, chart.about)), box,
-    !isEmpty && chart.series.length > 1 && h("ul", { class: "legend" }, chart.series.map(({ name }, look) => h("li", null, swatch(look, `${id}-s${look}`), name))),
+    !isEmpty && chart.series.length > 1 && h("ul", { class: "legend" }, chart.series.map(({ name }, look) => h("li", null, swatch(look, `${id}-${look}`), name))),
     !isEmpty && behind);
 }
 
@@ -78,7 +78,7 @@ function pattern(look, id) {
 
 /** @param {number} look @param {string} id */
 function swatch(look, id) {
-  return s("svg", { viewBox: "0 0 16 16", class: "sign", "aria-hidden": "true" }, pattern(look, id), s("rect", { class: `bar look-${look}`, fill: `url(#${id})`, x: 1, y: 1, width: 14, height: 14 }));
+  return s("svg", { viewBox: "0 0 16 16", class: "sign", "aria-hidden": "true" }, s("rect", { class: `bar look-${look}`, fill: `url(#${id})`, x: 1, y: 1, width: 14, height: 14 }));
 }
 
 /** Round values from 0 to the largest or a little above. @param {number} most @param {number} least The smallest step. */

@@ -1,8 +1,8 @@
 /** Health: whether it is ready, its upstreams, bus, ledger and build, and the config with where each value came from. */
 
 import { get, post } from "./api.js";
-import { clear, field, fmt, h } from "./dom.js";
-import { keep, scroll, table, why, wrong } from "./tables.js";
+import { clear, fmt, h } from "./dom.js";
+import { finder, scroll, table, why, wrong } from "./tables.js";
 import { signed } from "./words.js";
 
 /** @import {Child} from "./dom.js" */
@@ -93,21 +93,14 @@ function upstreamsOf(all) {
 /** Every value, and a search over them. @param {HTMLElement} box @param {LoadedConfig} config @param {URLSearchParams} query @param {Context} ctx */
 function showConfig(box, { file, values }, query, ctx) {
   const found = scroll("div", "table-wrap", "Config");
-  const count = h("p", { class: "muted", role: "status" });
-  const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: "base_url, timeout, …", on: { input: draw } });
-  const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });
-  const name = file?.split("/").at(-1);
-  const from = (/** @type {ConfigValue} */ one) => one.line ? `${name}:${one.line}:${one.column ?? 1}` : one.from;
-  clear(box, h("h2", null, "Config in force"), h("p", { class: "muted" }, "Secrets are masked. It is changed in the file only."),
-    h("div", { class: "row" }, field("Find", search), h("label", { class: "check" }, all, "Show defaults too")), count, found);
-  draw();
-
-  function draw() {
-    const text = search.value.trim().toLowerCase();
+  const { search, count, draw } = finder("Find", "base_url, timeout, …", query, ctx, (text) => {
     const rows = values.filter((one) => (all.checked || one.from !== "default") && `${one.key} ${JSON.stringify(one.value)}`.toLowerCase().includes(text));
-    count.textContent = `${rows.length} of ${values.length} values`;
-    clear(found, table(["Key", "Value", "From"], rows.map((one) => [h("code", null, one.key), h("code", null, JSON.stringify(one.value)), h("code", null, from(one))])));
-    keep(query, "find", text);
-    ctx.setQuery(query);
-  }
+    clear(found, table(["Key", "Value", "From"], rows.map((one) => [one.key, JSON.stringify(one.value), from(one)].map((cell) => h("code", null, cell)))));
+    return `${rows.length} of ${values.length} values`;
+  });
+  const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });
+  const from = (/** @type {ConfigValue} */ one) => one.line ? `${file?.split("/").at(-1)}:${one.line}:${one.column ?? 1}` : one.from;
+  clear(box, h("h2", null, "Config in force"), h("p", { class: "muted" }, "Secrets are masked. It is changed in the file only."),
+    h("div", { class: "row" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
+  draw();
 }

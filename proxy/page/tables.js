@@ -1,8 +1,9 @@
 /** Parts that several screens have. */
 
-import { h } from "./dom.js";
+import { field, h } from "./dom.js";
 
 /** @import {Child} from "./dom.js" */
+/** @import {Context} from "./shapes.js" */
 
 const NUMBER = /^[–\d$€£][\d.,]*\w?( to [$€£]?[\d.,]+)?$/;
 
@@ -41,4 +42,21 @@ export const wrong = (error) => h("p", { class: "error", role: "alert" }, why(er
 export function keep(query, name, value) {
   if (value) query.set(name, value);
   else query.delete(name);
+}
+
+/**
+ * A search that is kept in the address; `find` gets the text in small letters, and says how much was found.
+ * @param {string} label @param {string} example @param {URLSearchParams} query @param {Context} ctx @param {(text: string) => string} find
+ */
+export function finder(label, example, query, ctx, find) {
+  const count = h("p", { class: "muted", role: "status" });
+  const search = h("input", { type: "search", value: query.get("find") ?? "", placeholder: example, on: { input: draw } });
+  return { search: field(label, search), count, draw };
+
+  function draw() {
+    const text = search.value.trim().toLowerCase();
+    count.textContent = find(text);
+    keep(query, "find", text);
+    ctx.setQuery(query);
+  }
 }

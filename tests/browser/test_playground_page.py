@@ -100,7 +100,9 @@ async def test_the_commands_are_whole(tmp_path: Path) -> None:
         assert json.loads(given.stdout)["messages"][0]["content"] == 'It\'s a "story"\nof two lines.'
         await begin(page)
         await comes(page)
-        stop = await page.get_by_role("region", name="Stop command").inner_text()
+        command = page.get_by_role("region", name="Stop command")
+        await expect(command).not_to_contain_text("/ID/")
+        stop = await command.inner_text()
         await asyncio.to_thread(subprocess.run, ["sh", "-c", stop], capture_output=True, check=True)
         await expect(headline(page)).to_have_text(re.compile("^Upstream closed after"))
         await expect(page.get_by_role("region", name="Raw events")).to_contain_text("cause=client")

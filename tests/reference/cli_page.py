@@ -27,7 +27,9 @@ as [Watch and operate](../howto/operate.md) says.
 
 def cli_page() -> str:
     """The page."""
-    return "\n".join([_HEAD, *_texts(main, click.Context(main, info_name="quell", terminal_width=WIDTH), level=2)])
+    # As a command that was typed has it: a command keeps the help option that it was first asked for.
+    above = click.Context(main, info_name="quell", terminal_width=WIDTH, **main.context_settings)
+    return "\n".join([_HEAD, *_texts(main, above, level=2)])
 
 
 def _texts(group: click.Group, above: click.Context, level: int) -> list[str]:

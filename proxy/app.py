@@ -19,39 +19,39 @@ from proxy.core.bus_address import parse_bus_url
 from proxy.core.encodings import AUTO, EncodingSetting, each_encoding
 from proxy.core.generation import Priced
 from proxy.core.record import Record
-from proxy.core.settings import Address, PricesSettings, Settings, UpstreamSettings
+from proxy.core.settings.settings import Address, PricesSettings, Settings, UpstreamSettings
 from proxy.dialects import DIALECTS
-from proxy.edge.admin import make_admin_runner
-from proxy.edge.admin_errors import ReloadError
-from proxy.edge.admin_playground import SeenByDemo
-from proxy.edge.admin_sessions import Sessions, digest_of
-from proxy.edge.admin_token import admin_token
+from proxy.edge.admin.errors import ReloadError
+from proxy.edge.admin.listener import make_admin_runner
+from proxy.edge.admin.playground import SeenByDemo
+from proxy.edge.admin.sessions import Sessions, digest_of
+from proxy.edge.admin.token import admin_token
 from proxy.edge.gateway import Gateway
 from proxy.edge.runtime import Runtime
 from proxy.edge.server import QuellRunner, make_runner
 from proxy.edge.tracing import Tracing, TracingError, start_tracing
-from proxy.engine.budgets import Prepared
-from proxy.engine.cluster import Cluster
-from proxy.engine.counting import Counter
 from proxy.engine.engine import Engine
-from proxy.engine.expected_series import expect
-from proxy.engine.forwarding import Forwarding
-from proxy.engine.genai_fallback import NOT_INSTALLED, GenaiPrices
-from proxy.engine.left_records import settle_left_records
-from proxy.engine.metrics import Metrics
-from proxy.engine.pricing import Pricing
-from proxy.engine.sharing import Rhythm, Sharing
-from proxy.engine.sink import Sink
+from proxy.engine.limits.budgets import Prepared
+from proxy.engine.limits.sharing import Rhythm, Sharing
+from proxy.engine.replicas.cluster import Cluster
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.forwarding import Forwarding
+from proxy.engine.settling.genai_fallback import NOT_INSTALLED, GenaiPrices
+from proxy.engine.settling.left_records import settle_left_records
+from proxy.engine.settling.pricing import Pricing
+from proxy.engine.settling.sink import Sink
 from proxy.engine.tasks import Tasks
-from proxy.engine.upstream import Upstream
-from proxy.stores.bus import Bus, BusUnavailableError
-from proxy.stores.ledger_choice import open_chosen
-from proxy.stores.ledger_open import Left
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ports import Ledger, LedgerUnavailableError
+from proxy.engine.telemetry.expected_series import expect
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.engine.upstreams.upstream import Upstream
+from proxy.stores.bus.port import Bus, BusUnavailableError
+from proxy.stores.ledger.choice import open_chosen
+from proxy.stores.ledger.open import Left
+from proxy.stores.ledger.port import Ledger, LedgerUnavailableError
+from proxy.stores.ledger.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
-    from proxy.stores.ledger_shared import SharedLedger
+    from proxy.stores.shared_ledger.ledger import SharedLedger
 
 log = structlog.get_logger()
 
@@ -251,8 +251,8 @@ class App:
         if url is None or secret is None:
             return
         try:
-            from proxy.stores.bus_redis import RedisBus  # noqa: PLC0415 the package is an extra
-            from proxy.stores.shared_redis import RedisNumbers  # noqa: PLC0415 the package is an extra
+            from proxy.stores.bus.redis import RedisBus  # noqa: PLC0415 the package is an extra
+            from proxy.stores.bus.shared_redis import RedisNumbers  # noqa: PLC0415 the package is an extra
         except ImportError as error:
             raise StartError(BUS_NOT_INSTALLED) from error
         key = secret.get_secret_value().encode()

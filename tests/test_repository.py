@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from proxy.edge.admin_token import SUFFIX
+from proxy.edge.admin.token import SUFFIX
 from support.program import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -17,8 +17,8 @@ from proxy.config_file.messages import explain
 from proxy.config_file.problems import Loc, Problem, render
 from proxy.config_file.secret_files import read_secret_files
 from proxy.config_file.values import Findings, plain_values
-from proxy.core.settings import Address, AdminSettings, LedgerSettings
-from proxy.core.settings_types import FROM_FILE, Section
+from proxy.core.settings.scalar_types import FROM_FILE, Section
+from proxy.core.settings.settings import Address, AdminSettings, LedgerSettings
 
 SECTIONS = ("admin", "ledger")
 _OTHERS = "tokens"

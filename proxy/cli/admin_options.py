@@ -10,9 +10,9 @@ import click
 
 from proxy.cli.admin_client import ADMIN_VARIABLE, DEFAULT_ADMIN, AdminClient, CommandError, Exit, Token, tells_errors
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
-from proxy.core.settings import Address, LedgerSettings
-from proxy.edge.admin_errors import AdminTokenError
-from proxy.edge.admin_token import read_token, token_path
+from proxy.core.settings.settings import Address, LedgerSettings
+from proxy.edge.admin.errors import AdminTokenError
+from proxy.edge.admin.token import read_token, token_path
 
 TOKEN_VARIABLE: Final = "QUELL_ADMIN_TOKEN"  # noqa: S105 the name of a variable, no secret
 

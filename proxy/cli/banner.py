@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy import __version__
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
-from proxy.core.settings import Address, RouteSettings, Settings
+from proxy.core.settings.settings import Address, RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
 
 TRY_IT = """\

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import click
 
-from proxy.core.settings import Address, Settings
-from proxy.core.settings_origin import Place
-from proxy.core.settings_types import parse_address
+from proxy.core.settings.origin import Place
+from proxy.core.settings.scalar_types import parse_address
+from proxy.core.settings.settings import Address, Settings
 
 
 class _HostPort(click.ParamType[Address]):

@@ -12,10 +12,10 @@ from proxy.cli.explain import Explanation, explain
 from proxy.config_file import Loaded, Problem, load
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
-from proxy.core.settings import Settings
-from proxy.core.settings_urls import without_credentials
-from proxy.engine.budgets import budget_of
-from proxy.engine.genai_fallback import NOT_INSTALLED, is_installed
+from proxy.core.settings.settings import Settings
+from proxy.core.settings.urls import without_credentials
+from proxy.engine.limits.budgets import budget_of
+from proxy.engine.settling.genai_fallback import NOT_INSTALLED, is_installed
 
 
 def _request_line(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, str] | None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.config_file import load_env
-from proxy.core.settings import Address, RouteSettings, Settings
-from proxy.core.settings_origin import Origin
+from proxy.core.settings.origin import Origin
+from proxy.core.settings.settings import Address, RouteSettings, Settings
 
 DEMO: Final = Address("127.0.0.1", 8486)
 """Where the demo upstream listens, if nothing else does."""

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from proxy.core.settings_types import parse_duration
+from proxy.core.settings.scalar_types import parse_duration
 
 
 class _Duration(click.ParamType[str]):

@@ -7,7 +7,7 @@ from proxy.config_file.problems import Loc, Position
 from proxy.core.errors import Refusal
 from proxy.core.paths import join, safe_target
 from proxy.core.routing import RouteTable
-from proxy.core.settings import RouteSettings, Settings
+from proxy.core.settings.settings import RouteSettings, Settings
 from proxy.dialects import DIALECTS
 from proxy.edge.control import Control
 from proxy.engine.dialect import Refuse, StopCall, who_serves

@@ -10,11 +10,11 @@ from typing import Any, Final
 from proxy.cli.admin_client import AdminClient, CommandError
 from proxy.core.moments import parse_moment
 from proxy.core.settled import exported
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.outbox import ForeignPositionError
-from proxy.stores.outbox_sqlite import outbox_page
-from proxy.stores.reports import read_only
-from proxy.stores.usage import Span
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.outbox import ForeignPositionError
+from proxy.stores.ledger.outbox_sqlite import outbox_page
+from proxy.stores.ledger.reports import read_only
+from proxy.stores.ledger.usage import Span
 
 NEXT_CURSOR: Final = "X-Next-Cursor"
 LAST_CURSOR: Final = "X-Last-Cursor"

@@ -12,10 +12,10 @@ import click
 
 from proxy.cli.admin_client import CommandError, Exit
 from proxy.cli.admin_config import AdminConfig, AdminConfigError, read_admin_config
-from proxy.core.settings import LedgerSettings, Settings
-from proxy.core.worker_settings import worker_ledger
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_place import path_of
+from proxy.core.settings.settings import LedgerSettings, Settings
+from proxy.core.settings.worker import worker_ledger
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.place import path_of
 
 MOST_LOOKED_FOR: Final = 100
 """Files of so many workers are looked for."""

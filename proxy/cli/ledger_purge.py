@@ -15,14 +15,14 @@ from proxy.cli.ledger_place import LedgerPlace, takes_ledger
 from proxy.cli.moments import MOMENT
 from proxy.cli.output import say, show_json
 from proxy.cli.progress import progress_bar
-from proxy.core.settings import LedgerSettings
-from proxy.edge.admin_token import SUFFIX
-from proxy.engine.sink import CONSUMER
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_purge import consumers_in_file, count_in_file, purge_file
-from proxy.stores.lock_file import is_held
-from proxy.stores.ports import LedgerUnavailableError
-from proxy.stores.spool import FORWARDER
+from proxy.core.settings.settings import LedgerSettings
+from proxy.edge.admin.token import SUFFIX
+from proxy.engine.settling.sink import CONSUMER
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.lock_file import is_held
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.purge import consumers_in_file, count_in_file, purge_file
+from proxy.stores.shared_ledger.spool import FORWARDER
 
 Purged = tuple[int, int]
 

@@ -18,7 +18,7 @@ from proxy.cli.progress import progress_bar
 from proxy.cli.span_options import MOMENT
 from proxy.cli.truth_file import FIELDS, check_file, is_currency, read_file
 from proxy.config_file import load, render
-from proxy.core.settings import Settings, UpstreamSettings
+from proxy.core.settings.settings import Settings, UpstreamSettings
 
 AT_ONCE: Final = 500
 """Truths of one call, which are written in one transaction."""

@@ -10,8 +10,8 @@ from proxy.cli.admin_client import CommandError, tells_errors
 from proxy.cli.output import say, show_json, show_table
 from proxy.cli.progress import progress_bar
 from proxy.core.called import called
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recover import Recovered, recover_file
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.recover import Recovered, recover_file
 
 HEADS = ("TABLE", "SAVED", "LOST")
 

@@ -9,8 +9,8 @@ from proxy.cli.admin_client import CommandError, Exit, tells_errors
 from proxy.cli.ledger_place import LedgerPlace, takes_ledger
 from proxy.cli.output import show_json, show_table
 from proxy.cli.progress import progress_bar
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_verify import Verified, verify_file
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.verify import Verified, verify_file
 
 HEADS = ("TASK", "RULE", "MEANING")
 

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from proxy.cli.lasting_output import make_output_last
-from proxy.core.settings import LogSettings
+from proxy.core.settings.settings import LogSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

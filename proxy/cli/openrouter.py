@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from proxy.cli.admin_client import CommandError
-from proxy.core.settings import Settings, UpstreamSettings
+from proxy.core.settings.settings import Settings, UpstreamSettings
 
 SOURCE: Final = "openrouter"
 CURRENCY: Final = "USD"

@@ -10,7 +10,7 @@ from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.durations import DURATION
 from proxy.cli.output import age, say_what_is_missing, show_json, show_json_line, show_table
 from proxy.cli.repeating import EVERY, repeatedly
-from proxy.core.settings_types import parse_duration
+from proxy.core.settings.scalar_types import parse_duration
 
 HEADS: Final = ("ID", "AGE", "STATE", "ROUTE", "MODEL", "KEY", "USER", "CHARS")
 WIDE_HEADS: Final = (*HEADS, "TOKENS", "COST", "UPSTREAM", "REPLICA", "TAGS", "MESSAGE ID")

@@ -16,12 +16,12 @@ from proxy.cli.banner import Page, banner
 from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
 from proxy.cli.worker import Membership
-from proxy.core.settings import Address, Settings
+from proxy.core.settings.settings import Address, Settings
 from proxy.demo.calls import DemoCall
 from proxy.demo.upstream import DemoUpstream, start_demo_upstream
-from proxy.edge.admin_errors import AdminTokenError, ReloadError
+from proxy.edge.admin.errors import AdminTokenError, ReloadError
 from proxy.engine.failures import log_failure
-from proxy.stores.ledger_errors import LedgerLockedError, LedgerOpenError
+from proxy.stores.ledger.errors import LedgerLockedError, LedgerOpenError
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """Streams make much that lives for a while: with Python's own 700 its collector takes a tenth of the CPU."""

@@ -12,8 +12,8 @@ from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
 from proxy.cli.workers import run_workers
 from proxy.config_file import EnvironmentSettingsError, Loaded, load, load_env, render
-from proxy.core.settings import Address, LogSettings, Settings
-from proxy.edge.admin_errors import ReloadError
+from proxy.core.settings.settings import Address, LogSettings, Settings
+from proxy.edge.admin.errors import ReloadError
 
 
 def _read(path: Path) -> Loaded:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from proxy.app import StartError, no_listening
-from proxy.core.settings import Address
+from proxy.core.settings.settings import Address
 
 _WHERE = "listen"
 

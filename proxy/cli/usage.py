@@ -9,7 +9,7 @@ from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import show_csv, show_json, show_table
 from proxy.cli.span_options import MOMENT, TAG
 from proxy.core.lifecycle import Outcome
-from proxy.stores.usage import USAGE_GROUPS
+from proxy.stores.ledger.usage import USAGE_GROUPS
 
 COUNTS: Final = (
     *("generations", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"),

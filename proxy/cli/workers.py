@@ -27,12 +27,12 @@ from proxy.cli.running import Job, run, tell_not_taken, tell_why_not
 from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.shared_address import shared_address
 from proxy.cli.worker import END, RELOAD, Membership, ignore_signals
-from proxy.core.settings import Address, Settings
-from proxy.core.worker_settings import worker_settings
-from proxy.edge.admin_errors import AdminTokenError, ReloadError
-from proxy.edge.admin_token import admin_token
-from proxy.engine.counting import load_built_in
+from proxy.core.settings.settings import Address, Settings
+from proxy.core.settings.worker import worker_settings
+from proxy.edge.admin.errors import AdminTokenError, ReloadError
+from proxy.edge.admin.token import admin_token
 from proxy.engine.failures import log_failure
+from proxy.engine.settling.counting import load_built_in
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from proxy.config_file.values import Findings
-from proxy.core.settings_types import one_or_more
-from proxy.core.settings_urls import check_route_path
+from proxy.core.settings.scalar_types import one_or_more
+from proxy.core.settings.urls import check_route_path
 
 ENDPOINTS: Final = {
     "dify": (

@@ -15,10 +15,10 @@ from proxy.config_file.token_checks import same_names, same_tokens, token_warnin
 from proxy.config_file.values import Findings
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.lifecycle import OnDisconnect
-from proxy.core.settings import Address, RouteSettings, Settings, UpstreamSettings
-from proxy.core.settings_urls import check_route_path
+from proxy.core.settings.settings import Address, RouteSettings, Settings, UpstreamSettings
+from proxy.core.settings.urls import check_route_path
+from proxy.core.settings.worker import HIGHEST_PORT, admin_ports
 from proxy.core.templates import VARIABLE, variables
-from proxy.core.worker_settings import HIGHEST_PORT, admin_ports
 
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})

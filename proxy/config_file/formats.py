@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from proxy.config_file.values import Findings
-from proxy.core.settings import RouteSettings, Settings
+from proxy.core.settings.settings import RouteSettings, Settings
 
 _PASSED: frozenset[str] = frozenset({"openai", "anthropic"})
 """The dialects that pass a provider's own API through."""

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from proxy.config_file.price_entries import PriceFile
-from proxy.core.settings import Settings
-from proxy.core.settings_types import BYTES, DURATION_PATTERN, SECONDS, SIZE_PATTERN
+from proxy.core.settings.scalar_types import BYTES, DURATION_PATTERN, SECONDS, SIZE_PATTERN
+from proxy.core.settings.settings import Settings
 
 _UNITS: dict[str, dict[str, float]] = {
     DURATION_PATTERN: SECONDS,

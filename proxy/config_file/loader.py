@@ -15,8 +15,8 @@ from proxy.config_file.problems import Loc, Position, Problem
 from proxy.config_file.secret_files import read_secret_files, resolve_plain_files
 from proxy.config_file.validation import validated
 from proxy.config_file.values import Findings, plain_values
-from proxy.core.settings import Settings
-from proxy.core.settings_origin import Origin, Place
+from proxy.core.settings.origin import Origin, Place
+from proxy.core.settings.settings import Settings
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 FROM_ENVIRONMENT = {"base_url": "OPENAI_BASE_URL", "api_key": "OPENAI_API_KEY"}

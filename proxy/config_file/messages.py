@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from proxy.config_file.problems import Loc, did_you_mean, nearest
-from proxy.core.settings import Settings
+from proxy.core.settings.settings import Settings
 
 _EXPECTED = {
     "string_type": "expected text; put it in quotes if it is meant as text",

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SkipValidation, Wit
 
 from proxy.core.price_list import LONGEST_NAME
 from proxy.core.prices import check_amount, digits_of
-from proxy.core.settings_types import Name, Section
+from proxy.core.settings.scalar_types import Name, Section
 
 AMOUNT_PATTERN: Final = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"
 DATE_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"

@@ -16,7 +16,7 @@ from proxy.config_file.validation import validated
 from proxy.config_file.values import Findings, plain_values
 from proxy.core.price_list import Entry, PriceList
 from proxy.core.prices import Price
-from proxy.core.settings import PricesSettings, Settings
+from proxy.core.settings.settings import PricesSettings, Settings
 from proxy.core.wildcards import Pattern
 
 FILE: Final[Loc] = ("prices", "file")

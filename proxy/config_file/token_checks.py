@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from proxy.config_file.problems import Loc
 from proxy.config_file.values import Findings
-from proxy.core.settings import AdminSettings
-from proxy.core.settings_admin import MAIN_TOKEN
+from proxy.core.settings.admin import MAIN_TOKEN
+from proxy.core.settings.settings import AdminSettings
 
 SHORT: Final = 16
 """Characters below which a token can be guessed in the long run."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.config_file.problems import dotted
-from proxy.core.settings import Settings, masked
-from proxy.core.settings_origin import Origin, Place
+from proxy.core.settings.origin import Origin, Place
+from proxy.core.settings.settings import Settings, masked
 
 
 def told_values(settings: Settings) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 from proxy.config_file.messages import explain, meant_by, unknown_key
 from proxy.config_file.problems import Loc
 from proxy.config_file.values import Findings
-from proxy.core.settings_types import FROM_FILE
+from proxy.core.settings.scalar_types import FROM_FILE
 
 _M = TypeVar("_M", bound=BaseModel)
 

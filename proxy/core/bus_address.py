@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote
 
-from proxy.core.settings_types import check_host
+from proxy.core.settings.scalar_types import check_host
 
 Kind = Literal["single", "sentinel", "cluster"]
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from proxy.core.settings_types import parse_duration
+from proxy.core.settings.scalar_types import parse_duration
 
 
 def parse_moment(text: str, now: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from proxy.core.settings_route import RouteSettings
+from proxy.core.settings.route import RouteSettings
 
 
 class RouteMatch(NamedTuple):

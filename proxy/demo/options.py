@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from proxy.core.errors import Refusal
-from proxy.core.settings_types import Count, CountOrZero, DurationOrZero, Section, misplaced
+from proxy.core.settings.scalar_types import Count, CountOrZero, DurationOrZero, Section, misplaced
 from proxy.demo.text import PIECES
 
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")

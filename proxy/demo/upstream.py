@@ -14,12 +14,12 @@ from aiohttp import web
 
 from proxy.core.encodings import AUTO, encoding_for
 from proxy.core.errors import Refusal, openai_error_body
-from proxy.core.settings_types import Address
+from proxy.core.settings.scalar_types import Address
 from proxy.demo.answer import PromptCount, give
 from proxy.demo.calls import Calls, DemoCall, Ended
 from proxy.demo.plan import Plan, read_plan
 from proxy.demo.shapes import Chat, Completion, ToolCall
-from proxy.engine.counting import Counter
+from proxy.engine.settling.counting import Counter
 
 MODEL = "demo"
 """The one model that is listed; every name is answered."""

@@ -11,11 +11,11 @@ from proxy.core.errors import Refusal
 from proxy.core.receipt import receipt
 from proxy.core.record import Record
 from proxy.core.request_body import MAX_USER, BodyError, name_in, parse_model_call
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.operations_passed import ANTHROPIC
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 from proxy.wire.anthropic import AnthropicMessages
 from proxy.wire.anthropic_answer import AnthropicAnswerFold
 from proxy.wire.anthropic_shapes import error_type

@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl
 
 from proxy.core.errors import Refusal
 from proxy.core.request_body import BodyError, most_tokens, parse_object
-from proxy.core.settings import RouteSettings
-from proxy.core.settings_route import GEMINI
+from proxy.core.settings.route import GEMINI
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import MAX_COUNT, UsageAsk
 from proxy.dialects.operations_passed import GEMINI as OPERATIONS
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 from proxy.wire.gemini import Gemini as GeminiWire
 from proxy.wire.gemini_shapes import error_object
 

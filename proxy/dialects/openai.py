@@ -13,12 +13,12 @@ from proxy.core.receipt import receipt
 from proxy.core.record import Record
 from proxy.core.request_body import BodyError, parse_model_call
 from proxy.core.request_body import ModelCall as ParsedCall
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.openai_responses import CANCEL, RESPONSES, WIRE, background_id, cancel_response, response_id_of
 from proxy.dialects.operations_passed import of_openai
 from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 from proxy.wire.base import Wire
 from proxy.wire.body_edit import as_stream
 from proxy.wire.opaque import Opaque

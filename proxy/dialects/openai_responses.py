@@ -12,9 +12,9 @@ from proxy.core.generation import was_asked_for
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PassThrough, PlainReply, PlainRequest
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.translating.desk import Desk
 from proxy.wire.openai_responses import OpenAIResponses
 from proxy.wire.responses_record import response_of_record
 

@@ -8,12 +8,12 @@ from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes
 from proxy.edge.one_generation import ambiguous, in_memory, unknown
 from proxy.engine.engine import Engine
-from proxy.engine.group import Meant
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.whole_record import whole_record
-from proxy.stores.bus import Place
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.group import Meant
+from proxy.engine.settling.whole_record import whole_record
+from proxy.stores.bus.port import Place
+from proxy.stores.ledger.port import LedgerUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

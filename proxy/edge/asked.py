@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from proxy.core.errors import Refusal
-from proxy.core.settings import LimitsSettings
+from proxy.core.settings.settings import LimitsSettings
 from proxy.edge.intake import read_body
 
 READS: Final = ("GET", "HEAD")

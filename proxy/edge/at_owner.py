@@ -6,14 +6,14 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.lifecycle import Outcome
 from proxy.edge.runtime import Runtime
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import AtOwner, Launch, PassThrough, PlainReply, PlainRequest, Serve, Watch
-from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.plan import Plan
-from proxy.engine.reading import Reading
-from proxy.stores.bus import BusUnavailableError
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.replicas.elsewhere import Unserved
+from proxy.engine.replicas.reading import Reading
+from proxy.engine.translating.desk import Desk
+from proxy.stores.bus.port import BusUnavailableError
+from proxy.stores.ledger.port import LedgerUnavailableError
 
 NOT_FOUND: Final = 404
 

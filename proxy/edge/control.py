@@ -41,12 +41,12 @@ from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime
 from proxy.edge.translated import reply
 from proxy.engine.dialect import StopCall
-from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.many import StoppedMany
-from proxy.engine.reading import Reading
-from proxy.engine.wishes import is_text
-from proxy.stores.bus import BusUnavailableError
+from proxy.engine.replicas.elsewhere import Unserved
+from proxy.engine.replicas.many import StoppedMany
+from proxy.engine.replicas.reading import Reading
+from proxy.engine.replicas.wishes import is_text
+from proxy.stores.bus.port import BusUnavailableError
 
 NOT_FOUND: Final = 404
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from proxy.core.headers import HeaderPair
-from proxy.core.settings import CorsSettings
+from proxy.core.settings.settings import CorsSettings
 
 EXPOSED = "X-Task-Id, X-Message-Id, Retry-After, X-Request-Id"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

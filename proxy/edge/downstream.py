@@ -12,11 +12,11 @@ from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
 from proxy.core.headers import HeaderPair
-from proxy.engine.head import Ending, Head
-from proxy.engine.readers import Outlet, Reader
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.tape import FallenBehindError, Tape
+from proxy.engine.relaying.head import Ending, Head
+from proxy.engine.relaying.readers import Outlet, Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.relaying.tape import FallenBehindError, Tape
 
 HIGH_WATER: Final = 16 * 1024
 """Bytes that may wait in a socket's buffer before its reader counts as lagging."""

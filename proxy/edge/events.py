@@ -8,12 +8,12 @@ from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
-from proxy.engine.head import Ending
-from proxy.engine.keep_alive import COMMENT
-from proxy.engine.readers import Opening, Outlet, Reader
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.tape import FallenBehindError, Tape
+from proxy.engine.relaying.head import Ending
+from proxy.engine.relaying.keep_alive import COMMENT
+from proxy.engine.relaying.readers import Opening, Outlet, Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.relaying.tape import FallenBehindError, Tape
 
 STREAM_HEADERS: tuple[HeaderPair, ...] = (
     ("Content-Type", "text/event-stream"),

@@ -28,7 +28,6 @@ from proxy.edge.request import Request, single_header
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import call_headers, observer, reply, watch
 from proxy.engine.admission import Admission, Asker
-from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import (
     AtOwner,
     Dialect,
@@ -45,11 +44,12 @@ from proxy.engine.dialect import (
     Watch,
 )
 from proxy.engine.engine import Engine
-from proxy.engine.plan import Call, Plan
-from proxy.engine.readers import Opening, Reader
-from proxy.engine.reading import Reading
-from proxy.engine.relay import Relay
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.relaying.plan import Call, Plan
+from proxy.engine.relaying.readers import Opening, Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.reading import Reading
+from proxy.engine.translating.desk import LARGE_BODY, Desk
+from proxy.stores.ledger.port import LedgerUnavailableError
 
 
 class Gateway:

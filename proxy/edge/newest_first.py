@@ -15,9 +15,9 @@ from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.engine.engine import Engine
-from proxy.engine.many import Place, place_of
-from proxy.engine.relay import Relay
-from proxy.stores.ports import LedgerUnavailableError, RecordFilter
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.many import Place, place_of
+from proxy.stores.ledger.port import LedgerUnavailableError, RecordFilter
 
 FIRST: Place = (math.inf, "")
 LAST: Place = (-math.inf, "")

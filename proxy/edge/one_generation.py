@@ -10,12 +10,12 @@ from proxy.core.record import Record
 from proxy.edge.asked import after_event
 from proxy.edge.events import send_events
 from proxy.engine.dialect import PlainRequest
-from proxy.engine.elsewhere import Unserved
 from proxy.engine.engine import Engine
-from proxy.engine.readers import Opening
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.whole_record import whole_record
+from proxy.engine.relaying.readers import Opening
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.elsewhere import Unserved
+from proxy.engine.settling.whole_record import whole_record
 
 ROOT: Final = "/generations"
 EVENTS: Final = "events"

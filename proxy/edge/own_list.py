@@ -4,7 +4,7 @@ from proxy.core.chosen import Chosen
 from proxy.core.receipt import LIST_TEXT
 from proxy.edge.newest_first import Listing, newest_first
 from proxy.engine.engine import Engine
-from proxy.stores.ports import RecordFilter
+from proxy.stores.ledger.port import RecordFilter
 
 
 async def own_list(engine: Engine, identity: str, limit: int, cursor: str | None) -> Listing:

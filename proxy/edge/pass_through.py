@@ -9,7 +9,7 @@ from proxy.core.headers import HeaderPair, downstream_headers
 from proxy.edge import downstream
 from proxy.edge.cors import cors_headers
 from proxy.edge.runtime import Served
-from proxy.engine.upstream import Answer, UpstreamError
+from proxy.engine.upstreams.upstream import Answer, UpstreamError
 
 NO_BODY = frozenset({204, 304})
 

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from proxy.core.headers import HeaderPair
 from proxy.edge import downstream
-from proxy.engine.observing import Observing
-from proxy.engine.reading import Reading
+from proxy.engine.replicas.observing import Observing
+from proxy.engine.replicas.reading import Reading
 
 
 async def pass_on(

@@ -12,12 +12,12 @@ from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair, credential_headers, identity_of
 from proxy.core.ids import OF_KEY
 from proxy.core.routing import RouteTable
-from proxy.core.settings import KeySettings, RouteSettings, Settings
+from proxy.core.settings.settings import KeySettings, RouteSettings, Settings
 from proxy.edge.client_address import ClientAddresses
 from proxy.engine.dialect import Dialect, Endpoint, who_serves
-from proxy.engine.plan import Rules
-from proxy.engine.pricing import Pricing
-from proxy.engine.upstream import Upstream
+from proxy.engine.relaying.plan import Rules
+from proxy.engine.settling.pricing import Pricing
+from proxy.engine.upstreams.upstream import Upstream
 
 KEPT_PATHS: Final = 256
 """So many paths are not looked up again: few differ, but for those with ids in them."""

@@ -14,7 +14,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.core.errors import Refusal
-from proxy.core.settings import LimitsSettings
+from proxy.core.settings.settings import LimitsSettings
 from proxy.edge.downstream import BrokenOffError
 from proxy.edge.intake import OtherVersionRequest, check_request, respond
 from proxy.edge.protocol import MAX_FIELD, MAX_FIELDS, MAX_LINE, READ_BUFFER, Guards, QuellProtocol

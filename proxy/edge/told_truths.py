@@ -8,8 +8,8 @@ from proxy.config_file.problems import did_you_mean
 from proxy.core.errors import Refusal
 from proxy.core.money import cost_units
 from proxy.core.settled import TRUTH_COUNTS, Truth
-from proxy.edge.admin_query import flag
-from proxy.stores.truths import Told
+from proxy.edge.admin.query import flag
+from proxy.stores.ledger.truths import Told
 
 MOST_TRUTHS: Final = 500
 """Truths of one call; they are written in one transaction."""

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.errors import Refusal
-from proxy.core.settings_otel import OtelSettings
+from proxy.core.settings.otel import OtelSettings
 from proxy.edge.gateway import Gateway
 from proxy.engine.engine import Engine
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from proxy.edge.traced import Handler
-    from proxy.engine.otel_export import Export
+    from proxy.engine.telemetry.otel_export import Export
 
 NOT_INSTALLED: Final = (
     "observability.otel.endpoint needs the packages of OpenTelemetry: install quell[otel], or leave endpoint out"
@@ -57,8 +57,8 @@ def start_tracing(settings: OtelSettings, engine: Engine, replica: str) -> Traci
     if settings.endpoint is None:
         return None
     try:
-        from proxy.engine.otel import Otel  # noqa: PLC0415 its package is an extra
-        from proxy.engine.otel_export import Export  # noqa: PLC0415 the same
+        from proxy.engine.telemetry.otel import Otel  # noqa: PLC0415 its package is an extra
+        from proxy.engine.telemetry.otel_export import Export  # noqa: PLC0415 the same
     except ImportError as error:
         raise TracingError(NOT_INSTALLED) from error
     export = Export(settings, replica)

@@ -12,8 +12,8 @@ from proxy.edge.cors import cors_headers
 from proxy.edge.events import STREAM_HEADERS, uid_of
 from proxy.edge.request import Request
 from proxy.engine.dialect import PlainReply, Watch
-from proxy.engine.head import Ending
-from proxy.engine.readers import Opening, Reader
+from proxy.engine.relaying.head import Ending
+from proxy.engine.relaying.readers import Opening, Reader
 
 CALL_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
 

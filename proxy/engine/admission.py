@@ -11,9 +11,9 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Facts, Identity
 from proxy.core.ids import new_id
 from proxy.core.record import Settlement, TextPolicy
-from proxy.engine.claiming import Claim
-from proxy.engine.plan import Call, Plan, Rules
-from proxy.engine.upstream import Upstream
+from proxy.engine.relaying.plan import Call, Plan, Rules
+from proxy.engine.replicas.claiming import Claim
+from proxy.engine.upstreams.upstream import Upstream
 
 log = structlog.get_logger()
 

@@ -14,18 +14,18 @@ from proxy.core.headers import valid_task_id
 from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
-from proxy.engine.left_runs import LeftRuns
-from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
-from proxy.engine.relay import Relay
-from proxy.engine.run import Run
-from proxy.engine.runs import Runs
-from proxy.engine.whole_record import whole_record
-from proxy.stores.bus import BusUnavailableError
-from proxy.stores.ports import Ledger
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.settling.whole_record import whole_record
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.engine.translating.left_runs import LeftRuns
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.runs import Runs
+from proxy.stores.bus.port import BusUnavailableError
+from proxy.stores.ledger.port import Ledger
 
 if TYPE_CHECKING:
-    from proxy.engine.elsewhere import Elsewhere
+    from proxy.engine.replicas.elsewhere import Elsewhere
 
 log = structlog.get_logger()
 

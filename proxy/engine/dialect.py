@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.errors import Refusal
 from proxy.core.record import Record
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.engine.operation import Operation
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 
 if TYPE_CHECKING:
-    from proxy.engine.desk import Desk
-    from proxy.engine.reading import Reading
     from proxy.engine.registry import Finished
-    from proxy.engine.relay import Relay
+    from proxy.engine.relaying.relay import Relay
+    from proxy.engine.replicas.reading import Reading
+    from proxy.engine.translating.desk import Desk
 
 
 @dataclass(frozen=True, slots=True)

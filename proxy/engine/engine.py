@@ -14,43 +14,43 @@ from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Cause
 from proxy.core.partial import Partial
 from proxy.core.typical import Typical
-from proxy.engine.abort import Aborter
 from proxy.engine.admission import Admission, Asker, facts_of, key_is_full
-from proxy.engine.announcing import Announcing
-from proxy.engine.budgets import Budgets
 from proxy.engine.canceller import Canceller
-from proxy.engine.claiming import Claim, Claiming
-from proxy.engine.counting import Counter
-from proxy.engine.deleter import Deleter
-from proxy.engine.early_prompts import EarlyPrompts
-from proxy.engine.elsewhere import Elsewhere
 from proxy.engine.failures import log_failure
 from proxy.engine.free_memory import FreeMemory
-from proxy.engine.group import Group
-from proxy.engine.holding import Holding
-from proxy.engine.keeping import Keeping
-from proxy.engine.kept_stops import KeptStops
+from proxy.engine.limits.budgets import Budgets
+from proxy.engine.limits.sharing import Place, Sharing
 from proxy.engine.live import LiveHere
-from proxy.engine.many import Many
-from proxy.engine.metrics import Metrics
-from proxy.engine.observing import Observing
-from proxy.engine.open_calls import OpenCalls
-from proxy.engine.readers import Reader
 from proxy.engine.registry import Registry
-from proxy.engine.relay import Relay
-from proxy.engine.run import Run
-from proxy.engine.runs import Runs
-from proxy.engine.settler import Settler
-from proxy.engine.sharing import Place, Sharing
-from proxy.engine.so_far import SoFar
-from proxy.engine.spill import Spill
+from proxy.engine.relaying.kept_stops import KeptStops
+from proxy.engine.relaying.readers import Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.relaying.spill import Spill
+from proxy.engine.relaying.tape import Tape
+from proxy.engine.replicas.announcing import Announcing
+from proxy.engine.replicas.claiming import Claim, Claiming
+from proxy.engine.replicas.elsewhere import Elsewhere
+from proxy.engine.replicas.group import Group
+from proxy.engine.replicas.many import Many
+from proxy.engine.replicas.observing import Observing
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.early_prompts import EarlyPrompts
+from proxy.engine.settling.settler import Settler
+from proxy.engine.settling.so_far import SoFar
 from proxy.engine.sweeper import Sweeper
-from proxy.engine.tape import Tape
 from proxy.engine.tasks import Tasks
-from proxy.engine.telemetry import Telemetry
-from proxy.engine.translation import Kept, Stored
-from proxy.engine.upstream_news import UpstreamNews
-from proxy.stores.ports import Ledger, LedgerUnavailableError
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.engine.telemetry.port import Telemetry
+from proxy.engine.translating.deleter import Deleter
+from proxy.engine.translating.holding import Holding
+from proxy.engine.translating.keeping import Keeping
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.runs import Runs
+from proxy.engine.translating.translation import Kept, Stored
+from proxy.engine.upstreams.abort import Aborter
+from proxy.engine.upstreams.news import UpstreamNews
+from proxy.engine.upstreams.open_calls import OpenCalls
+from proxy.stores.ledger.port import Ledger, LedgerUnavailableError
 
 log = structlog.get_logger()
 

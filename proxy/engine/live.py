@@ -7,10 +7,10 @@ from proxy.core.chosen import Chosen
 from proxy.core.lifecycle import Phase
 from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, numbers, state_of
 from proxy.core.record import Record
-from proxy.engine.open_calls import OpenCalls
 from proxy.engine.registry import Finished, Registry
-from proxy.engine.relay import Relay
-from proxy.engine.so_far import SoFar
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.settling.so_far import SoFar
+from proxy.engine.upstreams.open_calls import OpenCalls
 
 
 class LiveHere:

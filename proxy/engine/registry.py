@@ -12,11 +12,11 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.engine.head import Ending
-from proxy.engine.readers import Reader
-from proxy.engine.relay import Relay
-from proxy.engine.tape import Tape
-from proxy.engine.tape_limits import MEMORY_BYTES, REST_BYTES
+from proxy.engine.relaying.head import Ending
+from proxy.engine.relaying.readers import Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.relaying.tape import Tape
+from proxy.engine.relaying.tape_limits import MEMORY_BYTES, REST_BYTES
 from proxy.engine.tombstones import Tombstones
 
 FINISHED_SECONDS = 60.0

@@ -5,12 +5,12 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.core.headers import HeaderPair
-from proxy.engine.open_calls import OpenCalls
-from proxy.engine.telemetry import Telemetry
-from proxy.engine.translation import Stored
+from proxy.engine.telemetry.port import Telemetry
+from proxy.engine.translating.translation import Stored
+from proxy.engine.upstreams.open_calls import OpenCalls
 
 if TYPE_CHECKING:
-    from proxy.engine.relay import Relay
+    from proxy.engine.relaying.relay import Relay
 
 
 class Services(Protocol):

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from proxy.engine.budgets import Budgets
-from proxy.engine.early_prompts import EarlyPrompts
 from proxy.engine.failures import log_failure
-from proxy.engine.keep_alive import keep_alive
-from proxy.engine.keeping import Keeping
-from proxy.engine.kept_stops import KeptStops
-from proxy.engine.left_runs import LeftRuns
-from proxy.engine.metrics import Metrics
+from proxy.engine.limits.budgets import Budgets
 from proxy.engine.registry import Registry
-from proxy.engine.relay import Relay
-from proxy.engine.runs import Runs
+from proxy.engine.relaying.keep_alive import keep_alive
+from proxy.engine.relaying.kept_stops import KeptStops
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.settling.early_prompts import EarlyPrompts
 from proxy.engine.tasks import Tasks
-from proxy.stores.ports import Ledger
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.engine.translating.keeping import Keeping
+from proxy.engine.translating.left_runs import LeftRuns
+from proxy.engine.translating.runs import Runs
+from proxy.stores.ledger.port import Ledger
 
 SWEPT_AT_ONCE: Final = 200
 """So many generations are swept before other work gets its turn."""

@@ -27,8 +27,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from proxy.core.ledger_address import LedgerAddress
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.postgres_schema import is_current, upgrade
 
 CONNECT_SECONDS: Final = 5.0

@@ -8,8 +8,8 @@ from typing import Final
 
 from sqlalchemy import Connection, func, inspect, select
 
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_schema import UnknownSchemaError, run_migrations
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.schema import UnknownSchemaError, run_migrations
 from proxy.stores.tables import SCHEMA, metadata
 
 VERSION_TABLE: Final = "quell_schema"

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.postgres import Postgres
 
 T = TypeVar("T")

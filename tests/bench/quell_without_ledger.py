@@ -18,8 +18,8 @@ from proxy.cli.logs import set_up_log
 from proxy.cli.running import settle_memory
 from proxy.config_file.loader import load
 from proxy.core.record import UsageSource
-from proxy.engine.counting import Counter
-from proxy.stores.ledger_null import NullLedger
+from proxy.engine.settling.counting import Counter
+from proxy.stores.ledger.null import NullLedger
 
 
 class NotCounting(Counter):

@@ -27,7 +27,7 @@ from proxy.cli.usage import usage
 from proxy.cli.version import version
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
-from proxy.edge.admin_token import SUFFIX
+from proxy.edge.admin.token import SUFFIX
 from support.chat import ask, chat_events, chat_object, completion_events, text
 from support.client import RawClient
 from support.http_bytes import Headers, header

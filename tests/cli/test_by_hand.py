@@ -12,7 +12,7 @@ import pytest
 from proxy.cli.by_hand import by_hand
 from proxy.cli.demo_settings import DEMO, demo_place, demo_settings
 from proxy.cli.running import start_demo
-from proxy.core.settings import Address
+from proxy.core.settings.settings import Address
 from support.chat import DONE
 from support.client import RawClient
 from support.program import Program, environment

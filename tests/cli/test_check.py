@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from proxy.cli import check as command
 from proxy.config_file.json_schema import config_schema
-from proxy.engine.genai_fallback import NOT_INSTALLED
+from proxy.engine.settling.genai_fallback import NOT_INSTALLED
 from support.config_files import SMALLEST
 from support.program import ROOT, config_text
 from support.quell import quell

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from proxy.cli.export_pages import ExportPage
 from proxy.cli.ledger import ledger as ledger_group
 from proxy.cli.usage import usage
-from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.http_bytes import Headers
 from support.ledgers import a_ledger
 from support.program import ADMIN_TOKEN, config_text

@@ -11,8 +11,8 @@ import structlog
 from proxy.app import App
 from proxy.cli.logs import set_up_log
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_last_run
-from proxy.core.settings import LogSettings
-from proxy.core.settings_sections import DrainSettings
+from proxy.core.settings.sections import DrainSettings
+from proxy.core.settings.settings import LogSettings
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ import yaml
 from jsonschema import Draft7Validator, ValidationError
 
 from proxy.config_file.json_schema import config_schema, price_schema
-from proxy.core.settings import LogSettings, RouteSettings, Settings, UpstreamSettings
+from proxy.core.settings.settings import LogSettings, RouteSettings, Settings, UpstreamSettings
 from support.program import ROOT
 
 

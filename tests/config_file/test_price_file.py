@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config_file import Loaded
 from proxy.core.price_list import PriceList
-from proxy.core.settings import masked
+from proxy.core.settings.settings import masked
 from support.config_files import SMALLEST, load_text
 
 CONFIG = SMALLEST + "prices: {file: prices.yaml, currency: USD}\n"

@@ -8,8 +8,8 @@ from proxy.cli.demo_settings import demo_settings
 from proxy.config_file import load_env
 from proxy.config_file.loader import load
 from proxy.config_file.told_values import told_values
-from proxy.core.settings import Settings
-from proxy.core.settings_types import Address
+from proxy.core.settings.scalar_types import Address
+from proxy.core.settings.settings import Settings
 
 FILE = """\
 version: 1

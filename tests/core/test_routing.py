@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.routing import RouteTable
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 
 
 def routes(*paths: str) -> list[RouteSettings]:

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.core.lifecycle import OnDisconnect
-from proxy.core.settings import Address, Settings, masked
+from proxy.core.settings.settings import Address, Settings, masked
 
 SECRET = "sk-canary-4711-0815"
 DIGEST = "ab" * 32

@@ -1,9 +1,9 @@
-"""Tests of proxy.core.settings_abort: the templates of a provider's abort call, and the request made of them."""
+"""Tests of proxy.core.settings.abort: the templates of a provider's abort call, and the request made of them."""
 
 import pytest
 from pydantic import ValidationError
 
-from proxy.core.settings_abort import AbortSettings
+from proxy.core.settings.abort import AbortSettings
 
 IDS = {"upstream_id": 'a/../b?c#d%"\\', "task_id": "t:1"}
 

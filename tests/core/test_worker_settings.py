@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxy.core.settings import Address, Settings
-from proxy.core.worker_settings import admin_ports, worker_ledger, worker_settings
+from proxy.core.settings.settings import Address, Settings
+from proxy.core.settings.worker import admin_ports, worker_ledger, worker_settings
 
 
 def made(**sections: object) -> Settings:

@@ -9,7 +9,7 @@ import yaml
 
 from proxy.cli import main
 from proxy.cli.demo_settings import demo_settings
-from proxy.core.settings import DrainSettings
+from proxy.core.settings.settings import DrainSettings
 from support.deploy_files import DEPLOY, LAST_RECORDS, seconds, tool
 
 FILES = ("compose.yaml", "compose.demo.yaml", "compose.replicas.yaml")

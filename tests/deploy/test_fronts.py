@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli.doctor.command import doctor
-from proxy.core.settings import UpstreamSettings
+from proxy.core.settings.settings import UpstreamSettings
 from proxy.demo.upstream import start_demo_upstream
 from proxy.edge.server import KEEPALIVE
 from support.chat import DONE, chat_events

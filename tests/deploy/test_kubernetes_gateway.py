@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from proxy.config_file import load
-from proxy.core.settings import Settings
-from proxy.engine.metrics import Metrics
+from proxy.core.settings.settings import Settings
+from proxy.engine.telemetry.metrics import Metrics
 from support.deploy_files import DEPLOY, LAST_RECORDS, settings_of
 from support.kustomize import build
 from support.program import ROOT

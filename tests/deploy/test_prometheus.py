@@ -13,7 +13,7 @@ import yaml
 
 from proxy.core.errors import UpstreamErrorKind
 from proxy.core.typical import ENOUGH
-from proxy.engine.metrics import Metrics
+from proxy.engine.telemetry.metrics import Metrics
 from support.chat import chat_events, chat_object
 from support.client import RawClient
 from support.dashboard import as_queried, expressions

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from proxy.config_file import load
-from proxy.core.settings import Settings
-from proxy.stores.bus_redis_group import OVERDUE_LEASES
+from proxy.core.settings.settings import Settings
+from proxy.stores.bus.redis_group import OVERDUE_LEASES
 from support.balancer import haproxy_config, haproxy_program
 from support.deploy_files import DEPLOY, LAST_RECORDS, seconds
 from support.program import ROOT

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.settings import Settings
+from proxy.core.settings.settings import Settings
 from support.chat import DONE, chat_events
 from support.client import RawClient
 from support.deploy_files import DEPLOY, LAST_RECORDS, settings_of

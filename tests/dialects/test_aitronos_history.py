@@ -7,8 +7,8 @@ import pytest
 from proxy.core.conversation import Message, MessageStatus, Thread
 from proxy.dialects.aitronos import history
 from proxy.dialects.aitronos.request import Cut
-from proxy.stores.conversations import Outline, Owner
-from proxy.stores.conversations_memory import MemoryConversations
+from proxy.stores.conversations.memory import MemoryConversations
+from proxy.stores.conversations.port import Outline, Owner
 
 OWNER = Owner("key:acme", "aitronos")
 

@@ -19,9 +19,9 @@ from proxy.core.usage import Usage
 from proxy.dialects.aitronos.blocks import Paragraphs
 from proxy.dialects.aitronos.translation import Named, ResponseTranslation
 from proxy.dialects.aitronos.turn import Turn
-from proxy.engine.translation import Over
-from proxy.stores.conversations import Owner
-from proxy.stores.conversations_memory import MemoryConversations
+from proxy.engine.translating.translation import Over
+from proxy.stores.conversations.memory import MemoryConversations
+from proxy.stores.conversations.port import Owner
 from proxy.wire.openai_chat import OpenAIChat
 from support.aitronos import DONE, events_of, tool_events
 from support.chat import chat_events

@@ -7,11 +7,11 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Cause, Outcome, Phase
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.anthropic import Anthropic
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 from proxy.wire.anthropic_answer import AnthropicAnswerFold
 from support.records import a_record
 

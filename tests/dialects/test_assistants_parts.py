@@ -14,8 +14,8 @@ from proxy.dialects.assistants.ends import end_of
 from proxy.dialects.assistants.errors import refused
 from proxy.dialects.assistants.lists import part_of, read_page
 from proxy.dialects.assistants.live import LiveRun, died
-from proxy.engine.translation import Over
-from proxy.stores.conversations_memory import MemoryConversations
+from proxy.engine.translating.translation import Over
+from proxy.stores.conversations.memory import MemoryConversations
 
 
 def a_message(text: str, role: str = "user", **more: Any) -> Message:

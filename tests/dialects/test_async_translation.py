@@ -20,7 +20,7 @@ from proxy.core.usage import Usage
 from proxy.dialects.async_messages.events import Events
 from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
-from proxy.engine.translation import Over
+from proxy.engine.translating.translation import Over
 from proxy.wire.openai_chat import OpenAIChat
 from support.chat import chat_events, sse
 

@@ -18,7 +18,7 @@ from proxy.dialects.dify.frames import PING
 from proxy.dialects.dify.translation import MessageTranslation
 from proxy.dialects.dify.turn import Turn
 from proxy.dialects.dify.workflow import WorkflowTranslation
-from proxy.engine.translation import Over
+from proxy.engine.translating.translation import Over
 from support.dify import said
 
 FACTS = Facts(

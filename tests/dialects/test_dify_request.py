@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.core.conversation import Message, MessageStatus
 from proxy.core.errors import Refusal
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.dialects.dify.app import Dify
 from proxy.dialects.dify.fields import limit_of, uuid_of
 from proxy.dialects.dify.generate import name_of

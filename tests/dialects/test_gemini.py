@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import Refusal
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.gemini import Gemini
 from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
 
 DIALECT = Gemini()
 ROUTE = RouteSettings(path="/v1beta", dialect="openai", upstream="up")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from proxy.cli.demo_settings import MODEL, demo_settings
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from support.chat import DONE
 from support.documents import block, said_by, start, the_demo, yaml_blocks
 from support.wait import PATIENCE, within

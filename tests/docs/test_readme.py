@@ -13,8 +13,8 @@ from proxy.cli import COMMANDS
 from proxy.cli.init import SMALLEST
 from proxy.config_file import load
 from proxy.dialects import DIALECTS
-from proxy.edge.openapi_admin import shape
-from proxy.edge.openapi_proxy import NATIVE
+from proxy.edge.openapi.admin import shape
+from proxy.edge.openapi.proxy import NATIVE
 from support.chat import DONE
 from support.documents import README, block, blocks, documents, said_by, start, the_demo
 from support.program import ROOT

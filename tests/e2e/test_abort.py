@@ -191,7 +191,7 @@ async def test_a_call_that_fails_changes_nothing(tmp_path: Path, answer: Script,
 
 async def test_a_provider_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stop does not wait for the call, and the call does not wait for ever."""
-    monkeypatch.setattr("proxy.engine.abort.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("proxy.engine.upstreams.abort.ANSWER_SECONDS", 0.2)
     async with served(tmp_path, answer=hang(), upstream={"timeouts": {"connect": "100ms"}}) as (proxy, up):
         async with RawClient(proxy.port) as client:
             await said(proxy, client)

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.lifecycle import Outcome
 from proxy.dialects.aitronos import cancel as cancelling
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
 from support.aitronos import (
     DONE,
     EDIT,

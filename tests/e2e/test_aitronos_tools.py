@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.aitronos import (
     EDIT,
     KEEP,

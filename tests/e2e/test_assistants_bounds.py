@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import submit
-from proxy.stores.conversations import Owner, Window
+from proxy.stores.conversations.port import Owner, Window
 from support.assistants import a_run, a_thread, an_assistant, ask, error_of, served, told, tool_events
 from support.chat import chat_events, sse
 from support.client import RawClient

@@ -9,8 +9,8 @@ import pytest
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Cause
 from proxy.dialects.assistants import run_request
-from proxy.stores.conversations import Owner
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.conversations.port import Owner
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.assistants import (
     a_run,
     a_thread,

@@ -8,8 +8,8 @@ import pytest
 
 from proxy.core.errors import Refusal
 from proxy.dialects.assistants import submit
-from proxy.stores.conversations import Owner
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.conversations.port import Owner
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.assistants import (
     TOOL,
     a_run,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.conversation import MessageStatus
-from proxy.engine.desk import Desk
+from proxy.engine.translating.desk import Desk
 from support.async_messages import (
     BODY,
     ROOT,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.verify import verify_file
 from support.chat import chat_events, text
 from support.client import Answer, RawClient
 from support.program import Program, config_text, running_program

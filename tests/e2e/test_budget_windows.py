@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from proxy.app import App, StartError
-from proxy.edge.admin_errors import ReloadError
-from proxy.engine.standings import MOST_NAMED
-from proxy.stores.ledger_null import NullLedger
-from proxy.stores.ledger_place import path_of
-from proxy.stores.ports import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
+from proxy.edge.admin.errors import ReloadError
+from proxy.engine.limits.standings import MOST_NAMED
+from proxy.stores.ledger.null import NullLedger
+from proxy.stores.ledger.place import path_of
+from proxy.stores.ledger.port import LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
 from support.budgets import LONG, Looks, budgeted, total_events
 from support.chat import chat_object
 from support.client import Answer, RawClient

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.core.encodings import O200K
-from proxy.engine.counting import Counter
+from proxy.engine.settling.counting import Counter
 from support.budgets import LONG, Looks, budgeted, total_events
 from support.chat import DONE, chat_events, chat_object, text
 from support.client import Answer, RawClient

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.dialects.dify.translation import MessageTranslation
 from proxy.dialects.dify.workflow import WorkflowTranslation
-from proxy.engine.translation import KeepAlive
+from proxy.engine.translating.translation import KeepAlive
 from support.chat import DONE, chat_events, sse, text
 from support.client import RawClient
 from support.dify import PING, begin, body, error_of, said, send, served, text_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.stores.conversations import Owner
+from proxy.stores.conversations.port import Owner
 from support.chat import chat_events, text
 from support.client import Answer, RawClient, request_bytes
 from support.dify import SUCCESS, begin, body, error_of, said, send, served

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.conversation import Message
-from proxy.stores.conversations import Owner
+from proxy.stores.conversations.port import Owner
 from support.chat import chat_events, text
 from support.client import RawClient, request_bytes
 from support.dify import SUCCESS, begin, body, error_of, said, send, served, text_of

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.verify import verify_file
 from support.budgets import FLUSH, LONG, Looks
 from support.chat import DONE, chat_events, chat_object, text
 from support.client import Answer, RawClient

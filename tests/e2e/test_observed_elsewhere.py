@@ -95,7 +95,7 @@ async def test_from_any_event_on(tmp_path: Path) -> None:
 
 async def test_before_the_answer_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An observer elsewhere may come long before the upstream says anything."""
-    monkeypatch.setattr("proxy.engine.observing.SILENT_SECONDS", 1.5)
+    monkeypatch.setattr("proxy.engine.replicas.observing.SILENT_SECONDS", 1.5)
     upstream = Steps(EVENTS)
     async with joined(upstream, tmp_path) as ((a, b), up, _), RawClient(a.port) as client:
         async with RawClient(b.port) as there:

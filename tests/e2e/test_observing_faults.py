@@ -11,8 +11,8 @@ import pytest
 
 from proxy.core.letters import LookAt, Seal
 from proxy.core.parcels import Kind, Parcels, Piece
-from proxy.engine import lending
-from proxy.engine.telling import Telling
+from proxy.engine.replicas import lending
+from proxy.engine.replicas.telling import Telling
 from support import responses
 from support.chat import DONE, chat_events, sse
 from support.client import Answer, RawClient

@@ -14,11 +14,11 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from proxy.app import App, StartError
-from proxy.core.settings_otel import OtelSettings
+from proxy.core.settings.otel import OtelSettings
 from proxy.edge.tracing import Tracing
-from proxy.engine import otel_export
-from proxy.engine.otel_export import Export
-from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.engine.telemetry import otel_export
+from proxy.engine.telemetry.otel_export import Export
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.chat import UPSTREAM_ID, chat_events, chat_object
 from support.client import RawClient
 from support.http_bytes import header
@@ -263,7 +263,7 @@ async def test_a_slow_collector_does_not_stop_the_loop(tmp_path: Path) -> None:
 
 async def test_without_its_packages_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint without the extra's packages is an error at the start that says what to install."""
-    for name in [each for each in sys.modules if each.startswith("proxy.engine.otel")]:
+    for name in [each for each in sys.modules if each.startswith("proxy.engine.telemetry.otel")]:
         monkeypatch.delitem(sys.modules, name)
     for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
         monkeypatch.setitem(sys.modules, name, None)

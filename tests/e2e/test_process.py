@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.verify import verify_file
 from support.chat import DONE, UPSTREAM_ID, chat_events, text
 from support.client import Answer, RawClient
 from support.program import ADMIN_TOKEN, START_PATIENCE, Program, config_text, environment, running_program

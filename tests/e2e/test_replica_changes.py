@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.test_replica_dialects import begun
-from proxy.stores.bus_redis import RedisBus
+from proxy.stores.bus.redis import RedisBus
 from support import assistants
 from support.chat import chat_events
 from support.client import RawClient

@@ -12,7 +12,7 @@ import pytest
 from proxy.core.generation import Stop
 from proxy.core.letters import Seal, StopIt, StopWhenItComes, Wish
 from proxy.core.lifecycle import Cause
-from proxy.stores.bus import BusUnavailableError, KeptStop, Place
+from proxy.stores.bus.port import BusUnavailableError, KeptStop, Place
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused, send

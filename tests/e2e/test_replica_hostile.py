@@ -11,7 +11,7 @@ from proxy.core.chosen import Chosen
 from proxy.core.generation import Stop
 from proxy.core.letters import FindIt, LookAt, Said, Seal, StopIt, StopThese, StopWhenItComes, Wish
 from proxy.core.lifecycle import Cause
-from proxy.stores.bus_names import Names
+from proxy.stores.bus.names import Names
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.proxy import RunningProxy

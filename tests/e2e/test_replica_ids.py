@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.engine import claiming
-from proxy.stores.bus_group import Holder
+from proxy.engine.replicas import claiming
+from proxy.stores.bus.group import Holder
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.edge import refused

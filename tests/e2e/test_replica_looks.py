@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores.bus import BusUnavailableError
-from proxy.stores.bus_redis import INLINE_BYTES
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.bus.port import BusUnavailableError
+from proxy.stores.bus.redis import INLINE_BYTES
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.chat import chat_events
 from support.client import Answer, RawClient, request_bytes
 from support.edge import refused, send

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.stores.bus import BusUnavailableError
+from proxy.stores.bus.port import BusUnavailableError
 from support.chat import chat_events, text
 from support.client import RawClient
 from support.edge import refused, send

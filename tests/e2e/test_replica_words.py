@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from proxy.engine.elsewhere import BODY_BYTES
-from proxy.stores.bus import BusUnavailableError, Place
-from proxy.stores.bus_redis import RedisBus
+from proxy.engine.replicas.elsewhere import BODY_BYTES
+from proxy.stores.bus.port import BusUnavailableError, Place
+from proxy.stores.bus.redis import RedisBus
 from support import aitronos, assistants, async_messages, responses
 from support.chat import chat_events
 from support.client import RawClient

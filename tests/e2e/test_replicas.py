@@ -170,7 +170,7 @@ async def test_another_bus_needs_a_restart(tmp_path: Path, up: ScriptedUpstream,
 
 async def test_a_package_that_is_missing(tmp_path: Path, up: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bus without its package is a clear error at the start, and nothing stays open."""
-    monkeypatch.setitem(sys.modules, "proxy.stores.bus_redis", None)
+    monkeypatch.setitem(sys.modules, "proxy.stores.bus.redis", None)
     with pytest.raises(StartError, match=r"install quell\[distributed\]"):
         async with running_proxy(replica_text(up.base_url, "redis://127.0.0.1:1", "a"), tmp_path):
             pass

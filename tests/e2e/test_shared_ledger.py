@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.engine import forwarding
+from proxy.engine.settling import forwarding
 from support.chat import chat_events
 from support.client import Answer, RawClient, request_bytes
 from support.postgres import PASSWORD, Database, a_pool, pgbouncer, postgres_server

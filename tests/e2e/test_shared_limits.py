@@ -33,7 +33,7 @@ TEN = {"per": "key", "window": LONG, "completion_tokens": 10}
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts on which nothing runs are exchanged with every flush, not every few seconds."""
-    monkeypatch.setattr("proxy.engine.sharing.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("proxy.engine.limits.sharing.AGAIN_SECONDS", 0.0)
 
 
 def keys(streams: int) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from proxy.core.cloud_event import SETTLED_TYPE
-from proxy.core.settings import SinkSettings
+from proxy.core.settings.settings import SinkSettings
 from proxy.core.settled import exported
-from proxy.stores.outbox_sqlite import outbox_page
-from proxy.stores.reports import read_only
-from proxy.stores.usage import Span
+from proxy.stores.ledger.outbox_sqlite import outbox_page
+from proxy.stores.ledger.reports import read_only
+from proxy.stores.ledger.usage import Span
 from support.chat import ask, chat_events, chat_object
 from support.client import RawClient
 from support.meter import Meter, lose_answer, take

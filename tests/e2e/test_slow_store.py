@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from proxy.core.conversation import Message, MessageStatus
-from proxy.engine import translated
-from proxy.stores.conversations import Owner, Window
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.translating import translated
+from proxy.stores.conversations.port import Owner, Window
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support import assistants, dify
 from support.chat import chat_events, text
 from support.client import RawClient

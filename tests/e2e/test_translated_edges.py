@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from proxy.dialects.async_messages.translation import MessageTranslation
-from proxy.engine import translated
-from proxy.engine.readers import Reader
-from proxy.engine.relay import Relay
-from proxy.engine.translation import KeepAlive
+from proxy.engine.relaying.readers import Reader
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.translating import translated
+from proxy.engine.translating.translation import KeepAlive
 from support import aitronos, dify
 from support import async_messages as asynchronous
 from support.aitronos import EDIT, RESPOND

@@ -217,7 +217,7 @@ async def test_an_end_that_does_not_come_behind_done_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """U25: behind [DONE] the end of the body may take a short while, then the connection is closed."""
-    monkeypatch.setattr("proxy.engine.receive.DONE_SECONDS", 0.1)
+    monkeypatch.setattr("proxy.engine.relaying.receive.DONE_SECONDS", 0.1)
     async with fault_bench(tmp_path) as bench:
         seen = await bench.call(events_then_hang(EVENTS))
     assert seen.ends == (200, True, "completed", None)

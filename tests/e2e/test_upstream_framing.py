@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.engine.receive import HELD_BYTES
+from proxy.engine.relaying.receive import HELD_BYTES
 from support.chat import ask, chat_events, chat_object, text
 from support.faults import Pieces, fault_bench
 from support.scripts import (

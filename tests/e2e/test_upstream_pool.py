@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.engine.short_way import MOST_BYTES
+from proxy.engine.upstreams.short_way import MOST_BYTES
 from support.chat import ask, chat_events, chat_object
 from support.client import RawClient
 from support.faults import CHAT, fault_bench
@@ -143,7 +143,7 @@ async def test_a_late_break_of_a_kept_connection_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """U33: a break that comes later than a round trip means that the server had begun: the call would bill twice."""
-    monkeypatch.setattr("proxy.engine.connections.STALE_SECONDS", 0.01)
+    monkeypatch.setattr("proxy.engine.upstreams.connections.STALE_SECONDS", 0.01)
 
     async def script(conn: Conn) -> None:
         await conn.pause(0.05)

@@ -10,7 +10,7 @@ import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.verify import verify_file
 from support.chat import DONE
 from support.client import Answer, RawClient
 from support.held import SAID, Held

@@ -11,12 +11,12 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from proxy.core.record import Record
-from proxy.edge.admin import make_admin_runner
-from proxy.edge.admin_errors import ReloadError
+from proxy.edge.admin.errors import ReloadError
+from proxy.edge.admin.listener import make_admin_runner
 from proxy.edge.runtime import Runtime
-from proxy.stores.ledger_null import NullLedger
-from proxy.stores.ports import Ledger, LedgerUnavailableError, Page, RecordFilter
-from proxy.stores.usage import UsageQuery, UsageRow
+from proxy.stores.ledger.null import NullLedger
+from proxy.stores.ledger.port import Ledger, LedgerUnavailableError, Page, RecordFilter
+from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from support.chat import ask, chat_events, chat_object, sse
 from support.client import Answer, RawClient
 from support.http_bytes import Headers

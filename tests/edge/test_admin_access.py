@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.roles import Role
-from proxy.edge import admin_access
-from proxy.edge.admin_routes import AdminRoute, AdminRoutes, without_name
-from proxy.edge.admin_table import AdminTable
+from proxy.edge.admin import access as admin_access
+from proxy.edge.admin.routes import AdminRoute, AdminRoutes, without_name
+from proxy.edge.admin.table import AdminTable
 from support.admin import MAIN, PEOPLE, call, log_in, refused, secret_of, token_of
 from support.chat import ask, chat_events, text
 from support.client import RawClient

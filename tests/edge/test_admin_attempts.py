@@ -5,7 +5,7 @@ import os
 import pytest
 
 from proxy.core.errors import Refusal
-from proxy.edge.admin_attempts import AGAIN, AGAIN_OF_ALL, MOST_ADDRESSES, TRIES, TRIES_OF_ALL, WRONG_ONES, Attempts
+from proxy.edge.admin.attempts import AGAIN, AGAIN_OF_ALL, MOST_ADDRESSES, TRIES, TRIES_OF_ALL, WRONG_ONES, Attempts
 
 
 class Clock:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from proxy.edge import admin_feed
-from proxy.edge.admin_feed import FeedReader
+from proxy.edge.admin import feed as admin_feed
+from proxy.edge.admin.feed import FeedReader
+from proxy.edge.admin.live_view import LiveView
 from proxy.edge.downstream import SocketSink
-from proxy.edge.live_view import LiveView
 from proxy.edge.pace import Pace
-from proxy.stores.ports import LedgerUnavailableError
-from proxy.stores.usage import UsageQuery, UsageRow
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from support.chat import ask, chat_events
 from support.client import RawClient
 from support.feed import feed

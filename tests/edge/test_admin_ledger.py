@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from proxy.core.lifecycle import Outcome
-from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.client import Answer, RawClient, request_bytes
 from support.program import ADMIN_TOKEN, config_text
 from support.proxy import RunningProxy, running_proxy
@@ -215,6 +215,6 @@ async def test_wrong_sums_are_refused(tmp_path: Path, query: dict[str, str], par
 
 async def test_too_many_groups_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is never cut."""
-    monkeypatch.setattr("proxy.stores.usage_sqlite.MOST_GROUPS", 1)
+    monkeypatch.setattr("proxy.stores.ledger.usage_sqlite.MOST_GROUPS", 1)
     async with a_proxy(tmp_path) as (proxy, _):
         assert "There are more than" in refused(await call(proxy, "GET", "usage", by="tag:team"))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.edge import admin_sessions
-from proxy.edge.admin_page import FOLDER, read_page
+from proxy.edge.admin import sessions as admin_sessions
+from proxy.edge.admin.page import FOLDER, read_page
 from support.admin import (
     FROM_PAGE,
     MAIN,

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from proxy.edge import admin_summary
+from proxy.edge.admin import summary as admin_summary
 from support.chat import ask, chat_events, chat_object
 from support.client import RawClient
 from support.http_bytes import Headers

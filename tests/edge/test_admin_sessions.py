@@ -1,6 +1,6 @@
 """Sessions and one-time codes: what they stand for, how long, and how many there can be."""
 
-from proxy.edge.admin_sessions import CODE_LIFE, LIFE, MOST, MOST_CODES, MOST_OF_ONE, Sessions, digest_of
+from proxy.edge.admin.sessions import CODE_LIFE, LIFE, MOST, MOST_CODES, MOST_OF_ONE, Sessions, digest_of
 
 ONE, OTHER = digest_of("one"), digest_of("other")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.core.settings import Settings
-from proxy.edge.admin_errors import AdminTokenError
-from proxy.edge.admin_token import admin_token, read_token, token_path
+from proxy.core.settings.settings import Settings
+from proxy.edge.admin.errors import AdminTokenError
+from proxy.edge.admin.token import admin_token, read_token, token_path
 
 
 def settings(folder: Path, **admin: Any) -> Settings:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.core.record import Record
-from proxy.stores.ledger_null import NullLedger
-from proxy.stores.ports import LedgerUnavailableError, Page, RecordFilter
+from proxy.stores.ledger.null import NullLedger
+from proxy.stores.ledger.port import LedgerUnavailableError, Page, RecordFilter
 from support.chat import chat_events, text
 from support.client import RawClient, request_bytes
 from support.edge import bearer, refused, send

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from proxy.core.errors import Refusal
-from proxy.core.settings_route import DIALECT_NAMES
+from proxy.core.settings.route import DIALECT_NAMES
 from proxy.dialects import DIALECTS
-from proxy.edge.openapi_admin import ADMIN, shape
+from proxy.edge.openapi.admin import ADMIN, shape
 from proxy.engine.dialect import PassThrough, Refuse, who_serves
 from support.chat import ask, chat_events
 from support.client import Answer, RawClient

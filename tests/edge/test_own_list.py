@@ -9,9 +9,9 @@ import pytest
 from proxy.edge.own_list import own_list
 from proxy.engine.canceller import Canceller
 from proxy.engine.engine import Engine
-from proxy.engine.many import Many
 from proxy.engine.registry import Registry
-from proxy.stores.ledger_null import NullLedger
+from proxy.engine.replicas.many import Many
+from proxy.stores.ledger.null import NullLedger
 from support.chat import chat_events, chat_object
 from support.client import RawClient
 from support.edge import refused, send

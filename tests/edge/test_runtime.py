@@ -12,8 +12,8 @@ from proxy.dialects import DIALECTS
 from proxy.dialects.openai import OpenAI
 from proxy.edge.runtime import Runtime
 from proxy.engine.dialect import ModelCall, PassThrough, StopCall
-from proxy.engine.pricing import Pricing
-from proxy.engine.upstream import Upstream
+from proxy.engine.settling.pricing import Pricing
+from proxy.engine.upstreams.upstream import Upstream
 from support.program import config_text
 from support.proxy import settings_of
 

@@ -21,7 +21,7 @@ PROGRAM = """
 import asyncio, resource, sys
 import uvloop
 from aiohttp import web
-from proxy.core.settings import LimitsSettings
+from proxy.core.settings.settings import LimitsSettings
 from proxy.edge.server import make_runner
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

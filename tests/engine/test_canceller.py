@@ -10,7 +10,7 @@ import pytest
 from proxy.core.generation import Identity, Stop
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record
-from proxy.stores.ledger_null import NullLedger
+from proxy.stores.ledger.null import NullLedger
 from support.chat import chat_events
 from support.client import RawClient
 from support.edge import refused

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.counted: whose count stands, and what it is called."""
+"""Tests of proxy.engine.settling.counted: whose count stands, and what it is called."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,9 +14,9 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.partial import Partial
 from proxy.core.record import UsageSource
 from proxy.core.usage import Usage
-from proxy.engine.counted import counted
-from proxy.engine.counting import Counter
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.settling.counted import counted
+from proxy.engine.settling.counting import Counter
 from proxy.wire.openai_chat import OpenAIChat
 
 WIRE = OpenAIChat()

@@ -11,8 +11,8 @@ import pytest
 
 from proxy.core.encodings import CL100K, O200K, Vocabulary
 from proxy.core.record import UsageSource
-from proxy.engine import counting
-from proxy.engine.counting import Counter
+from proxy.engine.settling import counting
+from proxy.engine.settling.counting import Counter
 
 WORDS = "The quick brown fox jumps över the lazy dog.\n\nIt's 12345, isn't it? 漢字かな "
 
@@ -104,7 +104,7 @@ async def test_long_texts_are_counted_off_the_loop(counter: Counter, monkeypatch
         seen.append(threading.current_thread().name)
         return load(name)
 
-    monkeypatch.setattr("proxy.engine.counting.importlib.import_module", watched)
+    monkeypatch.setattr("proxy.engine.settling.counting.importlib.import_module", watched)
     fresh = Counter()
     await fresh.count("short", O200K)
     assert seen[0].startswith("token-counter")

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.early_prompts: whose prompt is counted while its stream runs, when, and how many at once."""
+"""Tests of proxy.engine.settling.early_prompts: whose prompt is counted while its stream runs, and how many at once."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.partial import Partial
 from proxy.core.record import UsageSource
 from proxy.core.usage import Usage, UsageAsk
-from proxy.engine.counted import counted
-from proxy.engine.counting import Counter
-from proxy.engine.early_prompts import AT_ONCE, BYTES_A_SECOND, EarlyPrompts
-from proxy.engine.plan import Plan
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.settling.counted import counted
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.early_prompts import AT_ONCE, BYTES_A_SECOND, EarlyPrompts
 from proxy.wire.openai_chat import OpenAIChat
 from support.wait import eventually
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from proxy.core.errors import UpstreamErrorKind
-from proxy.engine.expected_series import expect
-from proxy.engine.metrics import Metrics
+from proxy.engine.telemetry.expected_series import expect
+from proxy.engine.telemetry.metrics import Metrics
 from support.deploy_files import settings_of
 from support.program import config_text
 

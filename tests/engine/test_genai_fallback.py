@@ -11,8 +11,8 @@ import pytest
 
 from proxy.core.prices import AMOUNTS, Price, cost
 from proxy.core.usage import Usage
-from proxy.engine import genai_fallback
-from proxy.engine.genai_fallback import GenaiPrices, is_installed
+from proxy.engine.settling import genai_fallback
+from proxy.engine.settling.genai_fallback import GenaiPrices, is_installed
 
 OPENAI = "https://api.openai.com/v1"
 NOW = datetime(2026, 8, 1, tzinfo=UTC).timestamp()

@@ -1,11 +1,11 @@
-"""Tests of proxy.engine.connections.join_arrived: what has arrived is read in one go, and nothing is lost."""
+"""Tests of proxy.engine.upstreams.connections.join_arrived: what has arrived is read in one go, and nothing is lost."""
 
 import asyncio
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
-from proxy.engine.connections import join_arrived
+from proxy.engine.upstreams.connections import join_arrived
 
 
 async def test_many_small_pieces_become_one() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
 from proxy.core.errors import Refusal
-from proxy.engine.keeping import Keeping
 from proxy.engine.tasks import Tasks
-from proxy.engine.translation import Kept, Stored
-from proxy.stores.conversations import Owner, Window
-from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.translating.keeping import Keeping
+from proxy.engine.translating.translation import Kept, Stored
+from proxy.stores.conversations.memory import MemoryConversations
+from proxy.stores.conversations.port import Owner, Window
+from proxy.stores.ledger.port import LedgerUnavailableError
 
 OWNER = Owner("key:acme", "any")
 DONE = Stored(MessageStatus.COMPLETED, "All of it.")

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from proxy.core.parcels import Kind, Parcels, Piece
-from proxy.engine import shipping
-from proxy.engine.lent import Lent, ReaderGoneError
-from proxy.engine.shipping import Shipping
-from proxy.stores.bus_memory import MemoryBus
-from proxy.stores.bus_memory_group import MemoryHub
+from proxy.engine.replicas import shipping
+from proxy.engine.replicas.lent import Lent, ReaderGoneError
+from proxy.engine.replicas.shipping import Shipping
+from proxy.stores.bus.memory import MemoryBus
+from proxy.stores.bus.memory_group import MemoryHub
 from support.inbox import Box
 from support.wait import within
 

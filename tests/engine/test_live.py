@@ -6,7 +6,7 @@ from typing import Any
 from proxy.core.lifecycle import Phase
 from proxy.core.live_row import LiveCounts
 from proxy.engine.live import LiveHere
-from proxy.engine.open_calls import ORPHAN_SECONDS, OpenCalls
+from proxy.engine.upstreams.open_calls import ORPHAN_SECONDS, OpenCalls
 
 NOW = 100.0
 

@@ -7,7 +7,7 @@ from proxy.core.chosen import Chosen
 from proxy.core.letters import Rows
 from proxy.core.live_row import Live, LiveCounts
 from proxy.core.record_bytes import record_of
-from proxy.engine.live_elsewhere import table_here
+from proxy.engine.replicas.live_elsewhere import table_here
 from support.records import a_record
 
 ASKED = Rows(sort="age", falls=False, over=("over",))

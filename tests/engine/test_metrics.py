@@ -11,8 +11,8 @@ from proxy.core.budget import Budget, Limits
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
-from proxy.engine.metrics import OTHER_MODELS, SERIES_OF_MODEL, Metrics
-from proxy.engine.open_calls import Calls
+from proxy.engine.telemetry.metrics import OTHER_MODELS, SERIES_OF_MODEL, Metrics
+from proxy.engine.upstreams.open_calls import Calls
 from support.records import a_record
 
 NAMES = {

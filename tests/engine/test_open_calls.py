@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.engine.open_calls import ORPHAN_SECONDS, Calls
-from proxy.engine.upstream import Answer
+from proxy.engine.upstreams.open_calls import ORPHAN_SECONDS, Calls
+from proxy.engine.upstreams.upstream import Answer
 from support.chat import chat_events
 from support.client import RawClient
 from support.program import config_text

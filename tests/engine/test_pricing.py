@@ -14,7 +14,7 @@ from proxy.core.prices import Price, frozen, thawed
 from proxy.core.record import Settlement, UsageSource
 from proxy.core.usage import MAX_COUNT, Usage
 from proxy.core.wildcards import Pattern
-from proxy.engine.pricing import WARNED, Pricing
+from proxy.engine.settling.pricing import WARNED, Pricing
 
 URL = "https://api.example.com/v1"
 USAGE = Usage(1_000_000, 500_000)

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.pushed through a real connection: what `take` gets, and what ends it."""
+"""Tests of proxy.engine.upstreams.pushed through a real connection: what `take` gets, and what ends it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.core.errors import UpstreamErrorKind
-from proxy.core.settings import Settings
-from proxy.engine.pushed import Take
-from proxy.engine.upstream import Answer, Upstream, UpstreamError
+from proxy.core.settings.settings import Settings
+from proxy.engine.upstreams.pushed import Take
+from proxy.engine.upstreams.upstream import Answer, Upstream, UpstreamError
 from support.scripts import cut_at, events_then_hang, sse_stream
 from support.upstream import ScriptedUpstream, scripted_upstream
 

@@ -4,7 +4,7 @@ import random
 
 from proxy.core.letters import LookAt
 from proxy.core.parcels import Kind, Piece
-from proxy.engine.reading import Reading
+from proxy.engine.replicas.reading import Reading
 
 
 def letter(number: str = "r") -> LookAt:

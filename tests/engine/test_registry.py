@@ -11,9 +11,9 @@ from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.partial import Partial
 from proxy.core.read_on import ReadOn
 from proxy.engine import registry as module
-from proxy.engine.head import Ending
 from proxy.engine.registry import FINISHED_SECONDS, KEPT_TEXT, Registry
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.head import Ending
+from proxy.engine.relaying.relay import Relay
 from support.records import a_record
 
 

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.running_count: right at every look, at the price of what is new."""
+"""Tests of proxy.engine.settling.running_count: right at every look, at the price of what is new."""
 
 import random
 from collections.abc import AsyncIterator
@@ -10,8 +10,8 @@ import pytest
 from proxy.core.encodings import CL100K, O200K
 from proxy.core.partial import Partial, safe_text
 from proxy.core.usage import Usage
-from proxy.engine.counting import Counter
-from proxy.engine.running_count import RunningCount
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.running_count import RunningCount
 from support.vocabulary import sentencepiece
 
 FEW = 2

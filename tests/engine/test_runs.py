@@ -11,13 +11,13 @@ from proxy.core.generation import Facts, Generation, Identity, Stop
 from proxy.core.lifecycle import Cause, Outcome, RunState
 from proxy.core.partial import Partial
 from proxy.engine.canceller import Canceller
-from proxy.engine.left_runs import LeftRuns
-from proxy.engine.metrics import Metrics
 from proxy.engine.registry import Registry
-from proxy.engine.run import WAITING_SECONDS, Run
-from proxy.engine.runs import REMEMBERED_SECONDS, Runs
 from proxy.engine.tasks import Tasks
-from proxy.stores.ledger_null import NullLedger
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.engine.translating.left_runs import LeftRuns
+from proxy.engine.translating.run import WAITING_SECONDS, Run
+from proxy.engine.translating.runs import REMEMBERED_SECONDS, Runs
+from proxy.stores.ledger.null import NullLedger
 
 ACME = Identity("key:acme", "acme")
 GLOBEX = Identity("key:globex", "globex")

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from proxy.core.bus_address import parse_bus_url
+from proxy.engine.limits.shared_streams import SharedStreams
 from proxy.engine.registry import Registry
-from proxy.engine.shared_streams import SharedStreams
 from proxy.engine.tasks import Tasks
-from proxy.stores.shared_redis import RedisNumbers
+from proxy.stores.bus.shared_redis import RedisNumbers
 from support.redis_server import RedisServer, redis_server
 
 MOST = 5

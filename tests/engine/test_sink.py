@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.core.settings import SinkSettings
-from proxy.engine import sink as sink_module
-from proxy.engine.metrics import Metrics
-from proxy.engine.sink import CONSUMER, Sink
+from proxy.core.settings.settings import SinkSettings
+from proxy.engine.settling import sink as sink_module
+from proxy.engine.settling.sink import CONSUMER, Sink
 from proxy.engine.tasks import Tasks
-from proxy.stores.ledger_purge import consumers_in_file
-from proxy.stores.ledger_sqlite import SqliteLedger
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.stores.ledger.purge import consumers_in_file
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.http_bytes import header
 from support.ledgers import a_ledger, failing, locked
 from support.meter import Behaviour, Meter, at_most, cut_answer, hang, lose_answer, refuse, say, take

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.slots: so many at once, the rest in line."""
+"""Tests of proxy.engine.upstreams.slots: so many at once, the rest in line."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.errors import Refusal
-from proxy.engine.slots import Slots
+from proxy.engine.upstreams.slots import Slots
 from support.wait import eventually
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from proxy.core.budget import Budget, Limits, Tally
 from proxy.core.use import Use
-from proxy.engine.standings import MOST_NAMED, standing
+from proxy.engine.limits.standings import MOST_NAMED, standing
 
 DAY = 86400.0
 NOW = 1000 * DAY

@@ -1,4 +1,4 @@
-"""Tests of proxy.engine.tape: what was appended is read back, from any position, in little memory."""
+"""Tests of proxy.engine.relaying.tape: what was appended is read back, from any position, in little memory."""
 
 import os
 import random
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.spill import Spill
-from proxy.engine.tape import FallenBehindError, Tape
-from proxy.engine.tape_limits import BLOCK_BYTES, MEMORY_BYTES
+from proxy.engine.relaying.spill import Spill
+from proxy.engine.relaying.tape import FallenBehindError, Tape
+from proxy.engine.relaying.tape_limits import BLOCK_BYTES, MEMORY_BYTES
 
 BOUND = 8 * 1024 * 1024
 

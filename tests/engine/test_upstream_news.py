@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.core.lifecycle import Cause, Outcome
-from proxy.engine.upstream_news import ERROR_SECONDS, UpstreamNews
+from proxy.engine.upstreams.news import ERROR_SECONDS, UpstreamNews
 from support.records import a_record
 
 

@@ -2,10 +2,10 @@
 
 from typing import cast
 
-from proxy.engine.head import Ending
-from proxy.engine.readers import Reader
 from proxy.engine.registry import Finished
-from proxy.engine.tape import Tape
+from proxy.engine.relaying.head import Ending
+from proxy.engine.relaying.readers import Reader
+from proxy.engine.relaying.tape import Tape
 from support.records import a_record
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from proxy.config_file.json_schema import config_schema, price_schema
-from proxy.core.settings_types import DURATION_PATTERN, SIZE_PATTERN
+from proxy.core.settings.scalar_types import DURATION_PATTERN, SIZE_PATTERN
 
 NEEDED: Final = "needed"
 _WORDS: Final = {DURATION_PATTERN: "duration", SIZE_PATTERN: "size"}

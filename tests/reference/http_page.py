@@ -5,10 +5,10 @@ from typing import Any, Final
 from unittest.mock import MagicMock
 
 from proxy.dialects import DIALECTS
-from proxy.edge.admin_routes import AdminRoute
-from proxy.edge.admin_table import api_routes, open_routes, openapi_route, shown_routes, visitor_routes
-from proxy.edge.openapi_admin import ADMIN, shape
-from proxy.edge.openapi_proxy import NATIVE
+from proxy.edge.admin.routes import AdminRoute
+from proxy.edge.admin.table import api_routes, open_routes, openapi_route, shown_routes, visitor_routes
+from proxy.edge.openapi.admin import ADMIN, shape
+from proxy.edge.openapi.proxy import NATIVE
 from proxy.engine.operation import Operation
 
 _DOES: Final = {"starts": "starts a generation", "stops": "**stops**", "keeps": ""}

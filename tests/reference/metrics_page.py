@@ -5,7 +5,7 @@ from typing import Any, Final
 from proxy.core.letters import WHY
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.record import UsageSource
-from proxy.engine.metrics import REFUSALS, Metrics
+from proxy.engine.telemetry.metrics import REFUSALS, Metrics
 
 _LABELS: Final[dict[str, str]] = {
     "route": "a route's path",

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from proxy.stores import ledger_transaction
-from proxy.stores.conversations import Conversations
-from proxy.stores.conversations_memory import MemoryConversations
-from proxy.stores.ledger_gather import Gathered
-from proxy.stores.postgres_writes import PostgresWrites
+from proxy.stores.conversations.memory import MemoryConversations
+from proxy.stores.conversations.port import Conversations
+from proxy.stores.conversations.postgres_writes import PostgresWrites
+from proxy.stores.ledger import transaction as ledger_transaction
+from proxy.stores.ledger.gather import Gathered
 from support.ledgers import a_ledger
 from support.postgres import Database, PostgresServer
 from support.shared import shared_conversations

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.bus_address import parse_bus_url
-from proxy.stores.bus import BusUnavailableError, Owned
-from proxy.stores.bus_redis import RedisBus
+from proxy.stores.bus.port import BusUnavailableError, Owned
+from proxy.stores.bus.redis import RedisBus
 from support.inbox import Box
 from support.redis_server import RedisServer, command_at, free_port, redis_cluster, redis_server
 from support.tls import make_certificate

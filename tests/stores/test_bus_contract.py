@@ -10,11 +10,11 @@ import pytest
 
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.record_bytes import record_bytes
-from proxy.stores.bus import KEPT_EACH, WAITING_EACH, WAITING_USERS, Bus, KeptStop, Owned, Place
-from proxy.stores.bus_group import Holder
-from proxy.stores.bus_memory import MemoryBus
-from proxy.stores.bus_memory_group import MemoryHub
-from proxy.stores.bus_redis import RedisBus
+from proxy.stores.bus.group import Holder
+from proxy.stores.bus.memory import MemoryBus
+from proxy.stores.bus.memory_group import MemoryHub
+from proxy.stores.bus.port import KEPT_EACH, WAITING_EACH, WAITING_USERS, Bus, KeptStop, Owned, Place
+from proxy.stores.bus.redis import RedisBus
 from support import replicas
 from support.inbox import Box
 from support.records import a_record

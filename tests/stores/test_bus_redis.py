@@ -12,10 +12,13 @@ from redis import Redis
 from structlog.testing import capture_logs
 
 from proxy.core.bus_address import parse_bus_url
-from proxy.stores import bus_line, bus_listener, bus_redis, bus_redis_group
-from proxy.stores import bus_scripts as scripts
-from proxy.stores.bus import BusUnavailableError, KeptStop, Owned, Place
-from proxy.stores.bus_redis import RedisBus
+from proxy.stores.bus import line as bus_line
+from proxy.stores.bus import listener as bus_listener
+from proxy.stores.bus import redis as bus_redis
+from proxy.stores.bus import redis_group as bus_redis_group
+from proxy.stores.bus import scripts
+from proxy.stores.bus.port import BusUnavailableError, KeptStop, Owned, Place
+from proxy.stores.bus.redis import RedisBus
 from support.inbox import Box
 from support.redis_server import RedisServer, free_port, redis_server
 from support.wait import eventually, within

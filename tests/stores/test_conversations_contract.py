@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.conversation import MessageStatus, Thread
-from proxy.stores.conversations import Conversations, Owner, Window
+from proxy.stores.conversations.port import Conversations, Owner, Window
 from support.conversations import ALL, EVERY_JSON, OWNER, WINDOWS, a_message, a_thread, begun, in_thread, text_of
 from support.wait import PATIENCE
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.core.conversation import MessageStatus
-from proxy.stores.conversations import Conversations
+from proxy.stores.conversations.port import Conversations
 from support.conversations import OWNER, in_thread
 from support.ledgers import a_ledger
 from support.victims import killed_at_random

@@ -1,6 +1,6 @@
 from proxy.core.conversation import MessageStatus
-from proxy.stores.conversations_memory import MOST, MemoryConversations
-from proxy.stores.ledger_null import NullLedger
+from proxy.stores.conversations.memory import MOST, MemoryConversations
+from proxy.stores.ledger.null import NullLedger
 from support.conversations import ALL, OWNER, a_message, a_thread, an_item, begun, in_thread, listed, text_of
 
 

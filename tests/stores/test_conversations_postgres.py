@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.conversation import MessageStatus
 from proxy.core.ids import new_id
-from proxy.stores import postgres_writes
-from proxy.stores.conversations import Owner
-from proxy.stores.conversations_postgres import PostgresConversations
-from proxy.stores.holds import Held
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.conversations import postgres_writes
+from proxy.stores.conversations.holds import Held
+from proxy.stores.conversations.port import Owner
+from proxy.stores.conversations.postgres import PostgresConversations
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.conversations import OWNER, a_message, a_thread, an_item, begun, in_thread, text_of
 from support.postgres import Database, pgbouncer, postgres_server
 from support.shared import shared_conversations

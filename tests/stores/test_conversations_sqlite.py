@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from proxy.core.conversation import MessageStatus
-from proxy.stores.conversations import Owner
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.conversations.port import Owner
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.conversations import ALL, OWNER, a_message, a_thread, an_item, begun, in_thread, text_of
 from support.ledgers import a_ledger, all_written, failing, locked, rows
 from support.records import a_record
@@ -62,7 +62,7 @@ async def test_a_start_that_fails_interrupts_nothing(tmp_path: Path, monkeypatch
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.stores.ledger_open.interrupt_messages", broken)
+        patched.setattr("proxy.stores.ledger.open.interrupt_messages", broken)
         with pytest.raises(RuntimeError):
             async with a_ledger(path, now=7000.0):
                 pass
@@ -139,7 +139,7 @@ async def test_texts_of_what_is_over_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("busy", [5.0, 0.01])
 async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float) -> None:
     """What was not on disk in time fails, and does not come later: neither from the queue nor out of a slow commit."""
-    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", busy)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", busy)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         store = ledger.conversations
@@ -168,7 +168,7 @@ async def test_what_is_late_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: Callable[[str], Any], words: int
 ) -> None:
     """While the disk is away, only the few words that take it back wait on, not what was to be added."""
-    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):
@@ -338,7 +338,7 @@ async def test_a_deletion_leaves_no_notes(tmp_path: Path) -> None:
 
 async def test_a_page_is_read_as_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An end between the look at a message and the look at its pieces does not make the text vanish."""
-    from proxy.stores import conversations_reads  # noqa: PLC0415 it is broken into
+    from proxy.stores.conversations import reads as conversations_reads  # noqa: PLC0415 it is broken into
 
     look = conversations_reads._with_pieces
     async with a_ledger(tmp_path / "q.db") as ledger:

@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 
 from proxy.core.receipt import LIST_TEXT
-from proxy.stores.ledger_rows import clean
-from proxy.stores.ports import RecordFilter
-from proxy.stores.usage import UsageQuery
+from proxy.stores.ledger.port import RecordFilter
+from proxy.stores.ledger.rows import clean
+from proxy.stores.ledger.usage import UsageQuery
 from support.postgres import Database
 from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle
 

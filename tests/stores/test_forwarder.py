@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import UsageSource
 from proxy.core.settled import Truth
-from proxy.stores.forward import Load, Whose, forward
-from proxy.stores.ledger_rows import row_of
-from proxy.stores.ledger_shared import SharedLedger
-from proxy.stores.ports import LedgerUnavailableError
-from proxy.stores.spool import Begun
-from proxy.stores.truths import Attached, Told
-from proxy.stores.usage import Span
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.rows import row_of
+from proxy.stores.ledger.truths import Attached, Told
+from proxy.stores.ledger.usage import Span
+from proxy.stores.shared_ledger.forward import Load, Whose, forward
+from proxy.stores.shared_ledger.ledger import SharedLedger
+from proxy.stores.shared_ledger.spool import Begun
 from support.postgres import Database, a_pool
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle

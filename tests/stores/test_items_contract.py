@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.conversation import Item
-from proxy.stores.conversations import Conversations, Owner, Window
+from proxy.stores.conversations.port import Conversations, Owner, Window
 from support.conversations import ALL, EVERY_JSON, OWNER, WINDOWS, a_message, a_thread, an_item, begun, listed
 
 STRANGERS = [Owner("other", "dify"), Owner("acme", "assistants")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.conversation import MessageStatus
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.conversations import ALL, OWNER, a_thread, an_item, begun, listed
 from support.ledgers import a_ledger, all_written, locked, rows
 from support.records import a_record
@@ -55,7 +55,7 @@ async def test_a_start_that_fails_interrupts_nothing(tmp_path: Path, monkeypatch
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.stores.ledger_open.forget_deletions", broken)
+        patched.setattr("proxy.stores.ledger.open.forget_deletions", broken)
         with pytest.raises(RuntimeError):
             async with a_ledger(path, now=7000.0):
                 pass
@@ -73,7 +73,7 @@ async def test_a_start_that_fails_interrupts_nothing(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("busy", [5.0, 0.01])
 async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float) -> None:
     """What was not on disk in time fails, and does not come later: neither from the queue nor out of a slow commit."""
-    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", busy)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", busy)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         store = ledger.conversations

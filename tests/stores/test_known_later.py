@@ -9,10 +9,10 @@ import pytest
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
-from proxy.stores.ledger_shared import SharedLedger
-from proxy.stores.ports import RecordFilter, UsedFilter
-from proxy.stores.truths import Attached, Told
-from proxy.stores.usage import UsageQuery
+from proxy.stores.ledger.port import RecordFilter, UsedFilter
+from proxy.stores.ledger.truths import Attached, Told
+from proxy.stores.ledger.usage import UsageQuery
+from proxy.stores.shared_ledger.ledger import SharedLedger
 from support.postgres import Database
 from support.records import a_record
 from support.shared_ledgers import a_shared_ledger, all_of_it, ended, settle

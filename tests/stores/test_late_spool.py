@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.stores import conversations_acts as acts
-from proxy.stores import late_spool
-from proxy.stores.conversations_sql import Act
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.conversations import acts, late_spool
+from proxy.stores.conversations.sql import Act
+from proxy.stores.ledger.port import LedgerUnavailableError
 from support.conversations import OWNER
 from support.ledgers import a_ledger
 from support.postgres import Database

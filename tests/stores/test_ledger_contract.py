@@ -13,8 +13,8 @@ import pytest
 from proxy.core.lifecycle import OUTCOME_OF, Cause, Outcome, Phase
 from proxy.core.receipt import LIST_TEXT
 from proxy.core.record import Record, Settlement, UsageSource
-from proxy.stores.ports import Ledger, LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
-from proxy.stores.usage import Span, UsageQuery
+from proxy.stores.ledger.port import Ledger, LedgerUnavailableError, RecordFilter, UsedFilter, UsedRow
+from proxy.stores.ledger.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.records import a_record
 

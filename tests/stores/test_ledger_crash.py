@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 from proxy.core.lifecycle import Outcome
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.usage import UsageQuery
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.usage import UsageQuery
 from support.ledgers import a_ledger
 from support.victims import killed_at_random
 

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.lifecycle import Outcome
-from proxy.stores.ledger_sqlite import LedgerOpenError
-from proxy.stores.ports import LedgerUnavailableError, RecordFilter
+from proxy.stores.ledger.port import LedgerUnavailableError, RecordFilter
+from proxy.stores.ledger.sqlite import LedgerOpenError
 from support.chat import chat_events
 from support.client import RawClient
 from support.ledgers import a_ledger
@@ -84,7 +84,7 @@ async def test_a_start_on_a_full_disk_is_refused(small_disk: Path) -> None:
 
 async def test_below_the_reserve_no_new_work_is_taken(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """I8: with less room than the reserve a START is refused at once, an END still written; with room it goes on."""
-    monkeypatch.setattr("proxy.stores.disk_room.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("proxy.stores.ledger.disk_room.LOOK_SECONDS", 0.02)
     async with a_ledger(small_disk / "q.db", reserve=300_000) as ledger:
         await ledger.begin(a_record("runs"))
         assert ledger.healthy
@@ -110,7 +110,7 @@ def free(disk: Path) -> int:
 
 async def test_a_proxy_without_room_refuses_and_lets_end(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """S2, I8: new work gets 503 before the upstream is called and /readyz says no, while a running stream ends."""
-    monkeypatch.setattr("proxy.stores.disk_room.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("proxy.stores.ledger.disk_room.LOOK_SECONDS", 0.02)
     release = asyncio.Event()
     events = chat_events(8)
 

@@ -2,11 +2,11 @@ import pytest
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.settled import Truth
-from proxy.stores.ledger_null import NullLedger
-from proxy.stores.outbox import ForeignPositionError, OutboxPage
-from proxy.stores.ports import Ledger, Page, RecordFilter
-from proxy.stores.truths import Attached, Attachment, Told
-from proxy.stores.usage import Span, UsageQuery
+from proxy.stores.ledger.null import NullLedger
+from proxy.stores.ledger.outbox import ForeignPositionError, OutboxPage
+from proxy.stores.ledger.port import Ledger, Page, RecordFilter
+from proxy.stores.ledger.truths import Attached, Attachment, Told
+from proxy.stores.ledger.usage import Span, UsageQuery
 from support.records import a_record
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores.ledger_sqlite import LedgerLockedError, LedgerOpenError, open_ledger
+from proxy.stores.ledger.sqlite import LedgerLockedError, LedgerOpenError, open_ledger
 from proxy.stores.tables import SCHEMA
 from support.ledgers import a_ledger
 from support.records import a_record
@@ -125,7 +125,7 @@ async def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path) ->
         pytest.skip("needs root, to become somebody without rights")
     program = (
         "import asyncio, os, sys\n"
-        "from proxy.stores.ledger_sqlite import LedgerOpenError, open_ledger\n"
+        "from proxy.stores.ledger.sqlite import LedgerOpenError, open_ledger\n"
         f"os.setuid({NOBODY})\n"
         "try:\n"
         "    url = f'sqlite:///{sys.argv[1]}'\n"
@@ -206,7 +206,7 @@ async def test_the_schema_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 async def test_a_database_that_stays_locked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program that holds SQLite's own lock at the start is an error that says so."""
-    monkeypatch.setattr("proxy.stores.ledger_open._BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("proxy.stores.ledger.open._BUSY_TIMEOUT", 0.1)
     path = tmp_path / "q.db"
     await used(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -21,11 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from proxy.core.generation import Priced
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.record import Known, Record, UsageSource
-from proxy.engine.counting import Counter
-from proxy.engine.left_records import settle_left_records
-from proxy.stores.ledger_sqlite import SqliteLedger, open_ledger
-from proxy.stores.ledger_verify import verify_file
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.left_records import settle_left_records
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.verify import verify_file
 from support.records import a_record
 
 MAX_PENDING = 6

@@ -11,10 +11,10 @@ import pytest
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.record import Record
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_recover import Recovered, recover_file
-from proxy.stores.ledger_verify import verify_file
-from proxy.stores.usage import UsageQuery
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.recover import Recovered, recover_file
+from proxy.stores.ledger.usage import UsageQuery
+from proxy.stores.ledger.verify import verify_file
 from support.conversations import OWNER, a_message, a_thread, an_item
 from support.ledgers import a_ledger, all_written
 from support.records import a_record

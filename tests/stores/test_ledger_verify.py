@@ -11,9 +11,9 @@ import pytest
 
 from proxy.core.lifecycle import OUTCOME_OF, Cause, Outcome, Phase
 from proxy.core.record import Known, Settlement, UsageSource
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_rules import CLOSED_RULES, POLICY_RULES, ROW_RULES, TABLE_RULES
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.rules import CLOSED_RULES, POLICY_RULES, ROW_RULES, TABLE_RULES
+from proxy.stores.ledger.verify import verify_file
 from support.ledgers import a_ledger, all_written
 from support.records import a_record
 
@@ -181,7 +181,7 @@ async def test_texts_by_the_setting(tmp_path: Path, text: str, count: int) -> No
 
 async def test_long_files_are_looked_at_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every record is looked at once, however many parts there are, and the progress goes from nothing to all."""
-    monkeypatch.setattr("proxy.stores.ledger_verify._AT_ONCE", 3)
+    monkeypatch.setattr("proxy.stores.ledger.verify._AT_ONCE", 3)
     path = tmp_path / "q.db"
     await used(path)
     change(path, "UPDATE generation SET cached_tokens = -1")

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.stores import ledger_questions
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ports import LedgerUnavailableError, RecordFilter
+from proxy.stores.ledger import questions as ledger_questions
+from proxy.stores.ledger.port import LedgerUnavailableError, RecordFilter
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.ledgers import a_ledger
 from support.records import a_record
 from support.wait import eventually
@@ -202,7 +202,7 @@ async def test_the_end_of_a_late_start_is_written(tmp_path: Path) -> None:
 
 async def test_health_comes_back_without_new_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While new work is refused nothing would be written, so the writer goes on trying the disk by itself."""
-    monkeypatch.setattr("proxy.stores.ledger_sqlite._BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):

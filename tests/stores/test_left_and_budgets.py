@@ -10,13 +10,13 @@ import pytest
 
 from proxy.core.generation import Priced
 from proxy.core.record import Record
-from proxy.core.settings import BudgetSettings
-from proxy.engine.budgets import Budgets, Prepared
-from proxy.engine.counting import Counter
-from proxy.engine.left_records import settle_left_records
-from proxy.engine.metrics import Metrics
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ports import LedgerUnavailableError, UsedFilter, UsedRow
+from proxy.core.settings.settings import BudgetSettings
+from proxy.engine.limits.budgets import Budgets, Prepared
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.left_records import settle_left_records
+from proxy.engine.telemetry.metrics import Metrics
+from proxy.stores.ledger.port import LedgerUnavailableError, UsedFilter, UsedRow
+from proxy.stores.ledger.sqlite import SqliteLedger
 from support.ledgers import a_ledger, all_written
 from support.records import a_record
 
@@ -102,7 +102,7 @@ async def test_left_records_wait_for_a_reload(tmp_path: Path, monkeypatch: pytes
 
 async def test_what_settles_beside_a_failure_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When one record can't be settled now, the others count on the budgets at once, and that one later; each once."""
-    monkeypatch.setattr("proxy.engine.left_records.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("proxy.engine.settling.left_records.RETRY_SECONDS", 0.01)
     path, counter = tmp_path / "q.db", Counter()
     await killed(path, "u1", "u2", "u3")
     async with a_ledger(path) as ledger:

@@ -13,12 +13,12 @@ import pytest
 from proxy.core.generation import Priced
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Known, Record, UsageSource
-from proxy.engine.counting import Counter
-from proxy.engine.left_records import settle_left_records
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.ledger_verify import verify_file
-from proxy.stores.ports import LedgerUnavailableError
-from proxy.stores.truths import Attached
+from proxy.engine.settling.counting import Counter
+from proxy.engine.settling.left_records import settle_left_records
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.truths import Attached
+from proxy.stores.ledger.verify import verify_file
 from support.ledgers import a_ledger, all_written, failing, locked
 from support.records import a_record
 from support.settled import told
@@ -248,7 +248,7 @@ async def test_a_clock_set_back_ends_nothing_before_it_began(tmp_path: Path) -> 
 
 async def test_a_ledger_that_fails_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The count waits for a ledger that can't be read now, and is then done."""
-    monkeypatch.setattr("proxy.engine.left_records.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("proxy.engine.settling.left_records.RETRY_SECONDS", 0.01)
     path = tmp_path / "q.db"
     await killed(path, a_record(), text=TEXT)
     async with a_ledger(path) as ledger:

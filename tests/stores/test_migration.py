@@ -151,7 +151,7 @@ async def test_a_migration_is_done_as_a_whole(
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.stores.ledger_open.interrupt_messages", broken)
+        patched.setattr("proxy.stores.ledger.open.interrupt_messages", broken)
         with pytest.raises(RuntimeError):
             async with a_ledger(old):
                 pass

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from proxy.core.lifecycle import Outcome
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.outbox import ForeignPositionError, OutboxPage
-from proxy.stores.ports import LedgerUnavailableError
-from proxy.stores.reports import read_only
-from proxy.stores.usage import Span
+from proxy.stores.ledger.outbox import ForeignPositionError, OutboxPage
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.reports import read_only
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.usage import Span
 from support.ledgers import a_ledger, locked
 from support.records import a_record
 from support.settled import over, settle, told

@@ -10,9 +10,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select
 
 from proxy.stores import postgres_schema
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_schema import run_migrations
-from proxy.stores.ports import LedgerUnavailableError
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.port import LedgerUnavailableError
+from proxy.stores.ledger.schema import run_migrations
 from proxy.stores.tables import SCHEMA, metadata, spool
 from support.postgres import PASSWORD, Database, a_pool, pgbouncer
 from support.redis_server import free_port

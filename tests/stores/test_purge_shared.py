@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from proxy.stores.ledger_shared import SharedLedger
+from proxy.stores.shared_ledger.ledger import SharedLedger
 from support.conversations import ALL, OWNER, a_message, a_thread
 from support.postgres import Database
 from support.records import a_record

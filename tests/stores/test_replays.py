@@ -8,10 +8,10 @@ from typing import Any
 
 from proxy.core.cloud_event import cloud_event
 from proxy.core.settled import exported
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.outbox_sqlite import outbox_page
-from proxy.stores.reports import read_only
-from proxy.stores.usage import Span, UsageQuery
+from proxy.stores.ledger.outbox_sqlite import outbox_page
+from proxy.stores.ledger.reports import read_only
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.settled import over, settle, told
 

@@ -13,9 +13,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from proxy.core.record import Record
-from proxy.stores import conversations_deletions, conversations_statements, items_statements, migrations
-from proxy.stores.conversations_sql import Statement
-from proxy.stores.ledger_rows import row_of
+from proxy.stores import migrations
+from proxy.stores.conversations import deletions as conversations_deletions
+from proxy.stores.conversations import items_statements
+from proxy.stores.conversations import statements as conversations_statements
+from proxy.stores.conversations.sql import Statement
+from proxy.stores.ledger.rows import row_of
 from proxy.stores.tables import SCHEMA, generation, metadata
 from support.ledgers import a_ledger
 from support.records import a_record

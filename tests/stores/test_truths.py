@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from proxy.core.lifecycle import Outcome
-from proxy.stores import ledger_transaction
-from proxy.stores.ledger_gather import Gathered
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.truths import Attached, Drift, Told
-from proxy.stores.usage import Span, UsageQuery
+from proxy.stores.ledger import transaction as ledger_transaction
+from proxy.stores.ledger.gather import Gathered
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.truths import Attached, Drift, Told
+from proxy.stores.ledger.usage import Span, UsageQuery
 from support.ledgers import a_ledger
 from support.settled import over, settle, told
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.prices import LARGEST_PRICE, Price, frozen
 from proxy.core.record import Record
-from proxy.stores.usage import SavedCost, UsageQuery, UsageRow, added_up
+from proxy.stores.ledger.usage import SavedCost, UsageQuery, UsageRow, added_up
 from support.ledgers import a_ledger
 from support.postgres import Database
 from support.settled import over

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.money import COST_MOST
-from proxy.stores import usage_sqlite
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.usage import Span, TooManyGroupsError, UsageQuery, UsageRow
+from proxy.stores.ledger import usage_sqlite
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.usage import Span, TooManyGroupsError, UsageQuery, UsageRow
 from support.ledgers import a_ledger
 from support.settled import over, settle
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.engine.spending import Spending
+from proxy.engine.limits.spending import Spending
 from support.chat import UPSTREAM_ID, sse, usage_object, word
 from support.program import config_text
 from support.proxy import RunningProxy, running_proxy

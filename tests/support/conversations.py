@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from proxy.core.conversation import Item, Message, MessageStatus, Thread
-from proxy.stores.conversations import Conversations, Owner, Window
+from proxy.stores.conversations.port import Conversations, Owner, Window
 
 OWNER: Final = Owner("acme", "dify")
 ALL: Final = Window(limit=1000, order="oldest")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.config_file import load
-from proxy.core.settings import Settings
+from proxy.core.settings.settings import Settings
 from support.program import ROOT
 
 DEPLOY: Final = ROOT / "deploy"

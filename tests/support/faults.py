@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
 from support.chat import ask
 from support.client import Answer, RawClient
 from support.http_bytes import Headers

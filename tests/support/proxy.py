@@ -14,11 +14,11 @@ import yaml
 
 from proxy.app import Among, App
 from proxy.config_file.loader import load
-from proxy.core.settings import Settings
-from proxy.edge.admin_playground import SeenByDemo
-from proxy.stores.ledger_place import path_of
-from proxy.stores.ledger_verify import verify_file
-from proxy.stores.ports import Ledger
+from proxy.core.settings.settings import Settings
+from proxy.edge.admin.playground import SeenByDemo
+from proxy.stores.ledger.place import path_of
+from proxy.stores.ledger.port import Ledger
+from proxy.stores.ledger.verify import verify_file
 
 
 @dataclass(frozen=True, slots=True)

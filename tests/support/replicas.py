@@ -13,10 +13,10 @@ from typing import Any
 from redis import Redis
 
 from proxy.core.headers import identity_of as identity_of_headers
-from proxy.stores.bus import Bus
-from proxy.stores.bus_connect import let_go
-from proxy.stores.bus_names import Names
-from proxy.stores.bus_redis import CANCEL_SECONDS, RedisBus
+from proxy.stores.bus.connect import let_go
+from proxy.stores.bus.names import Names
+from proxy.stores.bus.port import Bus
+from proxy.stores.bus.redis import CANCEL_SECONDS, RedisBus
 from support.chat import chat_events
 from support.program import Program, config_text, running_program
 from support.proxy import RunningProxy, running_proxy

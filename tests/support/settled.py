@@ -6,8 +6,8 @@ from typing import Any
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
 from proxy.core.settled import Truth
-from proxy.stores.ledger_sqlite import SqliteLedger
-from proxy.stores.truths import Told
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.truths import Told
 from support.records import a_record
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy.core.ledger_address import parse_ledger_address
-from proxy.stores.conversations_postgres import PostgresConversations
-from proxy.stores.holds_statements import new_owner
+from proxy.stores.conversations.holds_statements import new_owner
+from proxy.stores.conversations.postgres import PostgresConversations
 from proxy.stores.postgres import Postgres
 from support.client import Answer, RawClient, request_bytes
 from support.ledgers import a_ledger

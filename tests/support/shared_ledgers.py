@@ -7,10 +7,10 @@ from typing import Any
 
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
-from proxy.stores.forward import interrupt_life
-from proxy.stores.forwarder import Forwarder
-from proxy.stores.ledger_shared import SharedLedger, open_shared
-from proxy.stores.ledger_sqlite import open_ledger
+from proxy.stores.ledger.sqlite import open_ledger
+from proxy.stores.shared_ledger.forward import interrupt_life
+from proxy.stores.shared_ledger.forwarder import Forwarder
+from proxy.stores.shared_ledger.ledger import SharedLedger, open_shared
 from support.records import a_record
 
 

@@ -18,8 +18,8 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from proxy.engine.claiming import CLAIM_WAIT
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.claiming import CLAIM_WAIT
 from support.chat import chat_events
 from support.client import Answer, RawClient
 from support.proxy import RunningProxy

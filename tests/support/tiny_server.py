@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.core.errors import Refusal
-from proxy.core.settings import LimitsSettings
+from proxy.core.settings.settings import LimitsSettings
 from proxy.edge.intake import read_body
 from proxy.edge.server import make_runner
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from proxy.stores.bus_names import Names
+from proxy.stores.bus.names import Names
 from support.balancer import haproxy_in_front, quiet_port
 from support.chat import chat_events
 from support.client import RawClient

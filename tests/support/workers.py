@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from proxy.stores.bus_names import Names
+from proxy.stores.bus.names import Names
 from support.program import Program, config_text, running_program
 from support.redis_server import redis_server
 from support.replicas import SECRET

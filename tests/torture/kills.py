@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.verify import verify_file
 from support.program import ROOT, config_text, environment, listening
 from support.upstream import Conn, scripted_upstream
 from support.wait import eventually

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy.stores.ledger_errors import LedgerOpenError
-from proxy.stores.ledger_verify import verify_file
+from proxy.stores.ledger.errors import LedgerOpenError
+from proxy.stores.ledger.verify import verify_file
 from support.disk_trace import Said, Synced, trace
 from support.ledgers import a_ledger
 from support.power_cut import Disk

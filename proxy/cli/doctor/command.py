@@ -14,7 +14,7 @@ from proxy.cli.doctor.front import Front
 from proxy.cli.durations import DURATION
 from proxy.cli.output import say
 from proxy.cli.progress import progress_bar
-from proxy.core.settings_types import parse_duration
+from proxy.core.settings.scalar_types import parse_duration
 
 KEY_VARIABLE: Final = "QUELL_KEY"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from proxy.cli.top.view import Known, Row
-from proxy.core.settings_types import parse_duration
+from proxy.core.settings.scalar_types import parse_duration
 
 LIMIT: Final = 200
 """Rows at most, as many as the feed gives at once."""

@@ -14,9 +14,9 @@ from proxy.dialects.aitronos import errors
 from proxy.dialects.aitronos.fields import read_fields
 from proxy.dialects.aitronos.ids import NAME, thread_key
 from proxy.dialects.aitronos.turn import Decision, turn_of
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.engine.run import Run
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.run import Run
 
 LEFT_SECONDS: Final = 10.0
 """So long after its starter left a cancel of the stream is still answered."""

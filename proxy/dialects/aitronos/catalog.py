@@ -3,8 +3,8 @@
 import json
 from typing import Any, Final
 
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.translating.desk import Desk
 
 _MODES: Final = {
     "text": "Text, usually with Markdown (the default).",

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from proxy.core.request_body import BodyError
 from proxy.dialects.aitronos.errors import Invalid, invalid
-from proxy.engine.desk import Desk
+from proxy.engine.translating.desk import Desk
 
 MAX_STRING: Final = 512
 """Characters of a string for which nothing else is documented: ids and names."""

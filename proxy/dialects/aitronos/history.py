@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from proxy.core.conversation import Message
 from proxy.dialects.aitronos.request import Cut
-from proxy.stores.conversations import Conversations, Outline, Owner, Window
+from proxy.stores.conversations.port import Conversations, Outline, Owner, Window
 
 MOST: Final = 10_000
 """Messages of a thread that are looked at; what is older no longer counts."""

@@ -16,11 +16,11 @@ from proxy.dialects.aitronos.request import Asked, read_request
 from proxy.dialects.aitronos.threads import thread_metadata
 from proxy.dialects.aitronos.translation import Named, ResponseTranslation
 from proxy.dialects.aitronos.turn import Turn, is_cancelled, left, turn_of
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainRequest
-from proxy.engine.plan import Plan
-from proxy.engine.run import Run
-from proxy.engine.translation import Kept
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat
 

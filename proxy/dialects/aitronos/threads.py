@@ -14,9 +14,9 @@ from proxy.dialects.aitronos.catalog import reply
 from proxy.dialects.aitronos.fields import Fields, read_fields
 from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
 from proxy.dialects.aitronos.query import Page, read_page
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Outline, Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Outline, Window
 
 MAX_TITLE: Final = 512
 MAX_PAIRS: Final = 16

@@ -18,7 +18,7 @@ from proxy.core.usage import Usage
 from proxy.dialects.aitronos.blocks import Calls, Paragraphs, call_block, text_block
 from proxy.dialects.aitronos.errors import code_of
 from proxy.dialects.aitronos.turn import CANCELLED, Turn
-from proxy.engine.translation import KeepAlive, Over, Stored
+from proxy.engine.translating.translation import KeepAlive, Over, Stored
 
 HEARTBEAT_SECONDS: Final = 30.0
 DONE: Final = b"data: [DONE]\n\n"

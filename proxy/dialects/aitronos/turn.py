@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from proxy.core.conversation import Message, MessageStatus
 from proxy.core.lifecycle import RunState
-from proxy.engine.run import Run
-from proxy.stores.conversations import Conversations, Owner
+from proxy.engine.translating.run import Run
+from proxy.stores.conversations.port import Conversations, Owner
 
 CANCELLED: Final[Mapping[str, Any]] = {"cancelled": True}
 """What the metadata of a stopped answer say."""

@@ -9,8 +9,8 @@ from proxy.dialects.assistants.errors import not_found
 from proxy.dialects.assistants.fields import MAX_INSTRUCTIONS, Fields, read_fields
 from proxy.dialects.assistants.ids import ASSISTANT, NAME, fresh
 from proxy.dialects.assistants.lists import deleted, listed, part, read_page, reply
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.translating.desk import Desk
 
 KIND: Final = "assistant"
 MAX_NAME: Final = 256

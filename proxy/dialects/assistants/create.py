@@ -19,12 +19,12 @@ from proxy.dialects.assistants.look import active_run
 from proxy.dialects.assistants.run_request import EXPIRES, Asked, new_run, read_run, said_of
 from proxy.dialects.assistants.threads import MAX_MESSAGES
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import Launch, PlainReply, PlainRequest
-from proxy.engine.plan import Plan
-from proxy.engine.run import Run
-from proxy.engine.translation import Kept
-from proxy.stores.conversations import Conversations
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.translation import Kept
+from proxy.stores.conversations.port import Conversations
 
 
 @dataclass(frozen=True, slots=True)

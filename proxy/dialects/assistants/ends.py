@@ -11,7 +11,7 @@ from proxy.core.conversation import MessageStatus
 from proxy.core.errors import Refusal, Source
 from proxy.core.lifecycle import Cause
 from proxy.dialects.assistants.content import FAILED
-from proxy.engine.translation import Over
+from proxy.engine.translating.translation import Over
 
 SERVER_ERROR: Final = 500
 TOO_MANY: Final = 429

@@ -7,7 +7,7 @@ from proxy.core.errors import Refusal
 from proxy.core.partial import safe_text
 from proxy.core.request_body import BodyError
 from proxy.dialects.assistants.errors import invalid
-from proxy.engine.desk import Desk
+from proxy.engine.translating.desk import Desk
 
 MAX_PAIRS: Final = 16
 MAX_KEY: Final = 64

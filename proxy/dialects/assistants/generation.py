@@ -14,11 +14,11 @@ from proxy.dialects.assistants.ids import MESSAGE, NAME, fresh
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.run_request import EXPIRES, upstream_options
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import Launch, PlainReply
-from proxy.engine.plan import Plan
-from proxy.engine.run import Run
-from proxy.engine.translation import Kept
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.translating.desk import LARGE_BODY, Desk
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat
 

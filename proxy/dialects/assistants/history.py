@@ -10,8 +10,8 @@ from typing import Any, Final
 from proxy.core.conversation import Message
 from proxy.dialects.assistants.content import chat_of, details
 from proxy.dialects.assistants.ids import NAME
-from proxy.engine.desk import Desk
-from proxy.stores.conversations import Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Window
 
 PAGE: Final = 200
 MOST_MESSAGES: Final = 1000

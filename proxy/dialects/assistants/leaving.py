@@ -6,8 +6,8 @@ import time
 from proxy.core.lifecycle import RunState
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import RUN_KIND, STEP_KIND, live_of
-from proxy.engine.run import Run
-from proxy.stores.conversations import Owner
+from proxy.engine.translating.run import Run
+from proxy.stores.conversations.port import Owner
 
 
 async def left(run: Run) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from proxy.dialects.assistants.errors import invalid
 from proxy.engine.dialect import PlainReply
-from proxy.stores.conversations import Window
+from proxy.stores.conversations.port import Window
 
 DEFAULT: Final = 20
 MOST: Final = 100

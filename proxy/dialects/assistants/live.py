@@ -11,8 +11,8 @@ from typing import Any, Final
 from proxy.core.conversation import Item
 from proxy.core.usage import Usage
 from proxy.dialects.assistants.ids import NAME, STEP, fresh
-from proxy.engine.run import Run
-from proxy.stores.conversations import Conversations
+from proxy.engine.translating.run import Run
+from proxy.stores.conversations.port import Conversations
 
 RUN_KIND: Final = "run"
 STEP_KIND: Final = "step"

@@ -11,8 +11,8 @@ from proxy.core.lifecycle import ASKED_FOR
 from proxy.dialects.assistants.errors import not_found
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import RUN_KIND, LiveRun, died, live_of
-from proxy.engine.desk import Desk
-from proxy.engine.run import Run
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.run import Run
 
 
 async def active_run(thread_id: str, desk: Desk) -> str | None:

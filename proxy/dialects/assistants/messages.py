@@ -8,8 +8,8 @@ from proxy.dialects.assistants.fields import read_fields
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import deleted, listed, part, read_page, read_query, reply
 from proxy.dialects.assistants.look import active_run
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.translating.desk import Desk
 
 
 async def create(thread_id: str, request: PlainRequest, desk: Desk) -> PlainReply:

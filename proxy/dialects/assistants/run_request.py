@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.dialects.assistants import tools
 from proxy.dialects.assistants.fields import MAX_INSTRUCTIONS, Fields
 from proxy.dialects.assistants.ids import RUN, fresh

@@ -7,9 +7,9 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import listed, part_of, read_page, reply
 from proxy.dialects.assistants.live import STEP_KIND
 from proxy.dialects.assistants.look import as_kept, live_run, look
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Window
 
 PAGE: Final = 200
 

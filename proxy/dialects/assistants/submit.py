@@ -21,11 +21,11 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import Launch, PlainReply, PlainRequest
-from proxy.engine.plan import Plan
-from proxy.engine.run import Run
-from proxy.engine.translation import Kept
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.run import Run
+from proxy.engine.translating.translation import Kept
 
 MAX_OUTPUTS: Final = 512
 MAX_CHARACTERS: Final = 4 * 2**20

@@ -16,7 +16,7 @@ from proxy.dialects.assistants.calls import Calls
 from proxy.dialects.assistants.content import details, shown, text_part
 from proxy.dialects.assistants.ends import End, end_of
 from proxy.dialects.assistants.live import LiveRun
-from proxy.engine.translation import KeepAlive, Over, Stored
+from proxy.engine.translating.translation import KeepAlive, Over, Stored
 
 
 class RunTranslation:

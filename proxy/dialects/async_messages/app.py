@@ -22,12 +22,12 @@ from proxy.dialects.async_messages.operations import OPERATIONS
 from proxy.dialects.async_messages.request import Asked, read_id, read_request
 from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
-from proxy.engine.desk import LARGE_BODY, Desk
 from proxy.engine.dialect import AtOwner, Launch, PlainReply, PlainRequest, Serve, Watch
-from proxy.engine.plan import Plan
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
-from proxy.engine.translation import Kept
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.translating.desk import LARGE_BODY, Desk
+from proxy.engine.translating.translation import Kept
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from proxy.core.receipt import iso
 from proxy.core.sse import encode_event
-from proxy.engine.translation import KeepAlive
+from proxy.engine.translating.translation import KeepAlive
 
 PREFIX: Final = "msg_"
 """What an answer's own id begins with; it is another one than the id of the stream."""

@@ -14,7 +14,7 @@ from proxy.core.partial import Partial
 from proxy.dialects.async_messages.blocks import Blocks
 from proxy.dialects.async_messages.errors import error_object
 from proxy.dialects.async_messages.events import PING, Events, ending, failure
-from proxy.engine.translation import Over, Stored
+from proxy.engine.translating.translation import Over, Stored
 
 REASONS: Final = {
     "length": "max_tokens",

@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.dialects.dify.fields import json_reply
 from proxy.dialects.dify.files import MOST_FILES
 from proxy.dialects.dify.turn import declared
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.translating.desk import Desk
 
 MODE: Final = "chat"
 """Of Dify's modes the one that most front ends are made for; the route also serves the other two."""

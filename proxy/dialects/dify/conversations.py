@@ -17,9 +17,9 @@ from proxy.dialects.dify.fields import (
 )
 from proxy.dialects.dify.generate import app_of, name_of
 from proxy.dialects.dify.turn import turn_of
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Owner, Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Owner, Window
 
 SORTS: Final = ("-updated_at", "updated_at", "-created_at", "created_at")
 MOST_SORTED: Final = 10_000

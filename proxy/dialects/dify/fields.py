@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 from proxy.core.errors import Refusal
 from proxy.core.request_body import MAX_USER, BodyError
 from proxy.dialects.dify.errors import invalid_param
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.translating.desk import Desk
 
 SUCCESS: Final = PlainReply(200, b'{"result": "success"}')
 PAGE: Final = 20

@@ -13,7 +13,7 @@ from proxy.core.prices import costs, thawed
 from proxy.core.usage import Usage
 from proxy.dialects.dify.errors import code_of
 from proxy.dialects.dify.turn import Turn
-from proxy.engine.translation import KeepAlive, Over, Stored
+from proxy.engine.translating.translation import KeepAlive, Over, Stored
 
 PING: Final = KeepAlive(10.0, b"event: ping\n\n", idle=False)
 """A name and no data, every ten seconds by the clock."""

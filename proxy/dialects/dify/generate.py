@@ -12,11 +12,11 @@ from proxy.dialects.dify.request import Asked, read_request
 from proxy.dialects.dify.translation import MessageTranslation
 from proxy.dialects.dify.turn import PAST_CHARACTERS, Turn, chat_messages, check_required
 from proxy.dialects.dify.workflow import WorkflowTranslation
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainRequest
-from proxy.engine.plan import Plan
-from proxy.engine.translation import Kept, Translation
-from proxy.stores.conversations import Window
+from proxy.engine.relaying.plan import Plan
+from proxy.engine.translating.desk import Desk
+from proxy.engine.translating.translation import Kept, Translation
+from proxy.stores.conversations.port import Window
 from proxy.wire.chat_request import PATH, chat_request
 from proxy.wire.openai_chat import OpenAIChat
 

@@ -9,9 +9,9 @@ from proxy.dialects.dify.errors import invalid_param, not_there
 from proxy.dialects.dify.fields import SUCCESS, body_of, json_reply, limit_of, query_of, user_of, uuid_of
 from proxy.dialects.dify.generate import app_of
 from proxy.dialects.dify.turn import turn_of
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Window
 
 RATINGS: Final = ("like", "dislike")
 PAGE_BYTES: Final = 2 << 20

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.core.partial import safe_text
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.dialects.dify.errors import invalid_param
 from proxy.dialects.dify.fields import user_of
 from proxy.dialects.dify.files import read_images

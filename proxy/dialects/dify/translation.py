@@ -11,7 +11,7 @@ from proxy.core.deltas import Delta, DeltaKind
 from proxy.core.generation import Facts
 from proxy.dialects.dify import frames
 from proxy.dialects.dify.turn import Turn
-from proxy.engine.translation import KeepAlive, Over, Stored
+from proxy.engine.translating.translation import KeepAlive, Over, Stored
 
 _HOLE: Final = "\0"
 

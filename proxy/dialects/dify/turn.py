@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from proxy.core.conversation import Message, MessageStatus
 from proxy.core.partial import safe_text
-from proxy.core.settings import RouteSettings
+from proxy.core.settings.settings import RouteSettings
 from proxy.core.templates import fill, variables
 from proxy.dialects.dify.errors import invalid_param
 

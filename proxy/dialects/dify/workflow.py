@@ -13,7 +13,7 @@ from proxy.core.generation import Facts
 from proxy.core.lifecycle import Cause
 from proxy.dialects.dify import frames
 from proxy.dialects.dify.turn import Turn
-from proxy.engine.translation import KeepAlive, Over, Stored
+from proxy.engine.translating.translation import KeepAlive, Over, Stored
 
 NODE: Final = "llm"
 STOPPED: Final = {

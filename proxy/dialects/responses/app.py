@@ -5,15 +5,15 @@ from functools import partial
 from typing import Final
 
 from proxy.core.errors import Refusal, openai_error_body
-from proxy.core.settings_route import EMULATION
+from proxy.core.settings.route import EMULATION
 from proxy.dialects.responses.cancel import cancel, unserved
 from proxy.dialects.responses.create import create
 from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
 from proxy.dialects.responses.operations import OPERATIONS
 from proxy.dialects.responses.retrieve import delete, retrieve
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import AtOwner, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.translating.desk import Desk
 
 
 class Responses:

@@ -12,9 +12,9 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.dialects.responses.names import NAME, NOT_STORED
 from proxy.dialects.responses.stored import find, shown, translation_of
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.translating.desk import Desk
 from proxy.wire.responses_record import response_of_record
 
 NOT_FOUND: Final = 404

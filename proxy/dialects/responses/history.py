@@ -5,8 +5,8 @@ from typing import Any, Final
 from proxy.core.conversation import Message, MessageStatus
 from proxy.core.errors import Refusal
 from proxy.dialects.responses.names import NAME
-from proxy.engine.desk import Desk
-from proxy.stores.conversations import Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Window
 from proxy.wire.responses_shapes import message_item, text_part
 
 PAGE: Final = 500

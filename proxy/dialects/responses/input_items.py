@@ -7,9 +7,9 @@ from proxy.dialects.responses import query
 from proxy.dialects.responses.fields import wrong
 from proxy.dialects.responses.names import NAME
 from proxy.dialects.responses.stored import find
-from proxy.engine.desk import Desk
 from proxy.engine.dialect import PlainReply, PlainRequest
-from proxy.stores.conversations import Window
+from proxy.engine.translating.desk import Desk
+from proxy.stores.conversations.port import Window
 
 DEFAULT: Final = 20
 MOST: Final = 100

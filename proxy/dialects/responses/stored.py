@@ -10,9 +10,9 @@ from proxy.dialects.responses.draft import Draft
 from proxy.dialects.responses.names import NAME
 from proxy.dialects.responses.parts import deltas_of
 from proxy.dialects.responses.translation import ResponseTranslation
-from proxy.engine.desk import Desk
 from proxy.engine.registry import Finished
-from proxy.engine.relay import Relay
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.translating.desk import Desk
 
 INTERRUPTED: Final = {
     "code": "server_error",

@@ -13,7 +13,7 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Facts
 from proxy.core.usage import Usage
 from proxy.dialects.responses.draft import Draft
-from proxy.engine.translation import Over, Stored
+from proxy.engine.translating.translation import Over, Stored
 from proxy.wire.responses_shapes import usage_object
 
 INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}

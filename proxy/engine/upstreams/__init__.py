@@ -1,0 +1,1 @@
+"""Calls of upstreams: the one caller, its connections, and what is known of how they went."""

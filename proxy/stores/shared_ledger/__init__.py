@@ -1,0 +1,1 @@
+"""The ledger that replicas share in PostgreSQL, with the local file as its spool."""

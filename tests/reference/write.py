@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code, or says which are stale. `make reference` starts this.
+"""Writes the reference pages from the code, or says which are stale, and where. `make reference` starts this.
 
 `python tests/reference/write.py [--check]`.
 """
@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from difflib import unified_diff
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +35,12 @@ def page(name: str) -> str:
     return _MADE + PAGES[name]().rstrip() + "\n"
 
 
-def stale(name: str) -> bool:
-    """Whether a page says something else than the code."""
+def stale(name: str) -> str:
+    """Where a page says something else than the code, as a diff; nothing where it says the same."""
     file = FOLDER / f"{name}.md"
-    return not file.exists() or file.read_text() != page(name)
+    kept = file.read_text() if file.exists() else ""
+    lines = unified_diff(kept.splitlines(True), page(name).splitlines(True), f"{name}.md", "the code")
+    return "".join(lines)
 
 
 def main() -> int:
@@ -45,11 +48,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
-    behind = [name for name in PAGES if stale(name)]
-    for name in behind:
-        if not check:
+    behind = {name: where for name in PAGES if (where := stale(name))}
+    for name, where in behind.items():
+        if check:
+            sys.stdout.write(where)
+        else:
             (FOLDER / f"{name}.md").write_text(page(name))
-        sys.stdout.write(f"{'stale' if check else 'wrote'}: deploy/docs/reference/{name}.md\n")
+            sys.stdout.write(f"wrote: deploy/docs/reference/{name}.md\n")
     return int(check and bool(behind))
 
 

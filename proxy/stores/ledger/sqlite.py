@@ -46,7 +46,8 @@ from proxy.stores.ledger.truths_sqlite import SqliteTruths
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from proxy.stores.ledger.usage_sqlite import usage_rows
 from proxy.stores.ledger.used import used
-from proxy.stores.ledger.writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
+from proxy.stores.ledger.write_queue import START_DEADLINE, WriteQueue
+from proxy.stores.ledger.writer import CLOSE_PATIENCE, LedgerWriter
 from proxy.stores.shared_ledger.spool import FORWARDER, Spool
 
 __all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
@@ -102,19 +103,15 @@ class SqliteLedger:
         self._text_keep = text_keep
         self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
-        self._writer = LedgerWriter(
-            partial(_connect, path),
-            max_pending=max_pending,
-            start_deadline=start_deadline,
-            close_patience=close_patience,
-        )
+        self._queue = WriteQueue(max_pending=max_pending, start_deadline=start_deadline)
+        self._writer = LedgerWriter(self._queue, partial(_connect, path), close_patience=close_patience)
         self._reports = Reports(path)
-        self.late: Final = LateSpool(self._writer, self._reads)
-        self.outbox: Final = SqliteOutbox(self._writer, self._reports)
-        self.spool: Final = Spool(self._writer, self._reports)
-        self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)
+        self.late: Final = LateSpool(self._queue, self._reads)
+        self.outbox: Final = SqliteOutbox(self._queue, self._reports)
+        self.spool: Final = Spool(self._queue, self._reports)
+        self.truths: Final = SqliteTruths(self._queue, self._reports, self.outbox)
         self.conversations: Final = SqliteConversations(
-            self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
+            self._queue, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
         )
 
     async def start(self) -> None:
@@ -134,12 +131,12 @@ class SqliteLedger:
     @property
     def pending(self) -> int:
         """How many writes wait for the disk."""
-        return self._writer.pending
+        return self._queue.pending
 
     @property
     def healthy(self) -> bool:
         """False after a START was late, until a write succeeds again (the writer tries by itself); or without room."""
-        return self._writer.healthy and self._room.is_enough
+        return self._queue.healthy and self._room.is_enough
 
     @property
     def transactions(self) -> tuple[int, int]:
@@ -150,26 +147,26 @@ class SqliteLedger:
         """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
         if not self._room.is_enough:
             raise LedgerUnavailableError("the ledger's disk has less room than ledger.reserve")
-        return self._writer.begin(record.uid, row_of(record, None))
+        return self._queue.begin(record.uid, row_of(record, None))
 
     def append(self, uid: str, text: str) -> None:
         """See `Ledger.append`. What comes while the disk is busy becomes one piece."""
         if self._text != "none":
-            self._writer.append(uid, clean(text))
+            self._queue.append(uid, clean(text))
 
     def note(self, uid: str, known: Known) -> None:
         """See `Ledger.note`."""
-        self._writer.note(uid, known)
+        self._queue.note(uid, known)
 
     def stop(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.stop`."""
-        return self._writer.stop(record.uid, stopped_row(record))
+        return self._queue.stop(record.uid, stopped_row(record))
 
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
-        keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
+        keeps = self._keeps_text(record.outcome) and not self._queue.is_wiped(record.uid)
         text = clean(record.text) if keeps and record.text is not None else None
-        durable = self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable = self._queue.end(record.uid, row_of(record, text), joins=keeps and text is None)
         durable.add_done_callback(self.outbox.grown)
         return durable
 
@@ -179,7 +176,7 @@ class SqliteLedger:
 
     def settle(self, record: Record) -> "asyncio.Future[int]":
         """See `Ledger.settle`."""
-        settled = self._writer.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
+        settled = self._queue.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
         settled.add_done_callback(self.outbox.grown)
         return settled
 
@@ -215,9 +212,9 @@ class SqliteLedger:
 
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
-        self._writer.wipe(uid)
+        self._queue.wipe(uid)
         steps = ((DROP_PIECES, (uid,)), (WIPE_TEXT, (uid,)), (NOTE_WIPED, (0.0, uid)))
-        await asyncio.gather(*(chore.changed for chore in self._writer.chores(*steps)))
+        await asyncio.gather(*(chore.changed for chore in self._queue.chores(*steps)))
 
     async def purge(
         self,
@@ -237,7 +234,7 @@ class SqliteLedger:
         if dry_run:
             return await self._reads.ended_before(texts, records, served)
         if FORWARDER not in self.outbox.held:
-            await self._writer.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
+            await self._queue.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
         wiped = await self._purge(deleted, PURGE_TEXT, texts)
         if served is not None:
             return wiped, await self._purge(deleted, PURGE_SERVED, records, served)
@@ -259,7 +256,7 @@ class SqliteLedger:
     async def _purge(self, deleted: Callable[[int], None], statement: str, *bounds: float) -> int:
         total = 0
         while True:
-            changed = await self._writer.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
+            changed = await self._queue.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
             total += changed
             deleted(changed)
             if changed < _PURGED_AT_ONCE:

@@ -29,7 +29,7 @@ from proxy.stores.ledger.sqlite import SqliteLedger
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from proxy.stores.ledger.usage_sqlite import usage_rows
 from proxy.stores.ledger.used import used
-from proxy.stores.ledger.writer import START_DEADLINE
+from proxy.stores.ledger.write_queue import START_DEADLINE
 from proxy.stores.postgres import Postgres
 from proxy.stores.shared_ledger import known_later
 from proxy.stores.shared_ledger.exports import SharedTruths, SharedVersions

@@ -12,7 +12,7 @@ from proxy.app.errors import StartError
 from proxy.app.joining import join, replica_name
 from proxy.app.left import settle_left
 from proxy.app.listening import listen, place_of
-from proxy.app.opening import Opened, open_ledger
+from proxy.app.opening import Opened, open_named
 from proxy.app.reload import Reloader, Reread
 from proxy.core.settings.settings import Address, Settings
 from proxy.edge.admin.errors import ReloadError
@@ -100,7 +100,7 @@ class App:
     async def _open(self, ledger: Ledger | None) -> None:
         settings = self._settings
         self.replica = replica_name(settings)
-        opened = await open_ledger(settings, self.replica) if ledger is None else Opened(ledger)
+        opened = await open_named(settings, self.replica) if ledger is None else Opened(ledger)
         await self._build(opened)
         self.cluster = await join(settings, self.engine, self.gateway, opened.shared, self._stack)
         self._stack.push_async_callback(self.tasks.cancel)

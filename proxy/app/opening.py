@@ -23,7 +23,7 @@ class Opened:
     shared: "SharedLedger | None" = None
 
 
-async def open_ledger(settings: Settings, replica: str) -> Opened:
+async def open_named(settings: Settings, replica: str) -> Opened:
     """Open the ledger.
 
     Raises:

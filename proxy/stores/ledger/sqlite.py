@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
+"""The port `Ledger` on one SQLite file; `sqlite_open` opens it.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
 (`writer`), others read (`reads`; `reports`: what takes long), a lock file keeps a second process out
@@ -7,30 +7,25 @@ Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import aiosqlite
-
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations.late_spool import LateSpool
-from proxy.stores.conversations.port import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations.sqlite import SqliteConversations
 from proxy.stores.ledger.disk_room import DiskRoom
-from proxy.stores.ledger.errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger.lock_file import LockFile
-from proxy.stores.ledger.open import Left, open_file
+from proxy.stores.ledger.open import Left
 from proxy.stores.ledger.outbox import Versions
 from proxy.stores.ledger.outbox_sqlite import SqliteOutbox
-from proxy.stores.ledger.place import path_of
 from proxy.stores.ledger.port import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.ledger.questions import Found
 from proxy.stores.ledger.reads import LedgerReads
 from proxy.stores.ledger.reports import Reports
 from proxy.stores.ledger.rows import clean, counted_row, row_of, stopped_row
+from proxy.stores.ledger.sqlite_connection import connect_to_write
 from proxy.stores.ledger.statements import (
     COUNTED,
     DROP_PIECES,
@@ -46,17 +41,9 @@ from proxy.stores.ledger.truths_sqlite import SqliteTruths
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from proxy.stores.ledger.usage_sqlite import usage_rows
 from proxy.stores.ledger.used import used
-from proxy.stores.ledger.write_queue import START_DEADLINE, WriteQueue
-from proxy.stores.ledger.writer import CLOSE_PATIENCE, LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
+from proxy.stores.ledger.writer import LedgerWriter
 from proxy.stores.shared_ledger.spool import FORWARDER, Spool
-
-__all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
-
-MAX_PENDING: Final = 50_000
-"""Writes that may wait for the disk: minutes of a busy proxy, some 100 MB."""
-
-_BUSY_TIMEOUT: Final = 1.0
-"""Seconds a transaction waits for another program's lock before it is given up and tried again."""
 
 _PURGED_AT_ONCE: Final = 200
 """Records a purge takes in one transaction, so that no START waits long behind it."""
@@ -64,20 +51,9 @@ _PURGED_AT_ONCE: Final = 200
 LAST: Final = 2**63 - 1
 """A number behind all others."""
 
-_PRAGMAS: Final = (
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",  # what belongs to a record goes with it
-    "PRAGMA secure_delete = ON",  # a wiped text leaves the file, also the pages that it alone had taken up
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA journal_size_limit = 67108864",
-)
-
-
-Opened = tuple[LockFile, Left]
-
 
 class SqliteLedger:
-    """The port `Ledger` on SQLite. Made by `open_ledger`."""
+    """The port `Ledger` on SQLite. Made by `sqlite_open.open_ledger`."""
 
     def __init__(
         self,
@@ -104,7 +80,7 @@ class SqliteLedger:
         self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
         self._queue = WriteQueue(max_pending=max_pending, start_deadline=start_deadline)
-        self._writer = LedgerWriter(self._queue, partial(_connect, path), close_patience=close_patience)
+        self._writer = LedgerWriter(self._queue, partial(connect_to_write, path), close_patience=close_patience)
         self._reports = Reports(path)
         self.late: Final = LateSpool(self._queue, self._reads)
         self.outbox: Final = SqliteOutbox(self._queue, self._reports)
@@ -261,74 +237,3 @@ class SqliteLedger:
             deleted(changed)
             if changed < _PURGED_AT_ONCE:
                 return total
-
-
-async def open_ledger(
-    url: str,
-    *,
-    text: TextPolicy,
-    keep: float,
-    text_keep: float,
-    now: float,
-    replica: str,
-    conversations_keep: float = CONVERSATIONS_KEEP,
-    async_keep: float = ASYNC_KEEP,
-    reserve: int = 0,
-    max_pending: int = MAX_PENDING,
-    start_deadline: float = START_DEADLINE,
-    close_patience: float = CLOSE_PATIENCE,
-) -> SqliteLedger:
-    """Open the ledger, with what a dead process left running ended as `interrupted` at `now`.
-
-    Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
-        text: whose text stays after the end.
-        keep: seconds after its end that a record stays.
-        text_keep: seconds after its end that a record's text stays.
-        now: seconds since the epoch.
-        replica: this process's name, for the lock file.
-        conversations_keep: seconds after its last change that a thread stays, with its messages.
-        async_keep: seconds after its end that a message without a thread stays.
-        reserve: bytes of the disk that must be free for a START to be taken.
-        max_pending: how many writes may wait before `begin` refuses.
-        start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
-        close_patience: seconds `close` goes on trying while the disk refuses.
-
-    Raises:
-        LedgerOpenError: with what is wrong, where, and what to do.
-        LedgerLockedError: another process has it; `pid` says which.
-    """
-    path = path_of(url)
-    lock, left = await _on_own_thread(partial(open_file, path, text=text, now=now, replica=replica))
-    ledger = SqliteLedger(
-        path,
-        lock,
-        text=text,
-        keep=keep,
-        text_keep=text_keep,
-        conversations_keep=conversations_keep,
-        async_keep=async_keep,
-        left=left,
-        reserve=reserve,
-        max_pending=max_pending,
-        start_deadline=start_deadline,
-        close_patience=close_patience,
-    )
-    try:
-        await ledger.start()
-    except BaseException:
-        await ledger.close()
-        raise
-    return ledger
-
-
-async def _on_own_thread(work: Callable[[], Opened]) -> Opened:
-    with ThreadPoolExecutor(1, thread_name_prefix="ledger-open") as threads:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
-    for pragma in _PRAGMAS:
-        await connection.execute(pragma)
-    return connection

@@ -33,8 +33,6 @@ from proxy.engine.dialect import (
     Launch,
     ModelCall,
     PassThrough,
-    PlainReply,
-    PlainRequest,
     PlanMaker,
     Refuse,
     Serve,
@@ -42,6 +40,7 @@ from proxy.engine.dialect import (
     Watch,
 )
 from proxy.engine.engine import Engine
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.relaying.readers import Opening, Reader
 from proxy.engine.relaying.relay import Relay

@@ -14,7 +14,8 @@ from proxy.edge.request import Request, single_header
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import call_headers
 from proxy.engine.admission import Admission, Asker
-from proxy.engine.dialect import PlainRequest, PlanMaker
+from proxy.engine.dialect import PlanMaker
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Call, Plan
 from proxy.engine.translating.desk import LARGE_BODY
 

@@ -24,8 +24,8 @@ from proxy.core.letters import (
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes
-from proxy.engine.dialect import PlainReply, PlainRequest
 from proxy.engine.engine import Engine
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.registry import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.correspondence import Correspondence

@@ -10,7 +10,7 @@ from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.engine.operation import Operation
 from proxy.engine.plain import PlainReply, PlainRequest
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.reading import Reading

@@ -24,7 +24,7 @@ from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
 from proxy.engine.dialect import AtOwner, Launch, Serve, Watch
 from proxy.engine.plain import PlainReply, PlainRequest
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.desk import LARGE_BODY, Desk

@@ -26,7 +26,7 @@ from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes
 from proxy.engine.engine import Engine
 from proxy.engine.plain import PlainReply, PlainRequest
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.correspondence import Correspondence
 from proxy.engine.replicas.live_elsewhere import table_here

@@ -3,7 +3,7 @@
 The house has five floors; a file imports from its own folder or from a lower floor
 (`pyproject.toml` holds that as a contract):
 
-    4  app.py, cli/, __main__, demo/   composition root, the commands, the demo upstream
+    4  app/, cli/, __main__, demo/     composition root, the commands, the demo upstream
     3  edge/, dialects/                the aiohttp server side; one file per client-facing API
     2  engine/                         registry, relay, tape, canceller, settler: asyncio, no HTTP server
     1  stores/, wire/, config_file/    ledger; the providers' byte formats; reading the settings

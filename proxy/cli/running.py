@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import click
 
-from proxy.app import App, Reload, StartError
+from proxy.app import App, StartError
+from proxy.app.reload import Reread
 from proxy.cli.banner import Page, banner
 from proxy.cli.service_manager import tell_ending, tell_reloading, tell_serving
 from proxy.cli.terminal import tell_of_drain, tell_of_end, tell_of_hurry, tell_of_last_run
@@ -37,7 +38,7 @@ class Job:
     """
 
     settings: Settings
-    reread: Reload | None = None
+    reread: Reread | None = None
     demo: Address | None = None
     model: str = "gpt-4o-mini"
     member: Membership | None = None

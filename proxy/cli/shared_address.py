@@ -4,7 +4,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from proxy.app import StartError, no_listening
+from proxy.app import StartError
+from proxy.app.listening import no_listening
 from proxy.core.settings.settings import Address
 
 _WHERE = "listen"

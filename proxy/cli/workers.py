@@ -20,7 +20,9 @@ from typing import Final
 import click
 import structlog
 
-from proxy.app import StartError, kept_until_restart, read_again, replica_name
+from proxy.app import StartError
+from proxy.app.joining import replica_name
+from proxy.app.reload import kept_until_restart, read_again
 from proxy.cli.banner import Page, banner
 from proxy.cli.ledger_place import files_left_alone
 from proxy.cli.running import Job, run, tell_not_taken, tell_why_not

@@ -14,7 +14,8 @@ from proxy.core.request_body import MAX_USER, BodyError, name_in, parse_model_ca
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.operations_passed import ANTHROPIC
-from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
+from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, StopCall
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.wire.anthropic import AnthropicMessages
 from proxy.wire.anthropic_answer import AnthropicAnswerFold

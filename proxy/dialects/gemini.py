@@ -15,7 +15,8 @@ from proxy.core.settings.route import GEMINI
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import MAX_COUNT, UsageAsk
 from proxy.dialects.operations_passed import GEMINI as OPERATIONS
-from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest
+from proxy.engine.dialect import Endpoint, ModelCall, PassThrough
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.wire.gemini import Gemini as GeminiWire
 from proxy.wire.gemini_shapes import error_object

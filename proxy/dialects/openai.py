@@ -17,7 +17,8 @@ from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.openai_responses import CANCEL, RESPONSES, WIRE, background_id, cancel_response, response_id_of
 from proxy.dialects.operations_passed import of_openai
-from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, PlainReply, PlainRequest, StopCall
+from proxy.engine.dialect import Endpoint, ModelCall, PassThrough, StopCall
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.wire.base import Wire
 from proxy.wire.body_edit import as_stream

@@ -12,7 +12,8 @@ from proxy.core.generation import was_asked_for
 from proxy.core.ids import new_id
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.engine.dialect import PassThrough, PlainReply, PlainRequest
+from proxy.engine.dialect import PassThrough
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.desk import Desk
 from proxy.wire.openai_responses import OpenAIResponses

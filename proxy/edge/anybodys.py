@@ -8,7 +8,7 @@ from proxy.core.record import Record
 from proxy.core.record_bytes import record_bytes
 from proxy.edge.one_generation import ambiguous, in_memory, unknown
 from proxy.engine.engine import Engine
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.group import Meant
 from proxy.engine.settling.whole_record import whole_record

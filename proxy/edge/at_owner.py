@@ -6,8 +6,9 @@ from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.lifecycle import Outcome
 from proxy.edge.runtime import Runtime
-from proxy.engine.dialect import AtOwner, Launch, PassThrough, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.dialect import AtOwner, Launch, PassThrough, Serve, Watch
 from proxy.engine.engine import Engine
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.replicas.elsewhere import Unserved
 from proxy.engine.replicas.reading import Reading

@@ -12,7 +12,7 @@ from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
 from proxy.core.headers import HeaderPair
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.head import Ending, Head
 from proxy.engine.relaying.readers import Outlet, Reader
 from proxy.engine.relaying.relay import Relay

@@ -8,7 +8,7 @@ from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair
 from proxy.core.sse import Framer, encode_event, slices, with_id
 from proxy.edge import downstream
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.head import Ending
 from proxy.engine.relaying.keep_alive import COMMENT
 from proxy.engine.relaying.readers import Opening, Outlet, Reader

@@ -1,11 +1,9 @@
 """The proxy's handler: from a request that was let in to the part that serves it."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -13,20 +11,20 @@ from multidict import CIMultiDict
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
-from proxy.core.headers import HeaderPair, check_value, downstream_headers, upstream_headers, valid_task_id
+from proxy.core.headers import HeaderPair, downstream_headers
 from proxy.core.paths import join, safe_target
 from proxy.edge import downstream
-from proxy.edge.asked_limits import asked_limits
 from proxy.edge.at_owner import at_owner, serve_for_another
 from proxy.edge.control import Control
 from proxy.edge.cors import cors_headers, is_preflight, preflight
-from proxy.edge.intake import read_body, respond
+from proxy.edge.intake import respond
 from proxy.edge.looking import Looking
 from proxy.edge.pass_through import pass_through
 from proxy.edge.passing_on import pass_on
-from proxy.edge.request import Request, single_header
+from proxy.edge.request import Request
 from proxy.edge.runtime import Runtime, Served
-from proxy.edge.translated import call_headers, observer, reply, watch
+from proxy.edge.to_engine import admission_of, asker_of, body_of, headers_up, plain_of, plan_of
+from proxy.edge.translated import observer, reply, watch
 from proxy.engine.admission import Admission, Asker
 from proxy.engine.dialect import (
     AtOwner,
@@ -35,8 +33,6 @@ from proxy.engine.dialect import (
     Launch,
     ModelCall,
     PassThrough,
-    PlainReply,
-    PlainRequest,
     PlanMaker,
     Refuse,
     Serve,
@@ -44,11 +40,12 @@ from proxy.engine.dialect import (
     Watch,
 )
 from proxy.engine.engine import Engine
-from proxy.engine.relaying.plan import Call, Plan
+from proxy.engine.plain import PlainReply, PlainRequest
+from proxy.engine.relaying.plan import Plan
 from proxy.engine.relaying.readers import Opening, Reader
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.reading import Reading
-from proxy.engine.translating.desk import LARGE_BODY, Desk
+from proxy.engine.translating.desk import Desk
 from proxy.stores.ledger.port import LedgerUnavailableError
 
 
@@ -117,15 +114,15 @@ class Gateway:
             endpoint = at_owner(endpoint, self._engine, served.route.path)
         if callable(endpoint):
             return await self._serve(request, runtime, endpoint, sent)
-        _check_allowed(served, request.rest)
+        served.check_allowed(request.rest)
         if isinstance(endpoint, ModelCall):
             return await self._call_model(request, runtime, endpoint.plan)
-        return await self._pass(request, runtime, sent, await _body(request, runtime))
+        return await self._pass(request, runtime, sent, await body_of(request, runtime))
 
     async def _pass(self, request: Request, runtime: Runtime, sent: str, body: bytes) -> web.StreamResponse:
         """Pass a request on as it came."""
         served = request.served
-        up = self._headers_up(request, runtime, identity_encoding=False)
+        up = headers_up(request, runtime, identity_encoding=False)
         url = join(served.upstream.settings.base_url, sent, request.query)
         return await pass_through(request.http, served, url, up, body, runtime.settings.limits.write_deadline)
 
@@ -136,13 +133,13 @@ class Gateway:
 
     async def _admit(self, request: Request, runtime: Runtime, make: PlanMaker, reader: Reader) -> Relay:
         """Have a model call admitted; what was read for it is not kept here for as long as it runs."""
-        asker = _asker(request, runtime)
+        asker = asker_of(request, runtime)
         self._engine.check_room(asker)
         with self._claiming(asker) as asker:
-            body = await _body(request, runtime)
+            body = await body_of(request, runtime)
             began = time.perf_counter()
-            plan = await _plan(make, _plain(request, body), request.served)
-            relay = await self._start(self._ask(request, runtime, asker, plan), reader)
+            plan = await plan_of(make, plain_of(request, body), request.served)
+            relay = await self._start(admission_of(request, runtime, asker, plan), reader)
         self._engine.metrics.overhead.observe(time.perf_counter() - began)
         return relay
 
@@ -165,11 +162,11 @@ class Gateway:
     async def _serve(self, request: Request, runtime: Runtime, serve: Serve, sent: str) -> web.StreamResponse:
         """Serve an endpoint of a dialect's own."""
         reader = Reader(holds=True)
-        body = await _body(request, runtime)
+        body = await body_of(request, runtime)
         found = await self._served(request, runtime, serve, body, reader)
         match found:
             case PassThrough():
-                _check_allowed(request.served, request.rest)
+                request.served.check_allowed(request.rest)
                 return await self._pass(request, runtime, sent, body)
             case PlainReply():
                 return reply(request, found)
@@ -195,19 +192,19 @@ class Gateway:
     ) -> PlainReply | Watch | PassThrough | Relay | Reading:
         """What an endpoint gives; a model call has been admitted."""
         cancellation, upstream = runtime.settings.cancellation, request.served.upstream
-        asker, identity = _asker(request, runtime), request.caller.identity
+        asker, identity = asker_of(request, runtime), request.caller.identity
         desk = Desk(self._engine, identity, request.served.route, cancellation, asks_usage=upstream.usage.level)
         began = time.perf_counter()
         try:
             with self._claiming(asker) as asker:
-                found = await serve(_plain(request, body), desk)
+                found = await serve(plain_of(request, body), desk)
                 match found:
                     case Plan():
-                        relay = await self._start(self._ask(request, runtime, asker, found), reader)
+                        relay = await self._start(admission_of(request, runtime, asker, found), reader)
                         self._engine.metrics.overhead.observe(time.perf_counter() - began)
                         return relay
                     case Launch():
-                        relay = await self._start(self._ask(request, runtime, asker, found.plan), None)
+                        relay = await self._start(admission_of(request, runtime, asker, found.plan), None)
                         await relay.start_on_disk()
                         ours = (*found.reply.headers, *_ids(relay))
                         return replace(found.reply, headers=ours)
@@ -224,25 +221,6 @@ class Gateway:
         finally:
             relay.detach(reader)
 
-    def _ask(self, request: Request, runtime: Runtime, asker: Asker, plan: Plan) -> Admission:
-        served, limits = request.served, runtime.settings.limits
-        if plan.translation is None:
-            method, headers = request.http.method, self._headers_up(request, runtime, identity_encoding=True)
-        else:
-            method, headers = "POST", call_headers(request, runtime.addresses)
-        url = join(served.upstream.settings.base_url, plan.path, plan.query)
-        return Admission(
-            asker=asker,
-            plan=plan,
-            call=Call(method, url, headers, plan.body),
-            rules=served.rules,
-            upstream=served.upstream,
-            tags=served.route.tags,
-            partial_text=limits.partial_text,
-            text=runtime.settings.ledger.text,
-            tape=limits.tape,
-        )
-
     async def _answer(self, request: Request, runtime: Runtime, relay: Relay, reader: Reader) -> web.StreamResponse:
         head = relay.head
         ours = _ids(relay)
@@ -254,17 +232,6 @@ class Gateway:
         headers += cors_headers(request.http, request.served.route.cors)
         deadline = runtime.settings.limits.write_deadline
         return await downstream.answer(request.http, relay, reader, head, headers, deadline)
-
-    @staticmethod
-    def _headers_up(request: Request, runtime: Runtime, *, identity_encoding: bool) -> list[HeaderPair]:
-        client = runtime.addresses.of(request.http)
-        return upstream_headers(
-            request.headers,
-            host=request.served.host,
-            credentials=request.served.credentials,
-            forwarded=client.forwarded,
-            identity_encoding=identity_encoding,
-        )
 
     @staticmethod
     def _refuse(
@@ -279,59 +246,6 @@ class Gateway:
         return response
 
 
-def _asker(request: Request, runtime: Runtime) -> Asker:
-    caller = request.caller
-    limits = asked_limits(request.http)
-    return Asker(caller.identity, _chosen_id(request.http), runtime.settings.limits.streams, caller.most, limits)
-
-
-async def _body(request: Request, runtime: Runtime) -> bytes:
-    limits = runtime.settings.limits
-    return await read_body(request.http, limits.body, limits.body_deadline)
-
-
-def _plain(request: Request, body: bytes) -> PlainRequest:
-    http = request.http
-    user = single_header(http, "X-User-Id")
-    return PlainRequest(
-        method=http.method,
-        rest=request.rest,
-        query=request.query,
-        content_type=http.content_type.lower(),
-        body=body,
-        user_header=None if user is None else check_value("X-User-Id", user),
-    )
-
-
-async def _plan(make: PlanMaker, plain: PlainRequest, served: Served) -> Plan:
-    """The plan of a passed-through call; made in a thread where that takes long."""
-    upstream = served.upstream
-    make_it = partial(
-        make,
-        plain,
-        served.route,
-        asks_usage=upstream.usage.level,
-        forbids_usage=upstream.usage.forbidden,
-    )
-    return make_it() if len(plain.body) < LARGE_BODY else await asyncio.to_thread(make_it)
-
-
 def _ids(relay: Relay) -> list[HeaderPair]:
     facts = relay.generation.facts
     return [("X-Task-Id", facts.task_id), ("X-Message-Id", facts.message_id)]
-
-
-def _chosen_id(http: web.BaseRequest) -> str | None:
-    chosen = single_header(http, "X-Task-Id")
-    if chosen is not None and not valid_task_id(chosen):
-        message = "X-Task-Id takes 1 to 128 of the characters A-Z a-z 0-9 . _ : - (and not '.' or '..' alone)."
-        raise Refusal.bad_request("invalid_task_id", message, "X-Task-Id")
-    return chosen
-
-
-def _check_allowed(served: Served, rest: str) -> None:
-    """Raise 403 unless the route's `only` list, if it has one, has the path or one that it is below of."""
-    only = served.route.only
-    if only and not any(path in ("/", rest) or rest.startswith(f"{path}/") for path in only):
-        message = "This path is not passed on: the route's `only` list does not have it."
-        raise Refusal(403, "path_not_allowed", message, type="permission_error")

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from proxy.core.errors import Refusal, openai_error_body
 from proxy.core.headers import nominations
 from proxy.core.paths import safe_target
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_GRACE: Final = 5.0

@@ -8,8 +8,9 @@ from proxy.core.generation import Identity
 from proxy.edge.one_generation import ROOT, find_anybodys, find_own, read_about, record_shown, tell_events
 from proxy.edge.runtime import Runtime, Served
 from proxy.edge.translated import watch
-from proxy.engine.dialect import AtOwner, PlainReply, PlainRequest, Watch
+from proxy.engine.dialect import AtOwner, Watch
 from proxy.engine.engine import Engine
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.readers import Opening
 from proxy.engine.translating.desk import Desk
 from proxy.stores.ledger.port import LedgerUnavailableError

@@ -9,9 +9,9 @@ from proxy.core.receipt import shown
 from proxy.core.record import Record
 from proxy.edge.asked import after_event
 from proxy.edge.events import send_events
-from proxy.engine.dialect import PlainRequest
 from proxy.engine.engine import Engine
-from proxy.engine.registry import Finished
+from proxy.engine.plain import PlainRequest
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.readers import Opening
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.elsewhere import Unserved

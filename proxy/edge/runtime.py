@@ -39,6 +39,17 @@ class Served:
         """Which dialect serves a request, and as what; see `who_serves`."""
         return who_serves(self.dialects, method, rest)
 
+    def check_allowed(self, rest: str) -> None:
+        """Let a path be passed on where the route's `only` list, if it has one, has it or one that it is below of.
+
+        Raises:
+            Refusal: 403, it has not.
+        """
+        only = self.route.only
+        if only and not any(path in ("/", rest) or rest.startswith(f"{path}/") for path in only):
+            message = "This path is not passed on: the route's `only` list does not have it."
+            raise Refusal(403, "path_not_allowed", message, type="permission_error")
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -11,7 +11,8 @@ from proxy.edge.client_address import ClientAddresses
 from proxy.edge.cors import cors_headers
 from proxy.edge.events import STREAM_HEADERS, uid_of
 from proxy.edge.request import Request
-from proxy.engine.dialect import PlainReply, Watch
+from proxy.engine.dialect import Watch
+from proxy.engine.plain import PlainReply
 from proxy.engine.relaying.head import Ending
 from proxy.engine.relaying.readers import Opening, Reader
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
@@ -16,6 +16,7 @@ from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.engine.registry import Registry
 from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.elsewhere import Elsewhere
 from proxy.engine.settling.whole_record import whole_record
 from proxy.engine.telemetry.metrics import Metrics
 from proxy.engine.translating.left_runs import LeftRuns
@@ -23,9 +24,6 @@ from proxy.engine.translating.run import Run
 from proxy.engine.translating.runs import Runs
 from proxy.stores.bus.port import BusUnavailableError
 from proxy.stores.ledger.port import Ledger
-
-if TYPE_CHECKING:
-    from proxy.engine.replicas.elsewhere import Elsewhere
 
 log = structlog.get_logger()
 

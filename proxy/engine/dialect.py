@@ -2,42 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from proxy.core.errors import Refusal
 from proxy.core.record import Record
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.engine.operation import Operation
+from proxy.engine.plain import PlainReply, PlainRequest
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.plan import Plan
-
-if TYPE_CHECKING:
-    from proxy.engine.registry import Finished
-    from proxy.engine.relaying.relay import Relay
-    from proxy.engine.replicas.reading import Reading
-    from proxy.engine.translating.desk import Desk
-
-
-@dataclass(frozen=True, slots=True)
-class PlainRequest:
-    """A request without its connection: `rest` is the path behind the route's, `content_type` is lower-case."""
-
-    method: str
-    rest: str
-    query: str
-    content_type: str
-    body: bytes
-    user_header: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlainReply:
-    """An answer without its connection."""
-
-    status: int
-    body: bytes
-    headers: Sequence[tuple[str, str]] = ()
-    content_type: str = "application/json"
+from proxy.engine.relaying.relay import Relay
+from proxy.engine.replicas.reading import Reading
+from proxy.engine.translating.desk import Desk
 
 
 class PlanMaker(Protocol):
@@ -103,13 +80,13 @@ class Watch:
     (`Tape.behind` gives the one behind an event). `holds`: this reader keeps the generation wanted.
     """
 
-    source: "Relay | Finished"
+    source: Relay | Finished
     beginning: bytes = b""
     position: int = 0
     holds: bool = False
 
 
-Serve = Callable[[PlainRequest, "Desk"], Awaitable["PlainReply | Plan | Launch | Watch | PassThrough | Reading"]]
+Serve = Callable[[PlainRequest, Desk], Awaitable[PlainReply | Plan | Launch | Watch | PassThrough | Reading]]
 """An endpoint of a dialect's own: from a plain request and the caller's desk to a reply, or to a generation; or the
 request is passed on as it came after all.
 
@@ -117,7 +94,7 @@ It raises `Refusal` for a request that breaks a rule of the API, `LedgerUnavaila
 """
 
 
-SayUnserved = Callable[[Record, "Desk"], Awaitable[PlainReply]]
+SayUnserved = Callable[[Record, Desk], Awaitable[PlainReply]]
 """What a dialect says of a stop that its owner did not serve.
 
 Of a record that runs: the owner has not confirmed, and the stop is kept for it. Of one that is `interrupted`: the owner

@@ -117,7 +117,8 @@ class Engine:
 
     def share(self, sharing: Sharing) -> None:
         """Keep limits together with other replicas from now on."""
-        self.sharing = self.budgets.sharing = sharing
+        self.sharing = sharing
+        self.budgets.share(sharing)
         sharing.all_accounts = self.budgets.accounts
         self.registry.on_leave = sharing.streams.left
 

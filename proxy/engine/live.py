@@ -7,7 +7,8 @@ from proxy.core.chosen import Chosen
 from proxy.core.lifecycle import Phase
 from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, numbers, state_of
 from proxy.core.record import Record
-from proxy.engine.registry import Finished, Registry
+from proxy.engine.registry import Registry
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.settling.so_far import SoFar
 from proxy.engine.upstreams.open_calls import OpenCalls

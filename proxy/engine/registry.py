@@ -6,16 +6,15 @@ live generations of one caller share names neither.
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Stop
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.head import Ending
-from proxy.engine.relaying.readers import Reader
 from proxy.engine.relaying.relay import Relay
-from proxy.engine.relaying.tape import Tape
 from proxy.engine.relaying.tape_limits import MEMORY_BYTES, REST_BYTES
 from proxy.engine.tombstones import Tombstones
 
@@ -30,42 +29,6 @@ KEPT_TEXT = 4 * 1024
 """Characters of a text that is kept here; a longer one is read from the ledger when somebody asks for it."""
 
 Key = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Finished:
-    """An ended generation whose tape may still be asked for: for some time, and while anybody reads.
-
-    `whole`: the record has its text. `ending`: how its client's stream ended. `size`: bytes of memory, at the most.
-    `aliases`: the ids of its dialect. `wiped`: its text was deleted, and its tape serves nobody any more.
-    """
-
-    record: Record
-    whole: bool
-    tape: Tape
-    readers: set[Reader]
-    ending: Ending
-    size: int
-    aliases: tuple[str, ...] = ()
-    wiped: bool = False
-
-    def attach(self, reader: Reader) -> None:
-        """Keep the tape while this reader is there."""
-        self.readers.add(reader)
-
-    def detach(self, reader: Reader) -> None:
-        """A reader left. Who was still reading when the text was wiped has read to the end."""
-        self.readers.discard(reader)
-        self._close_if_wiped()
-
-    def wipe(self) -> None:
-        """Forget the text, in the record and on the tape."""
-        self.record, self.whole, self.wiped = replace(self.record, text=None), True, True
-        self._close_if_wiped()
-
-    def _close_if_wiped(self) -> None:
-        if self.wiped and not self.readers:
-            self.tape.close()
 
 
 class Registry:

@@ -80,7 +80,7 @@ class Sweeper:
                 self._look_at(relay, now)
             except Exception as error:  # noqa: BLE001 one bad generation must not end the deadlines of all behind it
                 log_failure("sweep.failed", error, task_id=relay.generation.facts.task_id)
-        self._budgets.look_soon()
+        self._budgets.looks.soon()
         for finished in self._registry.expire(now):
             finished.tape.close()
         for run in self._runs.expire(now):
@@ -107,6 +107,6 @@ class Sweeper:
 
     async def end_chores(self) -> None:
         """End what runs beside the sweep; the ledger is about to be closed."""
-        await self._budgets.end()
+        await self._budgets.looks.end()
         await self._prompts.end()
         await self._chores.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import proxy.app
+import proxy.app.app
 from proxy.app import App
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import settle_memory
@@ -44,7 +44,7 @@ async def _main(path: Path) -> None:
     set_up_log(loaded.settings.observability.log)
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    proxy.app.Counter = NotCounting  # type: ignore[attr-defined]  # the composition root asks for no other one
+    proxy.app.app.Counter = NotCounting  # type: ignore[attr-defined]  # the composition root asks for no other one
     app = App(loaded.settings, None)
     await app.start(ledger=NullLedger())
     settle_memory()  # as `quell serve` does: only the ledger is to make a difference

@@ -14,7 +14,8 @@ from bench.table import Row, Target
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.money import cost_of
 from proxy.core.record import Record, UsageSource
-from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from proxy.stores.ledger.usage import UsageQuery
 
 SHARE: Final = Target(15, 5)

@@ -10,7 +10,8 @@ from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.anthropic import Anthropic
-from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
+from proxy.engine.dialect import ModelCall, PassThrough, StopCall
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.wire.anthropic_answer import AnthropicAnswerFold
 from support.records import a_record

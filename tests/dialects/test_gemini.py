@@ -9,7 +9,8 @@ from proxy.core.errors import Refusal
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.gemini import Gemini
-from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest
+from proxy.engine.dialect import ModelCall, PassThrough
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Plan
 
 DIALECT = Gemini()

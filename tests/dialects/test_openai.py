@@ -10,7 +10,8 @@ from proxy.core.lifecycle import Cause, OnDisconnect, Outcome, Phase
 from proxy.core.settings.settings import RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.dialects.openai import OTHER_CALLS, OpenAI
-from proxy.engine.dialect import ModelCall, PassThrough, PlainRequest, StopCall
+from proxy.engine.dialect import ModelCall, PassThrough, StopCall
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Plan
 from support.records import a_record
 

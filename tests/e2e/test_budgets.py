@@ -150,9 +150,9 @@ async def test_time_ends_a_stream(tmp_path: Path) -> None:
         async with RawClient(proxy.port) as client:
             await start(client, "t-1")
             await client.until(b"data: ", len(events))
-            budgets = proxy.app.engine.budgets
-            now = budgets._now
-            budgets._now = lambda: now() + 501
+            looks = proxy.app.engine.budgets.looks
+            now = looks._now
+            looks._now = lambda: now() + 501
             check_stopped_stream(await client.answer(), "t-1", "deadline", events)
 
 

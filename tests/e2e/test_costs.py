@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-import proxy.app
+import proxy.app.building
 from proxy.app import App, StartError
 from support.chat import chat_events, chat_object, sse, usage_object
 from support.client import Answer, RawClient
@@ -233,7 +233,7 @@ async def test_a_fallback_that_is_not_installed(tmp_path: Path, monkeypatch: pyt
     def missing() -> None:
         raise ModuleNotFoundError("No module named 'genai_prices'")
 
-    monkeypatch.setattr(proxy.app, "GenaiPrices", missing)
+    monkeypatch.setattr(proxy.app.building, "GenaiPrices", missing)
     app = App(settings_of(config_text("http://127.0.0.1:1", prices={"fallback": "genai-prices"}), tmp_path), None)
     with pytest.raises(
         StartError, match=r"genai-prices is not installed; install it \(pip install 'quell\[prices\]'\)"

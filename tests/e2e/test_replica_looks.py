@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.stores.bus.port import BusUnavailableError
-from proxy.stores.bus.redis import INLINE_BYTES
+from proxy.stores.bus.redis_letters import INLINE_BYTES
 from proxy.stores.ledger.port import LedgerUnavailableError
 from support.chat import chat_events
 from support.client import Answer, RawClient, request_bytes

@@ -8,7 +8,7 @@ from aiohttp import web
 from proxy.core.errors import Refusal
 from proxy.edge import intake, server
 from proxy.edge.intake import raw_answer, respond
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 from support.client import RawClient, request_bytes
 from support.tiny_server import LIMITS, Tiny, error_of, serving
 from support.wait import eventually, within

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.head import Ending
 from proxy.engine.relaying.readers import Reader
 from proxy.engine.relaying.tape import Tape

@@ -16,6 +16,7 @@ from proxy.stores.bus import line as bus_line
 from proxy.stores.bus import listener as bus_listener
 from proxy.stores.bus import redis as bus_redis
 from proxy.stores.bus import redis_group as bus_redis_group
+from proxy.stores.bus import redis_letters as bus_redis_letters
 from proxy.stores.bus import scripts
 from proxy.stores.bus.port import BusUnavailableError, KeptStop, Owned, Place
 from proxy.stores.bus.redis import RedisBus
@@ -478,7 +479,7 @@ async def test_a_stop_does_not_wait_longer_for_those_that_come_later(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each stop waits its own time for an id, however many others are left for the same one meanwhile."""
-    monkeypatch.setattr(bus_redis, "WAITING_SECONDS", 0.5)
+    monkeypatch.setattr(bus_redis_letters, "WAITING_SECONDS", 0.5)
     bus, box = await opened("a")
     began = monotonic()
     await bus.leave_stop(ACME, "t", None, b"first")

@@ -139,7 +139,7 @@ async def test_texts_of_what_is_over_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("busy", [5.0, 0.01])
 async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float) -> None:
     """What was not on disk in time fails, and does not come later: neither from the queue nor out of a slow commit."""
-    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", busy)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite_connection._BUSY_TIMEOUT", busy)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         store = ledger.conversations
@@ -168,7 +168,7 @@ async def test_what_is_late_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: Callable[[str], Any], words: int
 ) -> None:
     """While the disk is away, only the few words that take it back wait on, not what was to be added."""
-    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite_connection._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):

@@ -73,7 +73,7 @@ async def test_a_start_that_fails_interrupts_nothing(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("busy", [5.0, 0.01])
 async def test_what_is_late_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float) -> None:
     """What was not on disk in time fails, and does not come later: neither from the queue nor out of a slow commit."""
-    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", busy)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite_connection._BUSY_TIMEOUT", busy)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         store = ledger.conversations

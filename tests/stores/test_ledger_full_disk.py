@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.lifecycle import Outcome
+from proxy.stores.ledger.errors import LedgerOpenError
 from proxy.stores.ledger.port import LedgerUnavailableError, RecordFilter
-from proxy.stores.ledger.sqlite import LedgerOpenError
 from support.chat import chat_events
 from support.client import RawClient
 from support.ledgers import a_ledger

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores.ledger.sqlite import LedgerLockedError, LedgerOpenError, open_ledger
+from proxy.stores.ledger.errors import LedgerLockedError, LedgerOpenError
+from proxy.stores.ledger.sqlite_open import open_ledger
 from proxy.stores.tables import SCHEMA
 from support.ledgers import a_ledger
 from support.records import a_record
@@ -125,7 +126,8 @@ async def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path) ->
         pytest.skip("needs root, to become somebody without rights")
     program = (
         "import asyncio, os, sys\n"
-        "from proxy.stores.ledger.sqlite import LedgerOpenError, open_ledger\n"
+        "from proxy.stores.ledger.errors import LedgerOpenError\n"
+        "from proxy.stores.ledger.sqlite_open import open_ledger\n"
         f"os.setuid({NOBODY})\n"
         "try:\n"
         "    url = f'sqlite:///{sys.argv[1]}'\n"

@@ -24,7 +24,8 @@ from proxy.core.record import Known, Record, UsageSource
 from proxy.engine.settling.counting import Counter
 from proxy.engine.settling.left_records import settle_left_records
 from proxy.stores.ledger.port import LedgerUnavailableError
-from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from proxy.stores.ledger.verify import verify_file
 from support.records import a_record
 

@@ -202,7 +202,7 @@ async def test_the_end_of_a_late_start_is_written(tmp_path: Path) -> None:
 
 async def test_health_comes_back_without_new_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While new work is refused nothing would be written, so the writer goes on trying the disk by itself."""
-    monkeypatch.setattr("proxy.stores.ledger.sqlite._BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr("proxy.stores.ledger.sqlite_connection._BUSY_TIMEOUT", 0.01)
     path = tmp_path / "q.db"
     async with a_ledger(path, start_deadline=0.1) as ledger:
         with locked(path):

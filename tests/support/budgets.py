@@ -46,10 +46,10 @@ class Looks:
     """Counts how often the proxy has looked at what is under its budgets."""
 
     def __init__(self, proxy: RunningProxy) -> None:
-        self._budgets = proxy.app.engine.budgets
-        self._look = self._budgets._look
+        self._looks = proxy.app.engine.budgets.looks
+        self._look = self._looks._look
         self._done = 0
-        self._budgets._look = self._counted  # type: ignore[method-assign] # counted here, done there
+        self._looks._look = self._counted  # type: ignore[method-assign] # counted here, done there
 
     async def _counted(self, only: Sequence[Spending] = ()) -> None:
         await self._look(only)

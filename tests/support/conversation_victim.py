@@ -11,7 +11,7 @@ import sys
 
 from proxy.core.conversation import MessageStatus
 from proxy.stores.conversations.port import Conversations
-from proxy.stores.ledger.sqlite import open_ledger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from support.conversations import OWNER, a_message, a_thread, an_item, begun
 from support.ledger_victim import say
 

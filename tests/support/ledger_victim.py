@@ -11,7 +11,8 @@ import sys
 
 from proxy.core.lifecycle import Cause, Outcome, Phase
 from proxy.core.record import Known, Record, UsageSource
-from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite_open import open_ledger
 
 
 def say(line: str) -> None:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from support.wait import eventually
 
 TABLES = ("thread", "message", "message_text", "item", "deletion")

@@ -7,10 +7,11 @@ from typing import Any
 
 from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.record import Record, UsageSource
-from proxy.stores.ledger.sqlite import open_ledger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from proxy.stores.shared_ledger.forward import interrupt_life
 from proxy.stores.shared_ledger.forwarder import Forwarder
-from proxy.stores.shared_ledger.ledger import SharedLedger, open_shared
+from proxy.stores.shared_ledger.ledger import SharedLedger
+from proxy.stores.shared_ledger.open import open_shared
 from support.records import a_record
 
 

@@ -12,7 +12,8 @@ from proxy.dialects.aitronos import catalog, errors, respond, threads
 from proxy.dialects.aitronos.cancel import cancel, unserved
 from proxy.dialects.aitronos.ids import NAME, thread_key
 from proxy.dialects.aitronos.operations import OPERATIONS
-from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
+from proxy.engine.dialect import AtOwner, Endpoint, Serve
+from proxy.engine.plain import PlainReply
 
 RESPONSE: Final = "/model/response"
 

@@ -14,7 +14,7 @@ from proxy.dialects.aitronos import errors
 from proxy.dialects.aitronos.fields import read_fields
 from proxy.dialects.aitronos.ids import NAME, thread_key
 from proxy.dialects.aitronos.turn import Decision, turn_of
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.engine.translating.run import Run
 

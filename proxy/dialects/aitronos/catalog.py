@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 _MODES: Final = {

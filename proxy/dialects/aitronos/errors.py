@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from proxy.core.errors import Refusal, Source
 from proxy.core.ids import new_id
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 
 SERVER_ERROR: Final = 500
 

@@ -16,7 +16,7 @@ from proxy.dialects.aitronos.request import Asked, read_request
 from proxy.dialects.aitronos.threads import thread_metadata
 from proxy.dialects.aitronos.translation import Named, ResponseTranslation
 from proxy.dialects.aitronos.turn import Turn, is_cancelled, left, turn_of
-from proxy.engine.dialect import PlainRequest
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import Desk
 from proxy.engine.translating.run import Run

@@ -14,7 +14,7 @@ from proxy.dialects.aitronos.catalog import reply
 from proxy.dialects.aitronos.fields import Fields, read_fields
 from proxy.dialects.aitronos.ids import NAME, THREAD, fresh, thread_key
 from proxy.dialects.aitronos.query import Page, read_page
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.stores.conversations.port import Outline, Window
 

@@ -11,7 +11,8 @@ from proxy.core.errors import Refusal
 from proxy.dialects.assistants import assistants, create, errors, messages, runs, steps, submit, threads
 from proxy.dialects.assistants.ids import ASSISTANT, NAME, THREAD
 from proxy.dialects.assistants.operations import OPERATIONS
-from proxy.engine.dialect import AtOwner, Endpoint, PlainReply, Serve
+from proxy.engine.dialect import AtOwner, Endpoint, Serve
+from proxy.engine.plain import PlainReply
 
 _FIXED: Final[Mapping[str, Mapping[str, Serve]]] = {
     "/assistants": {"GET": assistants.list_all, "POST": assistants.create},

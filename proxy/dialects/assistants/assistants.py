@@ -9,7 +9,7 @@ from proxy.dialects.assistants.errors import not_found
 from proxy.dialects.assistants.fields import MAX_INSTRUCTIONS, Fields, read_fields
 from proxy.dialects.assistants.ids import ASSISTANT, NAME, fresh
 from proxy.dialects.assistants.lists import deleted, listed, part, read_page, reply
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 KIND: Final = "assistant"

@@ -19,7 +19,8 @@ from proxy.dialects.assistants.look import active_run
 from proxy.dialects.assistants.run_request import EXPIRES, Asked, new_run, read_run, said_of
 from proxy.dialects.assistants.threads import MAX_MESSAGES
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.dialect import Launch, PlainReply, PlainRequest
+from proxy.engine.dialect import Launch
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import Desk
 from proxy.engine.translating.run import Run

@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from proxy.core.errors import Refusal
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 
 INVALID: Final = "invalid_request"
 """Our code of what the API refuses without a code of its own: `code` is null then."""

@@ -14,7 +14,8 @@ from proxy.dialects.assistants.ids import MESSAGE, NAME, fresh
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.run_request import EXPIRES, upstream_options
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.dialect import Launch, PlainReply
+from proxy.engine.dialect import Launch
+from proxy.engine.plain import PlainReply
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import LARGE_BODY, Desk
 from proxy.engine.translating.run import Run

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from proxy.dialects.assistants.errors import invalid
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 from proxy.stores.conversations.port import Window
 
 DEFAULT: Final = 20

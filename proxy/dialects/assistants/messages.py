@@ -8,7 +8,7 @@ from proxy.dialects.assistants.fields import read_fields
 from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import deleted, listed, part, read_page, read_query, reply
 from proxy.dialects.assistants.look import active_run
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 

@@ -13,7 +13,7 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import listed, part, read_page, reply
 from proxy.dialects.assistants.live import RUN_KIND, TERMINAL
 from proxy.dialects.assistants.look import have_written, is_stopping, live_run, look, look_at
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 POLL: Final = ("openai-poll-after-ms", "250")

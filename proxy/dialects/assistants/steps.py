@@ -7,7 +7,7 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.lists import listed, part_of, read_page, reply
 from proxy.dialects.assistants.live import STEP_KIND
 from proxy.dialects.assistants.look import as_kept, live_run, look
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.stores.conversations.port import Window
 

@@ -21,7 +21,8 @@ from proxy.dialects.assistants.ids import NAME
 from proxy.dialects.assistants.live import LiveRun
 from proxy.dialects.assistants.look import live_run, look
 from proxy.dialects.assistants.translation import RunTranslation
-from proxy.engine.dialect import Launch, PlainReply, PlainRequest
+from proxy.engine.dialect import Launch
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import Desk
 from proxy.engine.translating.run import Run

@@ -9,7 +9,7 @@ from proxy.dialects.assistants.fields import Fields, read_fields
 from proxy.dialects.assistants.ids import NAME, THREAD, fresh
 from proxy.dialects.assistants.lists import deleted, reply
 from proxy.dialects.assistants.tools import NO_FILES
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 MAX_MESSAGES: Final = 1000

@@ -22,8 +22,9 @@ from proxy.dialects.async_messages.operations import OPERATIONS
 from proxy.dialects.async_messages.request import Asked, read_id, read_request
 from proxy.dialects.async_messages.stored import said_again, status_of
 from proxy.dialects.async_messages.translation import MessageTranslation
-from proxy.engine.dialect import AtOwner, Launch, PlainReply, PlainRequest, Serve, Watch
-from proxy.engine.registry import Finished
+from proxy.engine.dialect import AtOwner, Launch, Serve, Watch
+from proxy.engine.plain import PlainReply, PlainRequest
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.desk import LARGE_BODY, Desk

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.core.errors import Refusal
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 from proxy.wire.anthropic_shapes import error_type
 
 UNAUTHORIZED: Final = 401

@@ -6,7 +6,7 @@ from proxy.core.settings.settings import RouteSettings
 from proxy.dialects.dify.fields import json_reply
 from proxy.dialects.dify.files import MOST_FILES
 from proxy.dialects.dify.turn import declared
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 MODE: Final = "chat"

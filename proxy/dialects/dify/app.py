@@ -11,7 +11,8 @@ from typing import Any, Final
 from proxy.core.errors import Refusal
 from proxy.dialects.dify import about, conversations, errors, generate, messages, stop
 from proxy.dialects.dify.operations import OPERATIONS
-from proxy.engine.dialect import Endpoint, PlainReply, Serve
+from proxy.engine.dialect import Endpoint, Serve
+from proxy.engine.plain import PlainReply
 
 _PATHS: Final[dict[str, tuple[str, Serve]]] = {
     "/completion-messages": ("POST", generate.complete),

@@ -17,7 +17,7 @@ from proxy.dialects.dify.fields import (
 )
 from proxy.dialects.dify.generate import app_of, name_of
 from proxy.dialects.dify.turn import turn_of
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.stores.conversations.port import Owner, Window
 

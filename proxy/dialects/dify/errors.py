@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from proxy.core.errors import Refusal, Source
-from proxy.engine.dialect import PlainReply
+from proxy.engine.plain import PlainReply
 
 UNAUTHORIZED: Final = 401
 

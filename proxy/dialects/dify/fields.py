@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from proxy.core.errors import Refusal
 from proxy.core.request_body import MAX_USER, BodyError
 from proxy.dialects.dify.errors import invalid_param
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 SUCCESS: Final = PlainReply(200, b'{"result": "success"}')

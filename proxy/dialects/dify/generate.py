@@ -12,7 +12,7 @@ from proxy.dialects.dify.request import Asked, read_request
 from proxy.dialects.dify.translation import MessageTranslation
 from proxy.dialects.dify.turn import PAST_CHARACTERS, Turn, chat_messages, check_required
 from proxy.dialects.dify.workflow import WorkflowTranslation
-from proxy.engine.dialect import PlainRequest
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import Desk
 from proxy.engine.translating.translation import Kept, Translation

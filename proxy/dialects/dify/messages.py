@@ -9,7 +9,7 @@ from proxy.dialects.dify.errors import invalid_param, not_there
 from proxy.dialects.dify.fields import SUCCESS, body_of, json_reply, limit_of, query_of, user_of, uuid_of
 from proxy.dialects.dify.generate import app_of
 from proxy.dialects.dify.turn import turn_of
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.stores.conversations.port import Window
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from proxy.dialects.dify.fields import SUCCESS, body_of, user_of
 from proxy.dialects.dify.generate import NAME
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 _PREFIXES: Final = ("/completion-messages/", "/chat-messages/", "/workflows/tasks/")

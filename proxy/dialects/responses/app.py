@@ -12,7 +12,8 @@ from proxy.dialects.responses.input_items import input_items
 from proxy.dialects.responses.names import ROOT
 from proxy.dialects.responses.operations import OPERATIONS
 from proxy.dialects.responses.retrieve import delete, retrieve
-from proxy.engine.dialect import AtOwner, PlainReply, PlainRequest, Serve, Watch
+from proxy.engine.dialect import AtOwner, Serve, Watch
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 
 

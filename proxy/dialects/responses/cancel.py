@@ -12,7 +12,7 @@ from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.dialects.responses.names import NAME, NOT_STORED
 from proxy.dialects.responses.stored import find, shown, translation_of
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.desk import Desk
 from proxy.wire.responses_record import response_of_record

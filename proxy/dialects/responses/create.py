@@ -21,7 +21,8 @@ from proxy.dialects.responses.inputs import Item, check_calls
 from proxy.dialects.responses.names import NAME, NOT_STORED, RESPONSE, fresh
 from proxy.dialects.responses.request import Asked, read_request
 from proxy.dialects.responses.translation import ResponseTranslation
-from proxy.engine.dialect import Launch, PlainReply, PlainRequest
+from proxy.engine.dialect import Launch
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.plan import Plan
 from proxy.engine.translating.desk import LARGE_BODY, Desk
 from proxy.engine.translating.translation import Kept

@@ -7,7 +7,7 @@ from proxy.dialects.responses import query
 from proxy.dialects.responses.fields import wrong
 from proxy.dialects.responses.names import NAME
 from proxy.dialects.responses.stored import find
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.translating.desk import Desk
 from proxy.stores.conversations.port import Window
 

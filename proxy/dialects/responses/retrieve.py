@@ -14,7 +14,8 @@ from proxy.dialects.responses import query
 from proxy.dialects.responses.fields import wrong
 from proxy.dialects.responses.names import NAME
 from proxy.dialects.responses.stored import Source, find, said_again, said_so_far, shown, translation_of
-from proxy.engine.dialect import PlainReply, PlainRequest, Watch
+from proxy.engine.dialect import Watch
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.relaying.tape import FallenBehindError
 from proxy.engine.translating.desk import Desk

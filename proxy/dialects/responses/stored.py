@@ -10,7 +10,7 @@ from proxy.dialects.responses.draft import Draft
 from proxy.dialects.responses.names import NAME
 from proxy.dialects.responses.parts import deltas_of
 from proxy.dialects.responses.translation import ResponseTranslation
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.desk import Desk
 

@@ -26,8 +26,8 @@ from proxy.edge.newest_first import newest_first
 from proxy.edge.one_generation import about_one, events_gone, in_memory, tell_events
 from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
-from proxy.engine.dialect import PlainRequest
 from proxy.engine.engine import Engine
+from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.elsewhere import Unserved
 from proxy.engine.replicas.reading import Reading

@@ -1,12 +1,8 @@
-"""Budgets at work: who may begin, and what has to stop because a limit is reached.
-
-Everything that counts on one account is looked at together, once a flush, and stops together: streams of one key that
-run at once can't use more of its budget than all of them make within one flush.
-"""
+"""Budgets at work: who may begin, and what was used. What has to stop because a limit is reached: `budget_looks`."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -15,13 +11,12 @@ from typing import Final, TypeAlias
 import structlog
 
 from proxy.core.budget import Budget, Limit, Limits, Tally
-from proxy.core.generation import Facts, Generation, Stop
-from proxy.core.lifecycle import Cause
+from proxy.core.generation import Facts, Generation
 from proxy.core.prices import cost
 from proxy.core.record import Record
 from proxy.core.settings.settings import BudgetSettings
 from proxy.core.use import Account, Per, Subject, Use
-from proxy.engine.failures import log_failure
+from proxy.engine.limits.budget_looks import BudgetLooks
 from proxy.engine.limits.budget_refusals import exhausted, price_unknown
 from proxy.engine.limits.sharing import Sharing
 from proxy.engine.limits.spending import Price, Spending, Terms
@@ -29,7 +24,6 @@ from proxy.engine.limits.standings import Standing, standing
 from proxy.engine.relaying.plan import Plan, Rules
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.settling.counting import Counter
-from proxy.engine.tasks import Tasks
 from proxy.engine.telemetry.metrics import Metrics
 from proxy.engine.upstreams.upstream import Upstream
 from proxy.stores.ledger.port import Ledger, UsedFilter
@@ -37,9 +31,6 @@ from proxy.stores.ledger.port import Ledger, UsedFilter
 log = structlog.get_logger()
 
 TallyKey: TypeAlias = tuple[Per, float]
-
-LOOKED_AT_ONCE: Final = 100
-"""So many generations are looked at before other work gets its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +48,7 @@ class Budgets:
         self, ledger: Ledger, counter: Counter, metrics: Metrics, now: Callable[[], float], replica: str
     ) -> None:
         self._replica = replica
-        self.sharing: Sharing | None = None
-        """What counts over all replicas; None: this one is alone."""
+        self._sharing: Sharing | None = None
         self._ledger = ledger
         self._counter = counter
         self._metrics = metrics
@@ -69,8 +59,8 @@ class Budgets:
         self.summing: Final = asyncio.Lock()
         """Held while the ledger's sums are taken over. Who changes an ended record's numbers there holds it until
         `count_left` has been told of them: else they would be in the sums, and come a second time."""
-        self._looks, self._shares = Tasks(), Tasks()
-        self._next_look: asyncio.TimerHandle | None = None
+        self.looks: Final = BudgetLooks(self._spending, metrics, now)
+        """At what runs."""
 
     # The settings.
 
@@ -135,9 +125,13 @@ class Budgets:
 
     # Other replicas.
 
+    def share(self, sharing: Sharing) -> None:
+        """Count together with other replicas from now on."""
+        self._sharing = self.looks.sharing = sharing
+
     @property
     def _away(self) -> int | None:
-        return None if self.sharing is None else self.sharing.away
+        return None if self._sharing is None else self._sharing.away
 
     def accounts(self) -> Iterator[Account]:
         """All accounts of the windows of now."""
@@ -148,8 +142,8 @@ class Budgets:
         return [self._account(tally, tally.subject(identity, user), wall) for tally in self._tallies.values()]
 
     def _moved(self, accounts: Iterable[Account]) -> None:
-        if self.sharing is not None:
-            self.sharing.budgets.moved(accounts)
+        if self._sharing is not None:
+            self._sharing.budgets.moved(accounts)
 
     # Admission.
 
@@ -231,66 +225,6 @@ class Budgets:
                 account = tally.account(tally.subject(after.identity, after.user), wall)
                 account.add(more, after.replica, self._replica)
                 self._moved([account])
-
-    # The sweep.
-
-    def look_soon(self) -> None:
-        """Look at all that is under a budget, beside the sweep: counting may take a while, and deadlines don't wait."""
-        if self._spending and not len(self._looks):
-            self._looks.start(self._look(), "look at the budgets")
-
-    def _look_near(self, near: set[Account]) -> None:
-        """Look again at what counts on these, at what has come of it since the last sweep too."""
-        spendings = [each for each in self._spending.values() if not near.isdisjoint(each.accounts)]
-        if spendings and not len(self._looks):
-            self._looks.start(self._look(spendings), "look near a limit")
-
-    async def _look(self, only: Sequence[Spending] = ()) -> None:
-        now, spendings = self._now(), only or list(self._spending.values())
-        for number, spending in enumerate(spendings, 1):
-            try:
-                if only:
-                    spending.relay.fold()
-                if spending.counts:
-                    await spending.count(now)
-                else:
-                    spending.tick(now)
-            except Exception as error:  # noqa: BLE001 one bad generation must not end the budgets of all behind it
-                log_failure("budget.failed", error, task_id=spending.relay.generation.facts.task_id)
-            if number % LOOKED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        self._stop_reached()
-        if self.sharing is not None and not len(self._shares):
-            self._shares.start(self._share(self.sharing, spendings), "share what is used")
-
-    async def _share(self, sharing: Sharing, spendings: Sequence[Spending]) -> None:
-        """Beside the looks: what is known here doesn't wait for others."""
-        near = await sharing.look(spendings)
-        self._stop_reached()
-        if near:
-            later = asyncio.get_running_loop().call_later
-            self._next_look = later(sharing.soon, self._look_near, near)
-
-    def _stop_reached(self) -> None:
-        away = self._away
-        for spending in list(self._spending.values()):
-            if (reached := spending.reached(away)) is not None:
-                self._stop(spending.relay, *reached)
-
-    def _stop(self, relay: Relay, budget: Budget, limit: Limit) -> None:
-        cause = Cause.DEADLINE if limit == "seconds" else Cause.BUDGET
-        says = budget.says(limit)
-        if relay.stop(Stop(cause, reason=f"budget: {says}")):
-            facts = relay.generation.facts
-            log.info("budget.stopped", task_id=facts.task_id, key=facts.identity.shown, limit=limit, budget=says)
-            self._metrics.budget_stops_of(budget.per, limit).inc()
-
-    async def end(self) -> None:
-        """Look no more."""
-        await self._shares.cancel()
-        if self._next_look is not None:
-            self._next_look.cancel()
-        await self._looks.cancel()
 
 
 def _price(generation: Generation, rules: Rules, upstream: Upstream) -> Price | None:

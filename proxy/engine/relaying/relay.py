@@ -5,7 +5,6 @@ It never waits for a client. Its call of the upstream (`exchange.py`) can be int
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from proxy.core.errors import Refusal
 from proxy.core.generation import Generation, Stop
@@ -19,6 +18,7 @@ from proxy.engine.relaying import reading_on
 from proxy.engine.relaying.deadlines import Expiry, look_again, overdue
 from proxy.engine.relaying.endings import end_refused
 from proxy.engine.relaying.exchange import Exchange
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.head import Ending, Head
 from proxy.engine.relaying.plan import Call, Plan, Rules
 from proxy.engine.relaying.readers import Reader
@@ -26,9 +26,6 @@ from proxy.engine.relaying.reading_on import conclude
 from proxy.engine.relaying.tape import Tape
 from proxy.engine.services import Services
 from proxy.engine.upstreams.upstream import Upstream
-
-if TYPE_CHECKING:
-    from proxy.engine.registry import Finished
 
 LAG = 0.5
 """So far behind (as a part of the tape) a reader of a plain answer may be before the answer waits for it."""

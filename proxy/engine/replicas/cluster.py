@@ -9,7 +9,8 @@ from proxy.engine.replicas.correspondence import Correspondence
 from proxy.engine.replicas.elsewhere import Elsewhere
 from proxy.engine.replicas.group import Group
 from proxy.engine.replicas.lending import Lending, LookHere
-from proxy.engine.replicas.letterbox import Letterbox, ServeHere
+from proxy.engine.replicas.letter_work import LetterWork, ServeHere
+from proxy.engine.replicas.letterbox import Letterbox
 from proxy.engine.replicas.observing import Observing
 from proxy.engine.replicas.undertaker import Undertaker
 from proxy.stores.bus.port import Bus
@@ -30,12 +31,13 @@ class Cluster:
         self._claiming = Claiming(bus, seal, self._group, self.undertaker, engine.registry)
         self._observing = Observing(letters, parcels, self._elsewhere, self.undertaker, engine.metrics, engine.now)
         self._lending = Lending(letters, parcels, engine.now)
-        self._letterbox = Letterbox(letters, seal, engine, self.undertaker, self._lending)
+        self._work = LetterWork(letters, engine)
+        self._letterbox = Letterbox(letters, seal, engine, self.undertaker, self._lending, self._work)
 
     async def open(self, serve_here: ServeHere, look_here: LookHere) -> None:
         """Begin. A bus that is not there is no reason not to: what runs here is served all the same."""
         engine = self._engine
-        self._letterbox.serve_here = serve_here
+        self._work.serve_here = serve_here
         self._lending.look_here = look_here
         engine.metrics.bus_up.set(0)
         engine.metrics.bus_strangers.set_function(lambda: len(self._bus.strangers))

@@ -12,7 +12,7 @@ from proxy.core.lifecycle import CancelResult, Outcome
 from proxy.core.receipt import cancel_result
 from proxy.core.record import Record
 from proxy.core.record_bytes import record_of
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.replicas.correspondence import Correspondence, Expected
 from proxy.engine.replicas.deletions import Deletions
 from proxy.engine.replicas.undertaker import Undertaker

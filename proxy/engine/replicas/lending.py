@@ -21,7 +21,7 @@ from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair
 from proxy.core.letters import LookAt, Reads, Served
 from proxy.core.parcels import Kind, Parcels
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.readers import Opening
 from proxy.engine.replicas.correspondence import Correspondence
 from proxy.engine.replicas.lent import Lent

@@ -16,7 +16,7 @@ from proxy.core.generation import Identity
 from proxy.core.ids import new_id
 from proxy.core.letters import LetterError, LookAt, Served
 from proxy.core.parcels import Kind, Parcels
-from proxy.engine.dialect import PlainReply, PlainRequest
+from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.replicas.correspondence import Correspondence
 from proxy.engine.replicas.elsewhere import Elsewhere, Unserved
 from proxy.engine.replicas.reading import Reading

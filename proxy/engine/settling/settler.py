@@ -52,7 +52,7 @@ class Settler:
     async def count(self, relay: Relay) -> None:
         """Write the token counts into the ended generation, see `counted`, and what it costs."""
         try:
-            relay.upstream.usage.learn(relay)
+            relay.upstream.usage.learn(relay.plan, relay.generation, relay.head)
             relay.generation.counted = await counted(relay, self._counter)
         except Exception as error:  # noqa: BLE001 an unknown count must not keep a generation from its end
             log_failure("count.failed", error, task_id=relay.generation.facts.task_id)

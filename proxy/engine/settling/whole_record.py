@@ -2,7 +2,7 @@
 
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.stores.ledger.port import Ledger, LedgerUnavailableError
 
 

@@ -8,7 +8,7 @@ no answer, no credential and no user is told. Imported only where the settings n
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.metrics import MeterProvider
@@ -20,9 +20,7 @@ from proxy.core.headers import HeaderPair
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Record
 from proxy.engine.failures import log_failure
-
-if TYPE_CHECKING:
-    from proxy.engine.relaying.relay import Relay
+from proxy.engine.upstreams.calling import Calling
 
 SCOPE: Final = "quell"
 TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
@@ -81,7 +79,7 @@ class Otel:
         self._calls: dict[str, _Call] = {}
         self._propagator = TraceContextTextMapPropagator()
 
-    def calling(self, relay: "Relay", headers: Sequence[HeaderPair]) -> Sequence[HeaderPair]:
+    def calling(self, relay: Calling, headers: Sequence[HeaderPair]) -> Sequence[HeaderPair]:
         """See `Telemetry`."""
         try:
             return self._calling(relay, headers)
@@ -89,7 +87,7 @@ class Otel:
             log_failure("otel.failed", error, task_id=relay.generation.facts.task_id)
             return headers
 
-    def _calling(self, relay: "Relay", headers: Sequence[HeaderPair]) -> Sequence[HeaderPair]:
+    def _calling(self, relay: Calling, headers: Sequence[HeaderPair]) -> Sequence[HeaderPair]:
         facts = relay.generation.facts
         asked = _asked(relay)
         name = " ".join(filter(None, (str(asked["gen_ai.operation.name"]), facts.model)))
@@ -100,7 +98,7 @@ class Otel:
         self._propagator.inject(carrier, set_span_in_context(span))
         return [*((name, value) for name, value in headers if name.lower() not in TRACE_HEADERS), *carrier.items()]
 
-    def settled(self, relay: "Relay", record: Record) -> None:
+    def settled(self, relay: Calling, record: Record) -> None:
         """See `Telemetry`."""
         call = self._calls.pop(record.uid, None)
         if call is None:  # stopped or refused before its upstream was called
@@ -110,7 +108,7 @@ class Otel:
         except Exception as error:  # noqa: BLE001 nor may it keep a generation from its end
             log_failure("otel.failed", error, task_id=record.task_id)
 
-    def _settled(self, relay: "Relay", record: Record, call: _Call) -> None:
+    def _settled(self, relay: Calling, record: Record, call: _Call) -> None:
         generation = relay.generation
         ended = self._now() if relay.read_on is not None or generation.ended is None else generation.ended
         took = max(ended - call.began, 0.0)
@@ -134,7 +132,7 @@ class Otel:
                 self._tokens.record(count, {**of, "gen_ai.token.type": kind})
 
 
-def _asked(relay: "Relay") -> Attributes:
+def _asked(relay: Calling) -> Attributes:
     """What is known when the call is made."""
     facts, plan, settings = relay.generation.facts, relay.plan, relay.upstream.settings
     address = urlsplit(settings.base_url)
@@ -154,7 +152,7 @@ def _asked(relay: "Relay") -> Attributes:
     return _known(found)
 
 
-def _answered(relay: "Relay", record: Record, first: float | None) -> Attributes:
+def _answered(relay: Calling, record: Record, first: float | None) -> Attributes:
     """What is known at the end; what is unknown is left out, never 0."""
     reasons = relay.generation.partial.finish_reasons
     found: dict[str, Any] = {

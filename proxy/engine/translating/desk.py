@@ -13,7 +13,7 @@ from proxy.core.request_body import parse_object
 from proxy.core.settings.settings import CancellationSettings, RouteSettings
 from proxy.core.usage import UsageAsk
 from proxy.engine.engine import Engine
-from proxy.engine.registry import Finished
+from proxy.engine.relaying.finished import Finished
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.translating.run import Run
 from proxy.stores.conversations.port import Conversations, Owner

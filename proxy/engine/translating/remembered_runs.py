@@ -3,10 +3,8 @@
 import heapq
 from collections import Counter
 from itertools import count
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from proxy.engine.translating.run import Run
+from proxy.engine.translating.run import Run
 
 STALE_MOST = 1000
 """So many entries of the heap may be of runs that changed since, before it is made anew."""
@@ -18,23 +16,23 @@ class Names:
     def __init__(self) -> None:
         self._runs: dict[str, dict[str, Run]] = {}
 
-    def get(self, identity: str, any_id: str) -> "Run | None":
+    def get(self, identity: str, any_id: str) -> Run | None:
         """A caller's run."""
         return self._runs.get(any_id, {}).get(identity)
 
-    def all(self, any_id: str) -> "list[Run]":
+    def all(self, any_id: str) -> list[Run]:
         """Whoever's runs have that id."""
         return list(self._runs.get(any_id, {}).values())
 
-    def everything(self) -> "list[Run]":
+    def everything(self) -> list[Run]:
         """All runs."""
         return [run for runs in self._runs.values() for run in runs.values()]
 
-    def put(self, identity: str, any_id: str, run: "Run") -> None:
+    def put(self, identity: str, any_id: str, run: Run) -> None:
         """Let an id name this run."""
         self._runs.setdefault(any_id, {})[identity] = run
 
-    def drop(self, identity: str, any_id: str, run: "Run | None" = None) -> None:
+    def drop(self, identity: str, any_id: str, run: Run | None = None) -> None:
         """Let an id name nothing; with `run` only if it names that one."""
         runs = self._runs.get(any_id, {})
         if identity in runs and run in (None, runs[identity]):
@@ -55,7 +53,7 @@ class Remembered:
         self._places: dict[Run, tuple[int, bool]] = {}
         self._of: dict[tuple[str, bool], dict[Run, None]] = {}  # of each caller, over or not; oldest change first
 
-    def put(self, run: "Run", until: float) -> None:
+    def put(self, run: Run, until: float) -> None:
         """Remember a run as it is now until then."""
         self.drop(run)
         place = next(self._numbers), run.is_over
@@ -64,7 +62,7 @@ class Remembered:
         self._places[run] = place
         self._of.setdefault((run.identity.name, run.is_over), {})[run] = None
 
-    def drop(self, run: "Run") -> None:
+    def drop(self, run: Run) -> None:
         """Forget a run."""
         if (place := self._places.pop(run, None)) is None:
             return
@@ -78,7 +76,7 @@ class Remembered:
             self._due = [entry for entry in self._due if entry[1] in self._runs]
             heapq.heapify(self._due)
 
-    def take_due(self, now: float) -> "list[Run]":
+    def take_due(self, now: float) -> list[Run]:
         """Take out those whose time is over."""
         found: list[Run] = []
         while self._due and self._due[0][0] < now:
@@ -88,11 +86,11 @@ class Remembered:
                 found.append(run)
         return found
 
-    def over(self, identity: str) -> "list[Run]":
+    def over(self, identity: str) -> list[Run]:
         """A caller's runs that are over, the one first that has been so for longest."""
         return list(self._of.get((identity, True), ()))
 
-    def one_too_many(self, identity: str) -> "Run | None":
+    def one_too_many(self, identity: str) -> Run | None:
         """The run that has to go early, of this caller or in all: one that is over, if there is any."""
         over, others = self._of.get((identity, True), {}), self._of.get((identity, False), {})
         if len(over) + len(others) > self._most_of_one:
@@ -114,20 +112,20 @@ class Held:
         self._all = 0
         self._of: Counter[str] = Counter()
 
-    def lacking(self, run: "Run", characters: int) -> int:
+    def lacking(self, run: Run, characters: int) -> int:
         """How many must go so that a run may hold so many; 0 or less: none. Fewer than it does it always may."""
         more = characters - (run.held if run in self._runs else 0)
         if more <= 0:
             return 0
         return more + max(self._all - self._most, self._of[run.identity.name] - self._most_of_one)
 
-    def put(self, run: "Run") -> None:
+    def put(self, run: Run) -> None:
         """Count what a run holds."""
         if run not in self._runs:
             self._runs.add(run)
             self._add(run.identity.name, run.held)
 
-    def drop(self, run: "Run") -> None:
+    def drop(self, run: Run) -> None:
         """Count it no longer."""
         if run in self._runs:
             self._runs.remove(run)

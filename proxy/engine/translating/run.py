@@ -4,18 +4,48 @@ A run holds several generations one after another (tool rounds), or none while i
 Stopping it stops the one that lives, or just changes its state.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from proxy.core.generation import Generation, Identity, Stop
 from proxy.core.lifecycle import ASKED_FOR, RUN_AFTER, Outcome, RunState
 
-if TYPE_CHECKING:
-    from proxy.engine.relaying.relay import Relay
-
 WAITING_SECONDS: Final = 600.0
 """How long a run may wait for the results of tools."""
+
+
+class HasAliases(Protocol):
+    """A plan, as a run sees it."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """By what else its generation can be stopped."""
+        ...
+
+
+class AtWork(Protocol):
+    """A generation at work, as its run sees it: a relay."""
+
+    @property
+    def generation(self) -> Generation:
+        """What is at work."""
+        ...
+
+    @property
+    def plan(self) -> HasAliases:
+        """What it was made from."""
+        ...
+
+    @property
+    def released(self) -> "asyncio.Future[None]":
+        """Done when nothing of it is to be waited for any more."""
+        ...
+
+    def stop(self, stop: Stop) -> bool:
+        """End it now; True if this is the stop that took effect."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +117,7 @@ class Run:
         self.state = RunState.WORKING
         self.stop: Stop | None = None
         self.stopped_at: float | None = None
-        self.relay: Relay | None = None
+        self.relay: AtWork | None = None
         """The generation that lives; kept no longer, because of all that hangs on it."""
         self.past: list[Past] = []
         self.notes: dict[str, Any] = {}
@@ -133,7 +163,7 @@ class Run:
             self.on_change(self)
         return True
 
-    def take(self, relay: "Relay") -> None:
+    def take(self, relay: AtWork) -> None:
         """The run's next generation. A stop that came before it stops it at once."""
         self.relay = relay
         if self.replaces is not None:

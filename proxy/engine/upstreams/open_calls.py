@@ -6,11 +6,10 @@ connection is closed or back in the pool, whatever its relay believes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from proxy.engine.relaying.relay import Relay
-    from proxy.engine.upstreams.upstream import Answer
+from proxy.engine.upstreams.calling import Calling
+from proxy.engine.upstreams.upstream import Answer
 
 ORPHAN_SECONDS: Final = 5.0
 """How long behind its generation's end a call may be open: a close takes a millisecond, a busy machine some more."""
@@ -20,8 +19,8 @@ ORPHAN_SECONDS: Final = 5.0
 class OpenCall:
     """One call. `is_done`: its relay has let go of it. Without an answer it is still being connected, or waits."""
 
-    relay: "Relay"
-    answer: "Answer | None" = None
+    relay: Calling
+    answer: Answer | None = None
     is_done: bool = False
 
     @property
@@ -56,7 +55,7 @@ class OpenCalls:
         self._now = now
         self._calls: set[OpenCall] = set()
 
-    def begin(self, relay: "Relay") -> OpenCall:
+    def begin(self, relay: Calling) -> OpenCall:
         """A generation calls its upstream."""
         call = OpenCall(relay)
         self._calls.add(call)

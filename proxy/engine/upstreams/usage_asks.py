@@ -5,17 +5,17 @@ reference documents, or what a client asked by itself and got. Whatever the sett
 for what was added to it is not asked that again.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from yarl import URL
 
 from proxy.core.errors import Refusal
+from proxy.core.generation import Generation
 from proxy.core.settings.settings import UpstreamSettings
 from proxy.core.usage import UsageAsk
-
-if TYPE_CHECKING:
-    from proxy.engine.relaying.relay import Relay
+from proxy.engine.relaying.head import Head
+from proxy.engine.relaying.plan import Plan
 
 log = structlog.get_logger()
 
@@ -59,11 +59,14 @@ class UsageAsks:
         """Whether nothing may be asked, not even where the answer has to have it."""
         return UsageAsk.NOTHING in (self._wanted, self._most)
 
-    def learn(self, relay: "Relay") -> None:
-        """Look at how a call ended: what it asked for, by itself or for us, and what came of it."""
-        plan, partial, status = relay.plan, relay.generation.partial, relay.generation.status
+    def learn(self, plan: Plan, generation: Generation, head: Head | Refusal | None) -> None:
+        """Look at how a call ended: what it asked for, by itself or for us, and what came of it.
+
+        `head`: what its client was answered with.
+        """
+        partial, status = generation.partial, generation.status
         if status in _REFUSALS and plan.asks_usage:
-            self._refused(plan.asks_usage, _words(relay))
+            self._refused(plan.asks_usage, _words(head))
         elif status == _OK and (plan.asks_usage or plan.wants_usage or plan.wants_running):
             self._unexplained = 0
             if partial.usage_runs and (plan.wants_running or plan.asks_usage >= UsageAsk.RUNNING):
@@ -92,9 +95,8 @@ class UsageAsks:
             log.warning("upstream.refuses_usage", upstream=self._name, asked_from_now_on=most.name.lower())
 
 
-def _words(relay: "Relay") -> str:
+def _words(head: Head | Refusal | None) -> str:
     """What the upstream's refusal says, as far as it was kept."""
-    head = relay.head
     if isinstance(head, Refusal):
         return head.message
     return head.body.decode(errors="replace") if head is not None and head.body is not None else ""

@@ -1,5 +1,6 @@
 """The directory and the bus on Redis or Valkey. Needs the extra `distributed`.
 
+`RedisGroup` asks about all replicas, `RedisLetters` speaks to one, `RedisBus` makes itself known and keeps the beat.
 Signals and places only, never billing truth: all of it may be lost at any time, and is said again by the owners.
 """
 
@@ -15,27 +16,14 @@ import structlog
 from proxy.core.bus_address import BusAddress
 from proxy.stores.bus import group_scripts, scripts
 from proxy.stores.bus.announcer import Announcer
-from proxy.stores.bus.box import Box
 from proxy.stores.bus.choice import Candidate, choose, owners
 from proxy.stores.bus.connect import connect, hint, let_go, reason
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.listener import Listener
 from proxy.stores.bus.names import Names
-from proxy.stores.bus.port import (
-    KEPT_EACH,
-    KEPT_SECONDS,
-    PARCEL_SECONDS,
-    PARCELS_MOST,
-    WAITING_EACH,
-    WAITING_SECONDS,
-    WAITING_USERS,
-    BusUnavailableError,
-    Inbox,
-    KeptStop,
-    Owned,
-    Place,
-)
-from proxy.stores.bus.redis_group import LETTER, RedisGroup
+from proxy.stores.bus.port import BusUnavailableError, Inbox, Owned, Place
+from proxy.stores.bus.redis_group import LETTER, milliseconds
+from proxy.stores.bus.redis_letters import FETCH, RedisLetters
 from proxy.stores.bus.strangers import Strangers
 
 BEAT_SECONDS: Final = 1.0
@@ -45,15 +33,12 @@ DOWN_BEAT_SECONDS: Final = 0.25
 CLOSE_SECONDS: Final = 2.0
 CANCEL_SECONDS: Final = 0.1
 
-INLINE_BYTES: Final = 16 * 1024
-"""A longer letter is fetched: a server cuts off listeners for whom too much waits."""
-REPLY_SECONDS: Final = 30.0
 STALE_NAME_SECONDS: Final = 60.0
 FILL_SECONDS: Final = 4.0
 """So long after it was emptied the directory is not complete: beats, looks, and the time to say thousands of ids."""
 SINCE_SECONDS: Final = 86_400.0
 
-_FETCH, _BEAT = b"F", b"B"
+_BEAT: Final = b"B"
 _MILLION: Final = 1_000_000
 _SINCE_DIGITS: Final = 12
 """More than any time in seconds has."""
@@ -61,8 +46,8 @@ _SINCE_DIGITS: Final = 12
 log = structlog.get_logger()
 
 
-class RedisBus(RedisGroup):
-    """One replica's way to the others."""
+class RedisBus(RedisLetters):
+    """One replica's way to the others: what it makes known of itself, and its beat."""
 
     def __init__(self, address: BusAddress, secret: bytes, replica: str, lease: float) -> None:
         """Made of the settings; `open` begins. `lease` is in seconds."""
@@ -73,7 +58,6 @@ class RedisBus(RedisGroup):
         self._ear = Listener(client, channel, self._take, self._look_at_state, self._listens)
         self._announcer = Announcer(self._line, self._names, replica)
         self._strangers = Strangers(self._line, self._names, replica, lease, self.place)
-        self._box = Box(self._client, self._line, self._names.parcels(replica))
         self._inbox: Inbox
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat_now = asyncio.Event()
@@ -135,60 +119,6 @@ class RedisBus(RedisGroup):
             return False  # somebody wrote something else there; the next beat puts that right
         return self.now() - int(since) > FILL_SECONDS
 
-    async def stop(self, place: Place, kept: KeptStop | None, sent: bytes) -> int | None:
-        """Keep and send, see `Bus`."""
-        keys = self._names.of(place.identity)
-        where = [f"{keys.generations}{place.uid}", keys.stops]
-        much: tuple[str | bytes | int, ...] = ("",)
-        if kept is not None:
-            much = (kept.number, kept.letter, 0 if kept.must_stay else KEPT_EACH, _ms(KEPT_SECONDS))
-        heard = await self._ask(scripts.STOP, where, place.uid, self._names.channels, LETTER + sent, *much)
-        return None if heard < 0 else int(heard)
-
-    def withdraw(self, identity: str, uid: str, number: str) -> None:
-        """A stop is kept no longer, see `Bus`."""
-        self._line.call("HDEL", f"{self._names.of(identity).generations}{uid}:stops", number)
-
-    async def leave_stop(self, identity: str, any_id: str, user: str | None, letter: bytes) -> bool:
-        """Let a stop wait, see `Bus`."""
-        keys = self._names.of(identity)
-        hashed = keys.hashed(any_id)
-        where = [keys.id(any_id), f"{keys.waits}{hashed}", keys.waiting]
-        much = (_ms(WAITING_SECONDS), WAITING_EACH, keys.generations, keys.waits, hashed, WAITING_USERS)
-        return bool(await self._ask(scripts.LEAVE, where, keys.user(user), letter, *much))
-
-    async def send(self, replica: str, letter: bytes) -> int:
-        """Send, see `Bus`."""
-        names = self._names
-        return int(await self._ask(scripts.SEND, [names.lease(replica)], names.channel(replica), LETTER + letter))
-
-    def reply(self, replica: str, number: str, letter: bytes) -> None:
-        """Answer, see `Bus`."""
-        names = self._names
-        sent = LETTER + letter if len(letter) <= INLINE_BYTES else _FETCH + number.encode()
-        where, lifetime = [names.reply(number)], _ms(REPLY_SECONDS)
-        self._line.eval(scripts.REPLY, where, letter, lifetime, names.channel(replica), sent)
-
-    async def find_reply(self, number: str) -> bytes | None:
-        """A kept answer, see `Bus`."""
-        self._check()
-        found: bytes | None = await self._line.call("GET", self._names.reply(number))
-        return found
-
-    def drop_reply(self, number: str) -> None:
-        """It was read, see `Bus`."""
-        self._line.later("UNLINK", self._names.reply(number))
-
-    async def ship(self, replica: str, parcel: bytes) -> None:
-        """Put a parcel down, see `Bus`."""
-        where = [self._names.parcels(replica)]
-        await self._ask(scripts.SHIP, where, parcel, PARCELS_MOST, _ms(PARCEL_SECONDS))
-
-    async def collect(self) -> list[bytes]:
-        """Take the parcels, see `Bus`."""
-        self._check()
-        return await self._box.collect()
-
     async def close(self) -> None:
         """Say what is to be said yet, give the lease back, and let go of all connections."""
         if not self._tasks:
@@ -211,7 +141,7 @@ class RedisBus(RedisGroup):
         kind, rest = data[:1], data[1:]
         if kind == LETTER:
             self._inbox.got_letter(rest)
-        elif kind == _FETCH:
+        elif kind == FETCH:
             self._start(self._fetch(rest.decode(errors="replace")), "fetch a reply")
 
     async def _fetch(self, number: str) -> None:
@@ -243,10 +173,10 @@ class RedisBus(RedisGroup):
             scripts.BEAT,
             [names.lease(self.replica), names.since, names.replicas, names.mail(self.replica)],
             self._process,
-            _ms(self._lease),
+            milliseconds(self._lease),
             names.channel(self.replica),
             _BEAT,
-            _ms(SINCE_SECONDS),
+            milliseconds(SINCE_SECONDS),
             self.replica,
         )
         self._ahead = int(seconds) + int(micros) / _MILLION - (asked + time.monotonic()) / 2
@@ -326,7 +256,3 @@ def _candidate(identity: str, row: list[bytes]) -> Candidate | None:
         return Candidate(place, kind == b"t", int(order))
     except (ValueError, AttributeError):
         return None
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -70,7 +70,7 @@ class RedisGroup:
     async def post(self, replica: str, number: str, letter: bytes) -> int:
         """Keep and send, see `GroupBus`."""
         names = self._names
-        lifetime = round(KEPT_SECONDS * 1000)
+        lifetime = milliseconds(KEPT_SECONDS)
         where, channel = [names.mail(replica)], names.channel(replica)
         return int(await self._ask(scripts.POST, where, number, letter, lifetime, channel, LETTER + letter))
 
@@ -82,7 +82,7 @@ class RedisGroup:
         """Claim an id, see `GroupBus`."""
         keys = self._names.of(identity)
         where = [keys.id(task_id), f"{keys.generations}{uid}", f"{keys.waits}{keys.hashed(task_id)}"]
-        lifetime = round(CLAIM_SECONDS * 1000)
+        lifetime = milliseconds(CLAIM_SECONDS)
         done, *said = await self._ask(scripts.CLAIM, where, uid, self.replica, lifetime, keys.generations, *but)
         if done:
             stops: list[bytes] = said[0]
@@ -129,7 +129,7 @@ class RedisGroup:
         """Whether it is ours to do, see `GroupBus`."""
         names = self._names
         where = [names.lease(replica), names.burial(replica), names.replicas]
-        return bool(await self._ask(scripts.DEATH, where, self._process, round(BURIAL_SECONDS * 1000), replica))
+        return bool(await self._ask(scripts.DEATH, where, self._process, milliseconds(BURIAL_SECONDS), replica))
 
     async def bury(self, replica: str) -> list[Place]:
         """End what a dead replica ran, see `GroupBus`."""
@@ -167,3 +167,8 @@ def _places(rows: list[list[bytes]], replica: str, *, is_over: bool) -> list[Pla
         for uid, about, record in found
         if record is not None
     ]
+
+
+def milliseconds(seconds: float) -> int:
+    """As the server counts time."""
+    return round(seconds * 1000)

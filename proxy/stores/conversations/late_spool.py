@@ -14,7 +14,7 @@ from proxy.stores.conversations.acts import a_token
 from proxy.stores.conversations.sql import Act, Statement, compiled, text, valued
 from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.reads import LedgerReads
-from proxy.stores.ledger.writer import LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
 from proxy.stores.tables import late
 
 MOST: Final = 50_000
@@ -37,8 +37,8 @@ Late: TypeAlias = tuple[int, list[Act]]
 class LateSpool:
     """The spool in an open SQLite ledger."""
 
-    def __init__(self, writer: LedgerWriter, reads: LedgerReads) -> None:
-        self._writer = writer
+    def __init__(self, queue: WriteQueue, reads: LedgerReads) -> None:
+        self._queue = queue
         self._reads = reads
         self._count = 0
         self._bytes = 0
@@ -77,7 +77,7 @@ class LateSpool:
         said = json.dumps([[_NAMES[statement], dict(values)] for statement, values in acts])  # in ASCII
         self._count += 1
         self._bytes += len(said)
-        (chore,) = self._writer.chores((_PUT.sqlite, {"token": a_token(), "acts": said}), always=True)
+        (chore,) = self._queue.chores((_PUT.sqlite, {"token": a_token(), "acts": said}), always=True)
         await asyncio.shield(chore.changed)
 
     async def first(self, many: int) -> list[Late]:
@@ -98,7 +98,7 @@ class LateSpool:
 
     async def drop(self, number: int) -> None:
         """It is written."""
-        (chore,) = self._writer.chores((_DROP.sqlite, {"number": number}), always=True)
+        (chore,) = self._queue.chores((_DROP.sqlite, {"number": number}), always=True)
         await asyncio.shield(chore.changed)
         self._count = max(self._count - 1, 0)
         self._bytes -= self._sizes.pop(number, 0)

@@ -21,7 +21,7 @@ from proxy.stores.conversations.writes import Writes, changed
 from proxy.stores.ledger.gather import Chore
 from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.reads import LedgerReads
-from proxy.stores.ledger.writer import LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
 
 
 class SqliteConversations(SqliteItems):
@@ -31,7 +31,7 @@ class SqliteConversations(SqliteItems):
     there, and does not come later; a change or a deletion may still come. An end is waited for, however long it takes.
 
     Args:
-        writer: the ledger's.
+        queue: what the ledger's writer writes.
         reads: the ledger's.
         keep: seconds after its last change that a thread stays.
         async_keep: seconds after its end that a message without a thread stays.
@@ -39,9 +39,9 @@ class SqliteConversations(SqliteItems):
     """
 
     def __init__(
-        self, writer: LedgerWriter, reads: LedgerReads, *, keep: float, async_keep: float, patience: float
+        self, queue: WriteQueue, reads: LedgerReads, *, keep: float, async_keep: float, patience: float
     ) -> None:
-        super().__init__(Writes(writer, patience), reads.reading)
+        super().__init__(Writes(queue, patience), reads.reading)
         self._keep = keep
         self._async_keep = async_keep
         self._texts = Texts(lambda act: self._writes.queue(act)[0].changed)

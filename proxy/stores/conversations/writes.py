@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from proxy.stores.conversations.sql import Act
 from proxy.stores.ledger.gather import Chore, Step
 from proxy.stores.ledger.port import LedgerUnavailableError
-from proxy.stores.ledger.writer import STALL, LedgerWriter
+from proxy.stores.ledger.write_queue import STALL, WriteQueue
 
 
 class Writes:
-    """The writer, with the patience of those who wait for it in seconds."""
+    """The ledger's queue, with the patience of those who wait for it in seconds."""
 
-    def __init__(self, writer: LedgerWriter, patience: float) -> None:
-        self._writer = writer
+    def __init__(self, queue: WriteQueue, patience: float) -> None:
+        self._queue = queue
         self._patience = patience
 
     def queue(self, *acts: Act, always: bool = False) -> list[Chore]:
-        """See `LedgerWriter.chores`."""
-        return self._writer.chores(*map(_step, acts), always=always)
+        """See `WriteQueue.chores`."""
+        return self._queue.chores(*map(_step, acts), always=always)
 
     async def done(self, chores: Sequence[Chore]) -> list[int]:
         """Wait for them, with patience; gives how many rows each changed.
@@ -39,7 +39,7 @@ class Writes:
         if await self._are_late(chores):
             for chore in chores:
                 chore.late = True
-            self._writer.chores(*map(_step, undo), always=True)
+            self._queue.chores(*map(_step, undo), always=True)
             raise self._late()
         return changed(chores)
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.settings.sections import ConversationSettings, LedgerSettings
 from proxy.stores.ledger.errors import LedgerOpenError
-from proxy.stores.ledger.sqlite import SqliteLedger, open_ledger
+from proxy.stores.ledger.sqlite import SqliteLedger
+from proxy.stores.ledger.sqlite_open import open_ledger
 
 if TYPE_CHECKING:
     from proxy.stores.shared_ledger.ledger import SharedLedger
@@ -24,7 +25,7 @@ async def open_chosen(
     """
     if kept.is_shared:
         try:
-            from proxy.stores.shared_ledger.ledger import open_shared  # noqa: PLC0415 the package is an extra
+            from proxy.stores.shared_ledger.open import open_shared  # noqa: PLC0415 the package is an extra
         except ImportError as error:
             raise LedgerOpenError(NOT_INSTALLED) from error
     local = await open_ledger(

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from proxy.core.record import Known
+from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.rows import Row
+
+T = TypeVar("T")
 
 Value: TypeAlias = str | int | float | None
 
@@ -105,6 +108,15 @@ class Gathered:
         stops = [durable for stop in self.stops.values() for durable in stop.durable]
         return stops + [durable for end in self.ends.values() for durable in end.durable]
 
+    def fail(self, message: str) -> None:
+        """Tell everybody who waits for any of this that it is not written."""
+        for start in self.starts.values():
+            fail(start.durable, message)
+        for durable in self.waiting():
+            fail(durable, message)
+        for chore in self.chores:
+            fail(chore.changed, message)
+
     def behind(self, failed: "Gathered") -> "Gathered":
         """What `failed` could not write, followed by this: one transaction again. What was given up stays out."""
         both = Gathered(withdrawn=failed.withdrawn | self.withdrawn, stops=failed.stops, ends=failed.ends)
@@ -120,3 +132,16 @@ class Gathered:
             both.add_end(uid, end)
         both.chores = [chore for chore in failed.chores if not chore.late] + self.chores
         return both
+
+
+def done(future: "asyncio.Future[T]", result: T) -> None:
+    """Tell whoever waits; it may have been cancelled, and the future with it."""
+    if not future.done():
+        future.set_result(result)
+
+
+def fail(future: "asyncio.Future[T]", message: str) -> None:
+    """Tell whoever waits that it is not written; nobody has to wait for an END."""
+    if not future.done():
+        future.set_exception(LedgerUnavailableError(message))
+        future.exception()  # marks it as seen

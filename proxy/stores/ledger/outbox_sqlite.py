@@ -15,7 +15,7 @@ from proxy.stores.ledger.rows import record_of
 from proxy.stores.ledger.statements import ADVANCE
 from proxy.stores.ledger.usage import Span
 from proxy.stores.ledger.usage_sqlite import within
-from proxy.stores.ledger.writer import LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
 from proxy.stores.tables import consumer, generation, settled, truth
 
 END: Final = "settled"
@@ -27,11 +27,11 @@ _WIDTH: Final = len(generation.columns)
 class SqliteOutbox:
     """See `proxy.stores.ledger.outbox.Outbox`."""
 
-    def __init__(self, writer: LedgerWriter, reports: Reports) -> None:
+    def __init__(self, queue: WriteQueue, reports: Reports) -> None:
         self.grew = asyncio.Event()
         self.held: set[str] = set()
         """The consumers whose unserved records a purge spares."""
-        self._writer = writer
+        self._queue = queue
         self._reports = reports
 
     async def after(self, position: int, limit: int, span: Span = EVERYTHING, *, text: bool = False) -> OutboxPage:
@@ -44,7 +44,7 @@ class SqliteOutbox:
 
     def advance(self, consumer: str, position: int) -> "asyncio.Future[int]":
         """See `Outbox.advance`."""
-        return self._writer.chore(ADVANCE, consumer, position)
+        return self._queue.chore(ADVANCE, consumer, position)
 
     async def pending(self, position: int) -> int:
         """See `Outbox.pending`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.core.settings.sections import LedgerSettings
-from proxy.stores.ledger.sqlite import open_ledger
+from proxy.stores.ledger.sqlite_open import open_ledger
 from proxy.stores.ledger.statements import COUNT_RECORDS, COUNT_SERVED, COUNT_TEXT
 from proxy.stores.ledger.verify import Progress, reading, refuse_foreign
 from proxy.stores.shared_ledger.spool import HEARD

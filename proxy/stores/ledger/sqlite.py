@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: `open_ledger` checks, migrates and recovers it, `SqliteLedger` is the port.
+"""The port `Ledger` on one SQLite file; `sqlite_open` opens it.
 
 Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes
 (`writer`), others read (`reads`; `reports`: what takes long), a lock file keeps a second process out
@@ -7,30 +7,25 @@ Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import aiosqlite
-
 from proxy.core.lifecycle import Outcome
 from proxy.core.record import Known, Record, TextPolicy
 from proxy.stores.conversations.late_spool import LateSpool
-from proxy.stores.conversations.port import ASYNC_KEEP, CONVERSATIONS_KEEP
 from proxy.stores.conversations.sqlite import SqliteConversations
 from proxy.stores.ledger.disk_room import DiskRoom
-from proxy.stores.ledger.errors import LedgerLockedError, LedgerOpenError
 from proxy.stores.ledger.lock_file import LockFile
-from proxy.stores.ledger.open import Left, open_file
+from proxy.stores.ledger.open import Left
 from proxy.stores.ledger.outbox import Versions
 from proxy.stores.ledger.outbox_sqlite import SqliteOutbox
-from proxy.stores.ledger.place import path_of
 from proxy.stores.ledger.port import LedgerUnavailableError, Page, RecordFilter, UsedFilter, UsedRow
 from proxy.stores.ledger.questions import Found
 from proxy.stores.ledger.reads import LedgerReads
 from proxy.stores.ledger.reports import Reports
 from proxy.stores.ledger.rows import clean, counted_row, row_of, stopped_row
+from proxy.stores.ledger.sqlite_connection import connect_to_write
 from proxy.stores.ledger.statements import (
     COUNTED,
     DROP_PIECES,
@@ -46,16 +41,9 @@ from proxy.stores.ledger.truths_sqlite import SqliteTruths
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
 from proxy.stores.ledger.usage_sqlite import usage_rows
 from proxy.stores.ledger.used import used
-from proxy.stores.ledger.writer import CLOSE_PATIENCE, START_DEADLINE, LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
+from proxy.stores.ledger.writer import LedgerWriter
 from proxy.stores.shared_ledger.spool import FORWARDER, Spool
-
-__all__ = ["LedgerLockedError", "LedgerOpenError", "SqliteLedger", "open_ledger"]
-
-MAX_PENDING: Final = 50_000
-"""Writes that may wait for the disk: minutes of a busy proxy, some 100 MB."""
-
-_BUSY_TIMEOUT: Final = 1.0
-"""Seconds a transaction waits for another program's lock before it is given up and tried again."""
 
 _PURGED_AT_ONCE: Final = 200
 """Records a purge takes in one transaction, so that no START waits long behind it."""
@@ -63,20 +51,9 @@ _PURGED_AT_ONCE: Final = 200
 LAST: Final = 2**63 - 1
 """A number behind all others."""
 
-_PRAGMAS: Final = (
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",  # what belongs to a record goes with it
-    "PRAGMA secure_delete = ON",  # a wiped text leaves the file, also the pages that it alone had taken up
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA journal_size_limit = 67108864",
-)
-
-
-Opened = tuple[LockFile, Left]
-
 
 class SqliteLedger:
-    """The port `Ledger` on SQLite. Made by `open_ledger`."""
+    """The port `Ledger` on SQLite. Made by `sqlite_open.open_ledger`."""
 
     def __init__(
         self,
@@ -102,19 +79,15 @@ class SqliteLedger:
         self._text_keep = text_keep
         self._room = DiskRoom(path.parent, reserve)
         self._reads = LedgerReads(path)
-        self._writer = LedgerWriter(
-            partial(_connect, path),
-            max_pending=max_pending,
-            start_deadline=start_deadline,
-            close_patience=close_patience,
-        )
+        self._queue = WriteQueue(max_pending=max_pending, start_deadline=start_deadline)
+        self._writer = LedgerWriter(self._queue, partial(connect_to_write, path), close_patience=close_patience)
         self._reports = Reports(path)
-        self.late: Final = LateSpool(self._writer, self._reads)
-        self.outbox: Final = SqliteOutbox(self._writer, self._reports)
-        self.spool: Final = Spool(self._writer, self._reports)
-        self.truths: Final = SqliteTruths(self._writer, self._reports, self.outbox)
+        self.late: Final = LateSpool(self._queue, self._reads)
+        self.outbox: Final = SqliteOutbox(self._queue, self._reports)
+        self.spool: Final = Spool(self._queue, self._reports)
+        self.truths: Final = SqliteTruths(self._queue, self._reports, self.outbox)
         self.conversations: Final = SqliteConversations(
-            self._writer, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
+            self._queue, self._reads, keep=conversations_keep, async_keep=async_keep, patience=start_deadline
         )
 
     async def start(self) -> None:
@@ -134,12 +107,12 @@ class SqliteLedger:
     @property
     def pending(self) -> int:
         """How many writes wait for the disk."""
-        return self._writer.pending
+        return self._queue.pending
 
     @property
     def healthy(self) -> bool:
         """False after a START was late, until a write succeeds again (the writer tries by itself); or without room."""
-        return self._writer.healthy and self._room.is_enough
+        return self._queue.healthy and self._room.is_enough
 
     @property
     def transactions(self) -> tuple[int, int]:
@@ -150,26 +123,26 @@ class SqliteLedger:
         """See `Ledger.begin`. A START that is not on disk in time fails, and leaves no running record behind."""
         if not self._room.is_enough:
             raise LedgerUnavailableError("the ledger's disk has less room than ledger.reserve")
-        return self._writer.begin(record.uid, row_of(record, None))
+        return self._queue.begin(record.uid, row_of(record, None))
 
     def append(self, uid: str, text: str) -> None:
         """See `Ledger.append`. What comes while the disk is busy becomes one piece."""
         if self._text != "none":
-            self._writer.append(uid, clean(text))
+            self._queue.append(uid, clean(text))
 
     def note(self, uid: str, known: Known) -> None:
         """See `Ledger.note`."""
-        self._writer.note(uid, known)
+        self._queue.note(uid, known)
 
     def stop(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.stop`."""
-        return self._writer.stop(record.uid, stopped_row(record))
+        return self._queue.stop(record.uid, stopped_row(record))
 
     def end(self, record: Record) -> "asyncio.Future[None]":
         """See `Ledger.end`. A record without a text takes the joined pieces, if the settings keep it."""
-        keeps = self._keeps_text(record.outcome) and not self._writer.is_wiped(record.uid)
+        keeps = self._keeps_text(record.outcome) and not self._queue.is_wiped(record.uid)
         text = clean(record.text) if keeps and record.text is not None else None
-        durable = self._writer.end(record.uid, row_of(record, text), joins=keeps and text is None)
+        durable = self._queue.end(record.uid, row_of(record, text), joins=keeps and text is None)
         durable.add_done_callback(self.outbox.grown)
         return durable
 
@@ -179,7 +152,7 @@ class SqliteLedger:
 
     def settle(self, record: Record) -> "asyncio.Future[int]":
         """See `Ledger.settle`."""
-        settled = self._writer.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
+        settled = self._queue.chores((COUNTED, counted_row(record)), (SETTLED, (clean(record.uid),)))[1].changed
         settled.add_done_callback(self.outbox.grown)
         return settled
 
@@ -215,9 +188,9 @@ class SqliteLedger:
 
     async def wipe_text(self, uid: str) -> None:
         """See `Ledger.wipe_text`. A running record takes no text from then on, and ends without one."""
-        self._writer.wipe(uid)
+        self._queue.wipe(uid)
         steps = ((DROP_PIECES, (uid,)), (WIPE_TEXT, (uid,)), (NOTE_WIPED, (0.0, uid)))
-        await asyncio.gather(*(chore.changed for chore in self._writer.chores(*steps)))
+        await asyncio.gather(*(chore.changed for chore in self._queue.chores(*steps)))
 
     async def purge(
         self,
@@ -237,7 +210,7 @@ class SqliteLedger:
         if dry_run:
             return await self._reads.ended_before(texts, records, served)
         if FORWARDER not in self.outbox.held:
-            await self._writer.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
+            await self._queue.chore(FORGET_WIPED, LAST)  # nobody shares this ledger
         wiped = await self._purge(deleted, PURGE_TEXT, texts)
         if served is not None:
             return wiped, await self._purge(deleted, PURGE_SERVED, records, served)
@@ -259,79 +232,8 @@ class SqliteLedger:
     async def _purge(self, deleted: Callable[[int], None], statement: str, *bounds: float) -> int:
         total = 0
         while True:
-            changed = await self._writer.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
+            changed = await self._queue.chore(statement, *bounds, _PURGED_AT_ONCE, 0)
             total += changed
             deleted(changed)
             if changed < _PURGED_AT_ONCE:
                 return total
-
-
-async def open_ledger(
-    url: str,
-    *,
-    text: TextPolicy,
-    keep: float,
-    text_keep: float,
-    now: float,
-    replica: str,
-    conversations_keep: float = CONVERSATIONS_KEEP,
-    async_keep: float = ASYNC_KEEP,
-    reserve: int = 0,
-    max_pending: int = MAX_PENDING,
-    start_deadline: float = START_DEADLINE,
-    close_patience: float = CLOSE_PATIENCE,
-) -> SqliteLedger:
-    """Open the ledger, with what a dead process left running ended as `interrupted` at `now`.
-
-    Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
-        text: whose text stays after the end.
-        keep: seconds after its end that a record stays.
-        text_keep: seconds after its end that a record's text stays.
-        now: seconds since the epoch.
-        replica: this process's name, for the lock file.
-        conversations_keep: seconds after its last change that a thread stays, with its messages.
-        async_keep: seconds after its end that a message without a thread stays.
-        reserve: bytes of the disk that must be free for a START to be taken.
-        max_pending: how many writes may wait before `begin` refuses.
-        start_deadline: seconds a START may take, and any write of the conversations that its caller waits for.
-        close_patience: seconds `close` goes on trying while the disk refuses.
-
-    Raises:
-        LedgerOpenError: with what is wrong, where, and what to do.
-        LedgerLockedError: another process has it; `pid` says which.
-    """
-    path = path_of(url)
-    lock, left = await _on_own_thread(partial(open_file, path, text=text, now=now, replica=replica))
-    ledger = SqliteLedger(
-        path,
-        lock,
-        text=text,
-        keep=keep,
-        text_keep=text_keep,
-        conversations_keep=conversations_keep,
-        async_keep=async_keep,
-        left=left,
-        reserve=reserve,
-        max_pending=max_pending,
-        start_deadline=start_deadline,
-        close_patience=close_patience,
-    )
-    try:
-        await ledger.start()
-    except BaseException:
-        await ledger.close()
-        raise
-    return ledger
-
-
-async def _on_own_thread(work: Callable[[], Opened]) -> Opened:
-    with ThreadPoolExecutor(1, thread_name_prefix="ledger-open") as threads:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
-    for pragma in _PRAGMAS:
-        await connection.execute(pragma)
-    return connection

@@ -20,7 +20,7 @@ from proxy.stores.ledger.statements import ATTACH_TRUTH, SETTLE_TRUTHS, UNSETTLE
 from proxy.stores.ledger.truths import Attached, Attachment, Drift, Told, Untold
 from proxy.stores.ledger.usage import Span
 from proxy.stores.ledger.usage_sqlite import within
-from proxy.stores.ledger.writer import LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
 from proxy.stores.tables import generation, settled, truth
 
 _at = generation.c
@@ -31,8 +31,8 @@ _ASKED_AT_ONCE: Final = 500
 class SqliteTruths:
     """See `proxy.stores.ledger.truths.Truths`."""
 
-    def __init__(self, writer: LedgerWriter, reports: Reports, outbox: SqliteOutbox) -> None:
-        self._writer = writer
+    def __init__(self, queue: WriteQueue, reports: Reports, outbox: SqliteOutbox) -> None:
+        self._queue = queue
         self._reports = reports
         self._outbox = outbox
 
@@ -52,7 +52,7 @@ class SqliteTruths:
                 places.append(place)
         if not steps:
             return
-        chores = self._writer.chores(*steps)
+        chores = self._queue.chores(*steps)
         for place, chore in zip(places, chores[::2], strict=True):
             if not await chore.changed:  # the same was attached meanwhile
                 found[place] = replace(found[place], result=Attached.UNCHANGED)

@@ -17,7 +17,7 @@ from proxy.stores.ledger.statements import (
     REWIND,
     WIPE_TEXT,
 )
-from proxy.stores.ledger.writer import LedgerWriter
+from proxy.stores.ledger.write_queue import WriteQueue
 from proxy.stores.tables import generation, settled, spool, wiped
 
 FORWARDER: Final = "forwarder"
@@ -77,8 +77,8 @@ class Spooled:
 class Spool:
     """See above. Reads and writes the ledger's file by the connections that the ledger has."""
 
-    def __init__(self, writer: LedgerWriter, reports: Reports) -> None:
-        self._writer = writer
+    def __init__(self, queue: WriteQueue, reports: Reports) -> None:
+        self._queue = queue
         self._reports = reports
 
     async def begin(self, replica: str) -> Begun:
@@ -87,7 +87,7 @@ class Spool:
         Raises:
             LedgerUnavailableError: it can't be read or written.
         """
-        await self._writer.chore(NAME_SPOOL, uuid4().hex, replica)
+        await self._queue.chore(NAME_SPOOL, uuid4().hex, replica)
         return await self._reports.ask(_begun)
 
     async def next(self, position: int, most: int, most_characters: int) -> Spooled:
@@ -114,7 +114,7 @@ class Spool:
             LedgerUnavailableError: it can't be written; they are forwarded once more.
         """
         steps = [(REWIND, (FORWARDER, position)), (FORGET_WIPED, (wiped,))]
-        await asyncio.gather(*(chore.changed for chore in self._writer.chores(*steps)))
+        await asyncio.gather(*(chore.changed for chore in self._queue.chores(*steps)))
 
     async def hear(self, uids: list[str], position: int) -> None:
         """Delete texts that were deleted elsewhere, and note how far that was heard.
@@ -123,9 +123,9 @@ class Spool:
             LedgerUnavailableError: it can't be written.
         """
         for uid in uids:
-            self._writer.wipe(uid)
+            self._queue.wipe(uid)
         steps = [(statement, (uid,)) for uid in uids for statement in (DROP_PIECES, WIPE_TEXT)]
-        chores = self._writer.chores(*steps, (REWIND, (HEARD, position)))
+        chores = self._queue.chores(*steps, (REWIND, (HEARD, position)))
         await asyncio.gather(*(chore.changed for chore in chores))
 
 

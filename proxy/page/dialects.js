@@ -14,7 +14,7 @@ const messages = (wish) => [{ role: "user", content: wish.prompt }];
 const post = (path, body) => ({ method: "POST", path, body });
 
 /** An id as a segment of a path: it may be an upstream's, and must not lead elsewhere. @param {string | undefined} id */
-const part = (id = "") => encodeURIComponent(id);
+export const part = (id = "") => encodeURIComponent(id);
 
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
 const by = (id, path, body) => id ? post(path(part(id)), body) : null;
@@ -135,7 +135,7 @@ export const RECIPES = [
 export const nativeStop = ({ own, task = own }) => by(task, (id) => `/generations/${id}/cancel`);
 
 /** A text as one word of a shell. @param {string} text */
-export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+export const quoted = (text) => /^[\w:/.%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * A call as a command. A credential never stands in it: `key` is the header that has it, with a variable.

@@ -152,7 +152,7 @@ function desk(root, query, ctx, served, left) {
     due = 0;
     const of = story(it);
     const isOn = runs();
-    say(count, it ? `${fmt.tokens(of.made)} ${of.made === 1 ? "token" : "tokens"}` : "");
+    say(count, it ? fmt.many(of.made) : "");
     say(status, it?.status ? `HTTP ${it.status}` : "");
     say(refused, it?.refused ?? "");
     refused.hidden = !it?.refused;

@@ -113,6 +113,7 @@ ANSWER_SCHEMAS: Final[dict[str, Schema]] = {
         queued=about(COUNT, "That wait for a slot."),
         orphans=about(COUNT, "Calls still open 5 s after their generation ended, or after what may be read on."),
         complete=about(YES_NO, "False where a replica did not answer."),
+        draining=about(YES_NO, "Whether this replica is shutting down, and takes no new work."),
         today=obj(
             since=about(MOMENT, "Midnight, UTC."),
             generations=COUNT,

@@ -106,7 +106,7 @@ export const RECIPES = [
     twice: "the same answer again, for a minute",
     stranger: "403, it is another caller's",
     edits: true,
-    apiKey: true,
+    apiKey: "X-API-Key",
     start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
     learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
@@ -120,7 +120,7 @@ export const RECIPES = [
     about: "Anthropic has no stop for a single message; Quell adds one. Open blocks are closed, then come message_delta and message_stop.",
     twice: AGAIN,
     stranger: NOT_THEIRS,
-    apiKey: true,
+    apiKey: "X-API-Key",
     start: (wish) => ({
       headers: { "anthropic-version": "2023-06-01" },
       ...post("/messages", { model: wish.model, max_tokens: MOST_TOKENS, stream: true, messages: messages(wish) }),
@@ -128,6 +128,19 @@ export const RECIPES = [
     learn: ({ data }, ids) => void (ids.own ??= data?.message?.id),
     text: blockText,
     stop: ({ own, task = own }) => by(task, (id) => `/messages/${id}/cancel`),
+  },
+  {
+    id: "gemini",
+    title: "Gemini",
+    dialect: "gemini",
+    about: "Gemini has no stop; Quell adds its own. The stream ends with an answer whose finishReason is STOP, and whose finishMessage says who stopped it.",
+    twice: AGAIN,
+    stranger: NOT_THEIRS,
+    apiKey: "X-Goog-API-Key",
+    start: (wish) => post(`/models/${part(wish.model)}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.responseId),
+    text: ({ data }) => data?.candidates?.[0]?.content?.parts?.[0]?.text,
+    stop: (ids) => nativeStop(ids),
   },
 ];
 

@@ -35,7 +35,7 @@ ASKING_SECONDS: Final = 2.0
 SUMMARY_SECONDS: Final = 10.0
 """A sign of life, and the summary if it has changed, come so often; no rest is longer."""
 FRESH_SECONDS: Final = 1.0
-"""While anything begins or ends the summary is made so often, and once more behind it: the ledger comes a little later."""
+"""While anything begins or ends the summary is made so often, and once more behind it: the ledger is a little late."""
 MOST_READERS: Final = 64
 
 _HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)

@@ -171,7 +171,8 @@ ANSWER_SCHEMAS: Final[dict[str, Schema]] = {
     "Playground": obj(
         routes=items(obj(path=TEXT, dialects=TEXTS, model=or_null(TEXT), responses=one_of_words(("pass", "emulate")))),
         origin=TEXT,
-        needs_key=YES_NO,
+        needs_key=about(YES_NO, "Whether a call needs a credential of its own."),
+        has_keys=about(YES_NO, "Whether the proxy lets only those in whose keys it knows."),
         demo=YES_NO,
     ),
     "PlaygroundSeen": obj(

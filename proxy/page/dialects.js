@@ -16,6 +16,9 @@ const post = (path, body) => ({ method: "POST", path, body });
 /** An id as a segment of a path: it may be an upstream's, and must not lead elsewhere. @param {string | undefined} id */
 export const part = (id = "") => encodeURIComponent(id);
 
+/** What is harmless in a path, and stands in the names of the demo's models, as it is. @param {string} escaped */
+const readable = (escaped) => escaped.replace(/%(40|3D|2C)/g, decodeURIComponent);
+
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
 const by = (id, path, body) => id ? post(path(part(id)), body) : null;
 
@@ -137,7 +140,7 @@ export const RECIPES = [
     twice: AGAIN,
     stranger: NOT_THEIRS,
     apiKey: "X-Goog-API-Key",
-    start: (wish) => post(`/models/${part(wish.model)}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
+    start: (wish) => post(`/models/${readable(part(wish.model))}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
     learn: ({ data }, ids) => void (ids.own ??= data?.responseId),
     text: ({ data }) => data?.candidates?.[0]?.content?.parts?.[0]?.text,
     stop: (ids) => nativeStop(ids),

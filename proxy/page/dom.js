@@ -108,7 +108,7 @@ export const fmt = {
     const value = Number(text);
     if (text == null || text === "" || Number.isNaN(value)) return NONE;
     const digits = Math.abs(value) < 0.01 && value !== 0
-      ? { maximumSignificantDigits: 2 }
+      ? { minimumSignificantDigits: 2, maximumSignificantDigits: 2 }
       : { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(value) < 1 ? 4 : 2 };
     if (currency && /^[A-Z]{3}$/.test(currency)) {
       return new Intl.NumberFormat("en", { style: "currency", currency, ...digits }).format(value);

@@ -101,6 +101,6 @@ function showConfig(box, { file, values }, query, ctx) {
   const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });
   const from = (/** @type {ConfigValue} */ one) => one.line ? `${file?.split("/").at(-1)}:${one.line}:${one.column ?? 1}` : one.from;
   clear(box, h("h2", null, "Config in force"), h("p", { class: "muted" }, "Secrets are masked. It is changed in the file only."),
-    h("div", { class: "row" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
+    h("div", { class: "row choose" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
   draw();
 }

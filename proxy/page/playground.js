@@ -93,6 +93,7 @@ function desk(root, query, ctx, served, left) {
       const is = tab.id === `tab-${recipe.id}`;
       tab.setAttribute("aria-selected", String(is));
       tab.tabIndex = is ? 0 : -1;
+      if (is) tab.scrollIntoView({ block: "nearest" });
     }
     panel.setAttribute("aria-labelledby", `tab-${recipe.id}`);
     about.textContent = recipe.about;

@@ -113,7 +113,7 @@ function figures(groups, both, { by, group, filters }) {
 
 /** @param {string} label @param {Usage} usage */
 function download(label, usage) {
-  return button(label, "", () => {
+  return button(label, "small", () => {
     const href = URL.createObjectURL(new Blob([csv(usage)], { type: "text/csv" }));
     h("a", { href, download: `quell-usage-by-${usage.by.join("-")}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10_000);

@@ -218,7 +218,7 @@ async def test_geminis_routes_are_told_from_openais(tmp_path: Path) -> None:
     async with a_proxy(tmp_path, hang(), upstream={"format": "gemini"}) as (proxy, _):
         about = (await call(proxy.admin_port, "GET", RELAY, headers=token_of("olga"))).json()
         assert [route["dialects"] for route in about["routes"]] == [["gemini"]]
-        assert (about["needs_key"], about["has_keys"]) == (True, False)
+        assert (about["needs_key"], about["has_keys"]) == (False, False)
 
 
 async def test_a_page_elsewhere_can_call_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ export function answerCard(id, ctx) {
   if (because) say(note, because);
 
   /** @param {(event: import("./tries.js").Told) => void} take @param {HTMLElement} into */
-  async function follow(take, into) {
+  async function open(take, into) {
     left.abort();
     const here = (left = new AbortController());
     text.hidden = into !== text;
@@ -51,9 +51,9 @@ export function answerCard(id, ctx) {
     say(note, record.text ? `As the record has it.${cut}` : "The record has no text: it was not kept, or is no longer.");
   }
 
-  const showText = () => follow(({ data }) => text.append(written(data)), text);
+  const showText = () => open(({ data }) => text.append(written(data)), text);
 
-  const showRaw = () => follow((event) => {
+  const showRaw = () => open((event) => {
     raw.append(`${event.raw}\n\n`);
     while (raw.childNodes.length > MOST_EVENTS) raw.firstChild?.remove();
   }, raw);

@@ -12,7 +12,7 @@ export function makeCards() {
   const saved = figure("Saved", "–", "today, typical to most");
   const element = h("dl", { class: "cards", "aria-label": "Now and today" }, [live, readingOn, stopped, saved].map((card) => card.node));
   const orphans = problem();
-  const draining = h("p", { class: "notice warn", role: "status", hidden: true });
+  const draining = h("p", { class: "warning", role: "status", hidden: true });
 
   /** @param {Summary} summary */
   function show(summary) {

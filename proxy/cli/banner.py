@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proxy import __version__
 from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
+from proxy.core.settings.route import GEMINI
 from proxy.core.settings.settings import Address, RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
 
@@ -42,13 +43,15 @@ def banner(
         demo: the demo upstream, if there is one.
     """
     origin = f"http://{Address(settings.listen.host, port).from_here}"
-    first = next((route for route in settings.routes if "openai" in route.dialects), None)
+    first = next(
+        (each for each in settings.routes if "openai" in each.dialects and not _is_gemini(settings, each)), None
+    )
     shown = first or settings.routes[0]
     lines = [f"quell {__version__}"]
     if demo is not None:
         lines.append(f"  demo upstream {demo.base_url} (answers by itself: no key, no network)")
-    lines.append(f"  proxy     {origin}{_served(shown)}   <- the base_url of your client")
-    lines += [f"            {origin}{_served(route)}" for route in settings.routes if route is not shown]
+    lines.append(f"  proxy     {origin}{_served(settings, shown)}   <- the base_url of your client")
+    lines += [f"            {origin}{_served(settings, route)}" for route in settings.routes if route is not shown]
     for number, page in enumerate(pages, 1):
         worker = f"   worker {number} of {len(pages)}" if len(pages) > 1 else ""
         label = "operator" if number == 1 else " " * len("operator")
@@ -68,11 +71,16 @@ def _among_others(settings: Settings, replica: str, workers: int) -> list[str]:
     return [*lines, f"  replica   {names}"] if lines else []
 
 
-def _served(route: RouteSettings) -> str:
+def _served(settings: Settings, route: RouteSettings) -> str:
     """A route's path, and what it speaks."""
     emulates = "openai" in route.dialects and route.responses == "emulate"
-    speaks = ", ".join(route.dialects) + (" with responses: emulate" if emulates else "")
+    more = " with format: gemini" if _is_gemini(settings, route) else " with responses: emulate" if emulates else ""
+    speaks = ", ".join(route.dialects) + more
     return f"{route.path.rstrip('/')}   {speaks}"
+
+
+def _is_gemini(settings: Settings, route: RouteSettings) -> bool:
+    return settings.upstreams[route.upstream].format == GEMINI
 
 
 def _link(settings: Settings, page: Page) -> str:

@@ -1,4 +1,4 @@
-"""The settings of `quell demo`: a route for OpenAI's APIs, and one for each page about another API."""
+"""The settings of `quell demo`: a route for OpenAI's APIs, one for Gemini's, one for each page about another API."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -27,14 +27,18 @@ OTHER_APIS: Final[tuple[Mapping[str, Any], ...]] = (
     {"path": "/aitronos/v1", "dialect": "aitronos"},
 )
 
+GEMINI: Final[Mapping[str, Any]] = {"path": "/v1beta", "dialect": "openai", "upstream": "gemini"}
+
 
 def demo_settings(environ: Mapping[str, str]) -> Settings:
     """The settings; where the demo upstream really listens is put in when it does."""
     settings = load_env({**environ, "OPENAI_BASE_URL": f"http://{DEMO}/v1", "OPENAI_API_KEY": "demo"})
-    upstreams = {name: up.model_copy(update={"usage": "final"}) for name, up in settings.upstreams.items()}
+    openai = settings.upstreams["openai"].model_copy(update={"usage": "final"})
+    gemini = openai.model_copy(update={"base_url": f"http://{DEMO}{GEMINI['path']}", "format": "gemini"})
+    upstreams = {"openai": openai, "gemini": gemini}
     routes = tuple(
-        RouteSettings.model_validate({**route, "upstream": "openai", "model": MODEL})
-        for route in (OPENAI_APIS, *OTHER_APIS)
+        RouteSettings.model_validate({"upstream": "openai", **route, "model": MODEL})
+        for route in (OPENAI_APIS, *OTHER_APIS, GEMINI)
     )
     return settings.model_copy(update={"upstreams": upstreams, "routes": routes}).coming_from(Origin())
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import click
 
@@ -130,7 +131,10 @@ async def start_demo(address: Address | None) -> DemoUpstream | None:
 
 def _in_front_of(demo: DemoUpstream, settings: Settings) -> Settings:
     """The settings with every upstream where the demo upstream listens."""
-    upstreams = {name: up.model_copy(update={"base_url": demo.base_url}) for name, up in settings.upstreams.items()}
+    upstreams = {
+        name: up.model_copy(update={"base_url": f"http://{demo.address}{urlsplit(up.base_url).path}"})
+        for name, up in settings.upstreams.items()
+    }
     return settings.model_copy(update={"upstreams": upstreams})
 
 

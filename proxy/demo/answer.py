@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from proxy.core.errors import Refusal, openai_error_body
+from proxy.core.errors import Refusal
 from proxy.demo.calls import DemoCall, Ended
 from proxy.demo.options import Failure
 from proxy.demo.plan import Plan
-from proxy.demo.shapes import DONE, Chat, usage
+from proxy.demo.shapes import Chat, usage
 
 RETRY_AFTER_SECONDS = "1"
 
@@ -67,12 +67,12 @@ async def _stream(
         await response.write(shape.piece(index, piece))
         call.tokens_sent += 1
     if plan.options.fail is not None:
-        return await _break_off(response, transport, plan.options.fail, call)
+        return await _break_off(response, transport, plan.options.fail, call, shape)
     for index in range(plan.choices):
         await response.write(shape.finish(index, plan.reason))
     if plan.with_usage:
         await response.write(shape.usage_chunk(usage(await prompt_tokens(), call.tokens_sent)))
-    await response.write(DONE)
+    await response.write(shape.done)
     call.end(Ended.FINISHED)
     return response
 
@@ -100,7 +100,7 @@ async def _whole(
         if plan.options.fail.how == "truncate":
             await response.prepare(request)
             await response.write(body[: len(body) // 2])
-        return await _break_off(response, transport, plan.options.fail, call)
+        return await _break_off(response, transport, plan.options.fail, call, shape)
     await response.prepare(request)
     await response.write(body)
     call.end(Ended.FINISHED)
@@ -125,14 +125,14 @@ async def _tokens(plan: Plan, call: DemoCall) -> AsyncIterator[tuple[int, str]]:
 
 
 async def _break_off(
-    response: web.StreamResponse, transport: asyncio.Transport, failure: Failure, call: DemoCall
+    response: web.StreamResponse, transport: asyncio.Transport, failure: Failure, call: DemoCall, shape: Chat
 ) -> web.StreamResponse:
     """Fail an answer whose status can't be changed any more."""
     if failure.how == "hang":
         await asyncio.Event().wait()
     call.end(Ended.FAILED)
     if failure.how == "error_event":
-        await response.write(b"data: " + openai_error_body(_refusal(failure)) + b"\n\n")
+        await response.write(shape.error(_refusal(failure)))
     elif failure.how == "reset":
         _reset(transport)
     else:

@@ -43,7 +43,7 @@ def read_plan(raw: bytes) -> Plan:
     Raises:
         Refusal: 400, with the field at fault and what was expected.
     """
-    body = _read_object(raw)
+    body = read_object(raw)
     options = read_options(body)
     stream_options = body.get("stream_options") or {}
     if not isinstance(stream_options, dict):
@@ -64,7 +64,12 @@ def read_plan(raw: bytes) -> Plan:
     )
 
 
-def _read_object(raw: bytes) -> dict[str, Any]:
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The body of a request.
+
+    Raises:
+        Refusal: 400, it is no JSON object.
+    """
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from proxy.core.errors import Refusal, openai_error_body
+
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 DONE = b"data: [DONE]\n\n"
@@ -31,6 +33,7 @@ class Chat:
     prefix: ClassVar[str] = "chatcmpl"
     chunk_object: ClassVar[str] = "chat.completion.chunk"
     whole_object: ClassVar[str] = "chat.completion"
+    done: ClassVar[bytes] = DONE
 
     def opening(self, index: int) -> bytes | None:
         """The event before the first token of a choice."""
@@ -61,6 +64,10 @@ class Chat:
     def whole(self, choices: list[dict[str, Any]], counts: dict[str, int]) -> dict[str, Any]:
         """An answer that is not streamed."""
         return self._head(self.whole_object) | {"choices": choices, "usage": counts}
+
+    def error(self, refusal: Refusal) -> bytes:
+        """The event that says that the answer failed."""
+        return b"data: " + openai_error_body(refusal) + b"\n\n"
 
     def _head(self, name: str) -> dict[str, Any]:
         return {"id": self.id, "object": name, "created": self.created, "model": self.model}

@@ -1,8 +1,8 @@
 """The demo upstream: an OpenAI-compatible server without a model, that reports when it saw each close.
 
-It serves chat completions and completions, streamed and whole, at the speed and with the failures that a request asks
-for (see `proxy.demo.options`). Its usage is what a provider would say, tokens between messages included. What it saw
-of its calls is at `/demo/calls`.
+It serves chat completions, completions and Gemini's calls, streamed and whole, at the speed and with the failures that
+a request asks for (see `proxy.demo.options`). Its usage is what a provider would say, tokens between messages
+included. What it saw of its calls is at `/demo/calls`.
 """
 
 import asyncio
@@ -17,12 +17,17 @@ from proxy.core.errors import Refusal, openai_error_body
 from proxy.core.settings.scalar_types import Address
 from proxy.demo.answer import PromptCount, give
 from proxy.demo.calls import Calls, DemoCall, Ended
+from proxy.demo.gemini import BASE as GEMINI_BASE
+from proxy.demo.gemini import Gemini, as_chat
+from proxy.demo.gemini import error_body as gemini_error_body
 from proxy.demo.plan import Plan, read_plan
 from proxy.demo.shapes import Chat, Completion, ToolCall
 from proxy.engine.settling.counting import Counter
 
 MODEL = "demo"
 """The one model that is listed; every name is answered."""
+
+_GEMINI = GEMINI_BASE + "/models/{model}:{call:(?:streamG|g)enerateContent}"
 
 LARGEST_BODY = 20 * 2**20
 
@@ -43,6 +48,7 @@ class DemoUpstream:
             [
                 web.post("/v1/chat/completions", self._chat),
                 web.post("/v1/completions", self._completion),
+                web.post(_GEMINI, self._gemini),
                 web.get("/v1/models", _models),
                 web.get("/v1/models/{id}", _model),
                 web.get("/demo/calls", self._list),
@@ -99,21 +105,26 @@ class DemoUpstream:
         await self._counter.aclose()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        plan, prompt_tokens = await self._asked(request)
+        plan, prompt_tokens = self._asked(await request.read())
         call = self._calls.begin(Chat.prefix, request.path, plan.tokens, stream=plan.stream)
         head = call.id, plan.model, int(time.time()), plan.with_usage
         shape = ToolCall(*head, plan.tool) if plan.tool else Chat(*head)
         return await self._answer(request, plan, shape, call, prompt_tokens)
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
-        plan, prompt_tokens = await self._asked(request)
+        plan, prompt_tokens = self._asked(await request.read())
         call = self._calls.begin(Completion.prefix, request.path, plan.tokens, stream=plan.stream)
         shape = Completion(call.id, plan.model, int(time.time()), plan.with_usage)
         return await self._answer(request, plan, shape, call, prompt_tokens)
 
-    async def _asked(self, request: web.Request) -> tuple[Plan, PromptCount]:
+    async def _gemini(self, request: web.Request) -> web.StreamResponse:
+        plan, prompt_tokens = self._asked(await as_chat(request))
+        call = self._calls.begin(Gemini.prefix, request.path, plan.tokens, stream=plan.stream)
+        shape = Gemini(call.id, plan.model, int(time.time()), plan.with_usage)
+        return await self._answer(request, plan, shape, call, prompt_tokens)
+
+    def _asked(self, raw: bytes) -> tuple[Plan, PromptCount]:
         """The answer as planned, and what counts the prompt."""
-        raw = await request.read()
         plan = read_plan(raw)
 
         async def prompt_tokens() -> int:
@@ -169,7 +180,7 @@ async def start_demo_upstream(host: str, port: int, on_close: Callable[[DemoCall
 async def _errors_in_shape(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Every error in OpenAI's shape."""
+    """Every error in the shape of its API."""
     try:
         return await handler(request)
     except Refusal as error:
@@ -178,9 +189,10 @@ async def _errors_in_shape(
         refusal = Refusal.too_large(LARGEST_BODY)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
         refusal = Refusal.not_found()
+    is_gemini = request.path.startswith(f"{GEMINI_BASE}/")
     return web.Response(
         status=refusal.status,
-        body=openai_error_body(refusal),
+        body=gemini_error_body(refusal) if is_gemini else openai_error_body(refusal),
         content_type="application/json",
         headers=refusal.headers,
     )

@@ -45,13 +45,15 @@ class Seen:
 async def find_anywhere(engine: Engine, any_id: str) -> Seen:
     """The generation that an operator's id means. What lives goes before what is over, the newer before the older.
 
+    The record of one that lives has the numbers so far.
+
     Raises:
         Refusal: 400, it means several that live; 404, none; 503, none, and not everybody could be asked.
         LedgerUnavailableError: it can't be read, and nothing lives.
     """
     here = in_memory(engine, any_id)
     if isinstance(here, Relay):
-        return Seen(here.generation.record(engine.now()), here)
+        return Seen(engine.live.whole(here), here)
     unreadable: LedgerUnavailableError | None = None
     try:
         over = await (engine.ledger.find(None, any_id) if here is None else whole_record(here, engine.ledger))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from proxy.core.chosen import Chosen
-from proxy.core.lifecycle import Phase
+from proxy.core.lifecycle import Outcome, Phase
 from proxy.core.live_row import STATES, Entry, Live, LiveCounts, LiveSort, LiveState, Order, behind, numbers, state_of
 from proxy.core.record import Record
 from proxy.engine.registry import Registry
@@ -52,6 +52,12 @@ class LiveHere:
     def live(self, relay: Relay) -> Live:
         """One of them as it is now."""
         return Live(self._so_far.record(relay, self._now()), _state(relay))
+
+    def whole(self, relay: Relay) -> Record:
+        """The record of one of them with its text, and while it runs with the numbers so far."""
+        record = relay.generation.record(self._now())
+        runs = record.outcome is Outcome.RUNNING  # else numbers that are not billed would look like those that are
+        return self._so_far.record(relay, self._now(), text=True) if runs else record
 
     def numbers(self, relay: Relay) -> dict[str, Any]:
         """What has grown of one of them, as its row has it."""

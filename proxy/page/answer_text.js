@@ -1,7 +1,8 @@
 /** What a model wrote, and the events that carried it: shown on demand, as text only, and never read out as it grows. */
 
-import { ApiError, errorOf, events, get, stream } from "./api.js";
+import { ApiError, errorOf, get, stream } from "./api.js";
 import { button, clear, copyButton, h, say } from "./dom.js";
+import { told } from "./sse.js";
 
 const MOST_EVENTS = 500;
 
@@ -18,8 +19,8 @@ export function answerCard(id, ctx) {
   let left = new AbortController();
   if (because) say(note, because);
 
-  /** @param {(event: import("./api.js").ServerEvent) => void} take @param {HTMLElement} into */
-  async function follow(take, into) {
+  /** @param {(event: import("./tries.js").Told) => void} take @param {HTMLElement} into */
+  async function open(take, into) {
     left.abort();
     const here = (left = new AbortController());
     text.hidden = into !== text;
@@ -30,7 +31,7 @@ export function answerCard(id, ctx) {
     try {
       const response = await stream(`/api/generations/${encodeURIComponent(id)}/events`, { signal: here.signal });
       if (!response.ok) throw await errorOf(response);
-      for await (const event of events(response)) take(event);
+      for await (const event of told(response)) take(event);
       if (!here.signal.aborted) say(note, "That was all of it.");
     } catch (error) {
       if (here.signal.aborted) return;
@@ -50,14 +51,10 @@ export function answerCard(id, ctx) {
     say(note, record.text ? `As the record has it.${cut}` : "The record has no text: it was not kept, or is no longer.");
   }
 
-  const showText = () => follow((event) => {
-    const piece = written(event.data);
-    if (piece) text.append(piece);
-  }, text);
+  const showText = () => open(({ data }) => text.append(written(data)), text);
 
-  const showRaw = () => follow((event) => {
-    const name = event.event === "message" ? "" : `event: ${event.event}\n`;
-    raw.append(`id: ${event.id}\n${name}data: ${event.data.replaceAll("\n", "\ndata: ")}\n\n`);
+  const showRaw = () => open((event) => {
+    raw.append(`${event.raw}\n\n`);
     while (raw.childNodes.length > MOST_EVENTS) raw.firstChild?.remove();
   }, raw);
 
@@ -82,16 +79,10 @@ export function answerCard(id, ctx) {
 
 /**
  * The piece of an answer that an event carries, whichever API it is of; empty when it carries none.
- * @param {string} data
+ * @param {any} said Its JSON.
  * @returns {string}
  */
-export function written(data) {
-  let said;
-  try {
-    said = JSON.parse(data);
-  } catch {
-    return "";
-  }
+function written(said) {
   const choice = said?.choices?.[0];
   const delta = said?.delta;
   const found = [

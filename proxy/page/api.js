@@ -1,12 +1,13 @@
 /** Talking to the proxy's admin API, on the page's own origin only. */
 
+import { told } from "./sse.js";
+
 /**
  * @typedef {{
  *   onPage?: (page: PageEvent) => void, onChange?: (change: ChangeEvent) => void,
  *   onSummary?: (summary: Summary) => void, onState?: (state: "open" | "lost" | "refused", error?: ApiError) => void,
  * }} FeedHandlers
  */
-/** @typedef {{event: string, data: string, id: string}} ServerEvent */
 
 const ROOT = new URL("..", import.meta.url);
 const PATIENCE = 30_000;
@@ -105,41 +106,6 @@ export async function errorOf(response) {
 }
 
 /**
- * The server-sent events of an answer, as they come.
- * @param {Response} response
- * @param {() => void} [onBytes] Called for each piece that arrives, heartbeats too.
- * @returns {AsyncGenerator<ServerEvent>}
- */
-export async function* events(response, onBytes) {
-  if (!response.body) return;
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let [rest, event, id] = ["", "", ""];
-  /** @type {string[]} */
-  let data = [];
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      onBytes?.();
-      const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const [, name, text] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
-        if (name === "data") data.push(text ?? "");
-        else if (name === "event") event = text ?? "";
-        else if (name === "id") id = text ?? "";
-        if (line === "") {
-          if (data.length) yield { event: event || "message", data: data.join("\n"), id };
-          [event, data] = ["", []];
-        }
-      }
-    }
-  } finally {
-    reader.cancel().catch(() => undefined);
-  }
-}
-
-/**
  * Follow what lives, and come back by itself when the connection is lost. Gives what ends it.
  * @param {Record<string, string> | URLSearchParams} params
  * @param {FeedHandlers} handlers
@@ -170,11 +136,11 @@ async function follow(url, handlers, left) {
       const response = await asked(url, { headers: { Accept: "text/event-stream" }, signal: once.signal });
       if (!response.ok) throw await errorOf(response);
       pause = FIRST_PAUSE;
-      told(handlers, "open");
-      for await (const event of events(response, heard)) take(event, handlers);
+      tell(handlers, "open");
+      for await (const event of told(response, heard)) take(event, handlers);
     } catch (error) {
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
-        if (!left.aborted) told(handlers, "refused", error);
+        if (!left.aborted) tell(handlers, "refused", error);
         return;
       }
       if (!(error instanceof ApiError || once.signal.aborted || error instanceof TypeError)) throw error;
@@ -184,22 +150,21 @@ async function follow(url, handlers, left) {
       once.abort();
     }
     if (left.aborted) return;
-    told(handlers, "lost");
+    tell(handlers, "lost");
     await new Promise((resume) => setTimeout(resume, pause * (0.75 + Math.random() / 2)));
     pause = Math.min(pause * 2, LAST_PAUSE);
   }
 }
 
 /** @param {FeedHandlers} handlers @param {"open" | "lost" | "refused"} state @param {ApiError} [error] */
-function told(handlers, state, error) {
+function tell(handlers, state, error) {
   handlers.onState?.(state, error);
   if (state !== "refused") session.dispatchEvent(new CustomEvent("connection", { detail: state }));
 }
 
-/** @param {ServerEvent} event @param {FeedHandlers} handlers */
-function take(event, handlers) {
-  const data = JSON.parse(event.data);
-  if (event.event === "page") handlers.onPage?.(data);
-  else if (event.event === "change") handlers.onChange?.(data);
-  else if (event.event === "summary") handlers.onSummary?.(data);
+/** @param {import("./tries.js").Told} event @param {FeedHandlers} handlers */
+function take({ name, data }, handlers) {
+  if (name === "page") handlers.onPage?.(data);
+  else if (name === "change") handlers.onChange?.(data);
+  else if (name === "summary") handlers.onSummary?.(data);
 }

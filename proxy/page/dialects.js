@@ -14,7 +14,10 @@ const messages = (wish) => [{ role: "user", content: wish.prompt }];
 const post = (path, body) => ({ method: "POST", path, body });
 
 /** An id as a segment of a path: it may be an upstream's, and must not lead elsewhere. @param {string | undefined} id */
-const part = (id = "") => encodeURIComponent(id);
+export const part = (id = "") => encodeURIComponent(id);
+
+/** What is harmless in a path, and stands in the names of the demo's models, as it is. @param {string} escaped */
+const readable = (escaped) => escaped.replace(/%(40|3D|2C)/g, decodeURIComponent);
 
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
 const by = (id, path, body) => id ? post(path(part(id)), body) : null;
@@ -106,7 +109,7 @@ export const RECIPES = [
     twice: "the same answer again, for a minute",
     stranger: "403, it is another caller's",
     edits: true,
-    apiKey: true,
+    apiKey: "X-API-Key",
     start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
     learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
@@ -120,7 +123,7 @@ export const RECIPES = [
     about: "Anthropic has no stop for a single message; Quell adds one. Open blocks are closed, then come message_delta and message_stop.",
     twice: AGAIN,
     stranger: NOT_THEIRS,
-    apiKey: true,
+    apiKey: "X-API-Key",
     start: (wish) => ({
       headers: { "anthropic-version": "2023-06-01" },
       ...post("/messages", { model: wish.model, max_tokens: MOST_TOKENS, stream: true, messages: messages(wish) }),
@@ -129,13 +132,26 @@ export const RECIPES = [
     text: blockText,
     stop: ({ own, task = own }) => by(task, (id) => `/messages/${id}/cancel`),
   },
+  {
+    id: "gemini",
+    title: "Gemini",
+    dialect: "gemini",
+    about: "Gemini has no stop; Quell adds its own. The stream ends with an answer whose finishReason is STOP, and whose finishMessage says who stopped it.",
+    twice: AGAIN,
+    stranger: NOT_THEIRS,
+    apiKey: "X-Goog-API-Key",
+    start: (wish) => post(`/models/${readable(part(wish.model))}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
+    learn: ({ data }, ids) => void (ids.own ??= data?.responseId),
+    text: ({ data }) => data?.candidates?.[0]?.content?.parts?.[0]?.text,
+    stop: (ids) => nativeStop(ids),
+  },
 ];
 
 /** Quell's own stop, which every route has. @param {Ids} ids */
 export const nativeStop = ({ own, task = own }) => by(task, (id) => `/generations/${id}/cancel`);
 
 /** A text as one word of a shell. @param {string} text */
-export const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+export const quoted = (text) => /^[\w:/.%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * A call as a command. A credential never stands in it: `key` is the header that has it, with a variable.

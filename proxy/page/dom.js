@@ -47,8 +47,8 @@ function dress(node, attributes) {
       for (const [event, listener] of Object.entries(attributes.on ?? {})) node.addEventListener(event, listener);
     } else if (name === "data") {
       Object.assign(node.dataset, attributes.data);
-    } else if (name.startsWith("aria-") ? value !== null && value !== undefined : value !== false && value != null) {
-      node.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : String(value));
+    } else if (value != null && value !== false) {
+      node.setAttribute(name, value === true ? "" : String(value));
     }
   }
 }
@@ -59,7 +59,7 @@ function dress(node, attributes) {
  */
 function append(node, children) {
   for (const child of children) {
-    if (child === null || child === undefined || child === false) continue;
+    if (child == null || child === false) continue;
     if (child instanceof Node) node.appendChild(child);
     else if (typeof child === "object") append(node, child);
     else node.appendChild(document.createTextNode(String(child)));
@@ -89,6 +89,9 @@ export const fmt = {
   /** @param {number | null | undefined} n */
   tokens: (n) => (n == null ? NONE : counts.format(n)),
 
+  /** So many of a thing. @param {number | null | undefined} n @param {string} [thing] */
+  many: (n, thing = "token") => `${fmt.tokens(n)} ${thing}${n === 1 ? "" : "s"}`,
+
   /** A duration for people. @param {number | null | undefined} seconds */
   age(seconds) {
     if (seconds == null) return NONE;
@@ -105,7 +108,7 @@ export const fmt = {
     const value = Number(text);
     if (text == null || text === "" || Number.isNaN(value)) return NONE;
     const digits = Math.abs(value) < 0.01 && value !== 0
-      ? { maximumSignificantDigits: 2 }
+      ? { minimumSignificantDigits: 2, maximumSignificantDigits: 2 }
       : { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(value) < 1 ? 4 : 2 };
     if (currency && /^[A-Z]{3}$/.test(currency)) {
       return new Intl.NumberFormat("en", { style: "currency", currency, ...digits }).format(value);
@@ -131,6 +134,27 @@ export const fmt = {
     return `${n.toFixed(n < 1 ? 2 : 1)} ms`;
   },
 };
+
+/** A sentence about what went wrong; it is said aloud too. @param {Child} [text] */
+export const problem = (text = "") => h("p", { class: "error", role: "alert", hidden: !text }, text);
+
+/** What this browser keeps under a name; null: nothing, or it keeps nothing at all. @param {string} name */
+export function kept(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Have this browser keep something; one that keeps nothing forgets it with the page. @param {string} name @param {string} value */
+export function keepHere(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // it then lasts as long as the page
+  }
+}
 
 /**
  * A button; `kind` are the classes that say what kind of one.

@@ -7,6 +7,7 @@ import { isForThePage } from "./keys.js";
 import { timeline } from "./timeline.js";
 import { stopButton, whyNot } from "./stop.js";
 import { stopCommands } from "./stop_routes.js";
+import { code, wrong } from "./tables.js";
 import { savedTokens, shortId, stateTag, word } from "./words.js";
 
 export const title = "Generation";
@@ -21,158 +22,137 @@ const SOURCES = {
   none: "not known",
 };
 
-/**
- * @param {HTMLElement} root
- * @param {URLSearchParams} _query
- * @param {Context} ctx
- * @param {string} id
- */
+/** @type {PageScreen["show"]} */
 export function show(root, _query, ctx, id) {
-  const screen = new One(root, ctx, id);
-  screen.load();
-  return () => screen.leave();
-}
+  let [hasLeft, ran, timer, origin] = [false, false, 0, ""];
+  /** What was drawn last, so that what stays the same is left alone, with the focus in it. @type {Map<HTMLElement, string | null>} */
+  const drawn = new Map();
+  /** @type {ReturnType<typeof stopButton> | null} */
+  let stop = null;
+  const answer = answerCard(id, ctx);
+  const reason = h("input", { class: "reason", maxlength: "500", placeholder: "Reason (optional)", "aria-label": "Reason for the stop", autocomplete: "off" });
+  const name = h("span", { class: "mono" }, shortId(id));
+  const head = h("div", { class: "state-line row" });
+  const when = card("wide");
+  const named = card("ids");
+  const about = card();
+  const used = card();
+  const ended = card();
+  const commands = card("wide");
+  const pressed = h("div", { class: "row" });
+  const grid = h("div", { class: "grid two", hidden: true }, when, about, used, named, ended, answer.element, commands);
+  const waiting = h("p", { class: "empty" }, "Loading…");
+  clear(root,
+    h("div", { class: "screen-head" },
+      h("div", null, h("a", { href: "#/live", class: "back" }, "‹ Live"), h("h1", null, "Generation ", name), head),
+      pressed),
+    waiting, grid);
+  document.addEventListener("keydown", key);
+  void load();
+  return () => {
+    hasLeft = true;
+    clearTimeout(timer);
+    answer.leave();
+    document.removeEventListener("keydown", key);
+  };
 
-class One {
-  /** @param {HTMLElement} root @param {Context} ctx @param {string} id */
-  constructor(root, ctx, id) {
-    this.root = root;
-    this.ctx = ctx;
-    this.id = id;
-    this.hasLeft = false;
-    this.timer = 0;
-    this.origin = "";
-    /** What was drawn last, so that what stays the same is left alone, with the focus in it. */
-    this.drawn = new Map();
-    this.answer = answerCard(id, ctx);
-    this.reason = h("input", { class: "reason", maxlength: "500", placeholder: "Reason (optional)", "aria-label": "Reason for the stop", autocomplete: "off" });
-    this.name = h("span", { class: "mono" }, shortId(id));
-    this.head = h("div", { class: "state-line row" });
-    this.when = card("wide");
-    this.ids = card("ids");
-    this.facts = card();
-    this.usage = card();
-    this.stopped = card();
-    this.commands = card("wide");
-    this.stopping = h("div", { class: "row" });
-    /** @type {ReturnType<typeof stopButton> | null} */
-    this.stop = null;
-    this.onKey = (/** @type {KeyboardEvent} */ event) => this.key(event);
-    document.addEventListener("keydown", this.onKey);
-    root.append(
-      h("div", { class: "screen-head" },
-        h("div", null, h("a", { href: "#/live", class: "back" }, "‹ Live"), h("h1", null, "Generation ", this.name), this.head),
-        this.stopping),
-      h("p", { class: "empty" }, "Loading…"),
-    );
-  }
-
-  leave() {
-    this.hasLeft = true;
-    clearTimeout(this.timer);
-    this.answer.leave();
-    document.removeEventListener("keydown", this.onKey);
-  }
-
-  async load() {
+  async function load() {
     try {
-      const [one, about] = await Promise.all([this.read(), this.ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
-      if (this.hasLeft) return;
-      this.origin = about?.origin ?? "http://HOST:PORT";
-      this.root.querySelector(".empty")?.remove();
-      this.root.append(h("div", { class: "grid two" }, this.when, this.facts, this.usage, this.ids, this.stopped, this.answer.element, this.commands));
-      this.draw(one);
+      const [one, playground] = await Promise.all([read(), ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
+      if (hasLeft) return;
+      origin = playground?.origin ?? "http://HOST:PORT";
+      waiting.remove();
+      grid.hidden = false;
+      draw(one);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (this.hasLeft) return;
-      const problem = this.root.querySelector(".empty");
-      if (problem) problem.className = "error";
-      if (problem) clear(problem, error.message);
+      if (!hasLeft) waiting.replaceWith(wrong(error));
     }
   }
 
   /** @returns {Promise<Generation>} */
-  read() {
-    return get(`/api/generations/${encodeURIComponent(this.id)}`, { text: "no" });
+  function read() {
+    return get(`/api/generations/${encodeURIComponent(id)}`, { text: "no" });
   }
 
   /** Look again while it runs. */
-  async again() {
+  async function again() {
     try {
-      const one = document.hidden ? null : await this.read();
-      if (this.hasLeft) return;
-      if (one) this.draw(one);
-      else this.later();
+      const one = document.hidden ? null : await read();
+      if (hasLeft) return;
+      if (one) draw(one);
+      else later();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (!this.hasLeft && error.status !== 401) this.later();
+      if (!hasLeft && error.status !== 401) later();
     }
   }
 
-  later() {
-    this.timer = window.setTimeout(() => this.again(), EACH);
+  function later() {
+    clearTimeout(timer);
+    timer = window.setTimeout(again, EACH);
   }
 
   /** @param {Generation} one */
-  draw(one) {
+  function draw(one) {
     const runs = one.outcome === "running";
-    say(this.name, shortId(one.task_id));
+    say(name, shortId(one.task_id));
     const state = !runs ? one.outcome : one.cause ? "reading_on" : one.phase ?? "running";
-    this.part(this.head, [stateTag(state), one.unconfirmed ? h("span", { class: "muted" }, "its replica says nothing now") : null]);
-    this.part(this.when, timeline(one));
-    this.part(this.facts, facts(one));
-    this.part(this.ids, ids(one));
-    this.part(this.usage, use(one));
-    this.part(this.stopped, stopped(one));
-    this.stopped.hidden = one.cause === null;
-    this.part(this.commands, this.calls(one));
-    this.drawStop(one, runs);
-    if (runs) this.later();
+    part(head, [stateTag(state), one.unconfirmed && h("span", { class: "muted" }, "its replica says nothing now")]);
+    part(when, timeline(one));
+    part(about, facts(one));
+    part(named, ids(one));
+    part(used, use(one, runs));
+    part(ended, stopped(one));
+    ended.hidden = one.cause === null;
+    part(commands, calls(one, origin));
+    drawStop(one, runs);
+    if (runs || ran) later(); // once more behind its end: the last numbers come a moment later
+    ran = runs;
   }
 
   /** Fill a part, but leave it alone, and the focus in it, while it says the same. @param {HTMLElement} into @param {Child} content */
-  part(into, content) {
+  function part(into, content) {
     const fresh = h("div", null, content);
-    if (this.drawn.get(into) === fresh.textContent) return;
-    this.drawn.set(into, fresh.textContent);
+    if (drawn.get(into) === fresh.textContent) return;
+    drawn.set(into, fresh.textContent);
     into.replaceChildren(...fresh.childNodes);
   }
 
   /** @param {Generation} one @param {boolean} runs */
-  drawStop(one, runs) {
-    if (!this.stop && runs) {
-      this.stop = stopButton({ id: one.message_id, taskId: one.task_id, whose: one.user ? ` of ${one.user}` : "" }, this.ctx, {
-        reason: () => this.reason.value.trim(),
-        onDone: () => this.again(),
+  function drawStop(one, runs) {
+    if (!stop && runs) {
+      stop = stopButton({ id: one.message_id, taskId: one.task_id, whose: one.user ? ` of ${one.user}` : "" }, ctx, {
+        reason: () => reason.value.trim(),
+        onDone: again,
       });
-      this.stop.button.classList.remove("small");
-      this.stopping.append(whyNot(this.ctx.me) ? h("span", { class: "muted" }, whyNot(this.ctx.me)) : this.reason, this.stop.button);
+      stop.button.classList.remove("small");
+      pressed.append(whyNot(ctx.me) ? h("span", { class: "muted" }, whyNot(ctx.me)) : reason, stop.button);
     }
-    if (this.stop && !runs) {
-      this.reason.remove();
-      this.stop.ended(word(one.outcome));
+    if (stop && !runs) {
+      reason.remove();
+      stop.ended(word(one.outcome));
     }
-  }
-
-  /** @param {Generation} one */
-  calls(one) {
-    return [
-      h("h2", null, "Calls that stop it"),
-      h("p", { class: "muted" }, "All of them mean the same. A stop that is repeated gives the same answer."),
-      h("ul", { class: "calls plain" }, stopCommands(one, this.origin, location.origin).map((call) => h("li", { class: "stack" },
-        h("div", { class: "row spread" }, h("h3", null, call.name), copyButton(() => call.command, `the call: ${call.name}`)),
-        call.note ? h("p", { class: "hint" }, call.note) : null,
-        h("pre", { class: "mono", tabindex: "0", "aria-label": call.name }, call.command),
-      ))),
-    ];
   }
 
   /** @param {KeyboardEvent} event */
-  key(event) {
-    if (event.key !== "s" || !this.stop || !isForThePage(event)) return;
+  function key(event) {
+    if (event.key !== "s" || !stop || !isForThePage(event)) return;
     event.preventDefault();
-    this.stop.press();
+    stop.press();
   }
+}
+
+/** @param {Generation} one @param {string} origin */
+function calls(one, origin) {
+  return [
+    h("h2", null, "Calls that stop it"),
+    h("p", { class: "muted" }, "All of them mean the same. A stop that is repeated gives the same answer."),
+    h("ul", { class: "calls plain" }, stopCommands(one, origin, location.origin).map(({ name, note, command }) => h("li", { class: "stack" },
+      h("div", { class: "row spread" }, h("h3", null, name), copyButton(() => command, `the call: ${name}`)),
+      note && h("p", { class: "hint" }, note),
+      code(name, command),
+    ))),
+  ];
 }
 
 /** @param {string} [kind] */
@@ -218,20 +198,22 @@ function ids(one) {
   ];
 }
 
-/** @param {Generation} one */
-function use(one) {
+/** @param {Generation} one @param {boolean} runs */
+function use(one, runs) {
+  const known = (/** @type {number | null} */ count) => count === null ? null : fmt.tokens(count);
+  const soFar = (/** @type {string} */ told) => told === "–" || !runs ? told : `${told} so far`;
   return list("Use and cost", [
     ["Prompt", fmt.tokens(one.prompt_tokens)],
-    ["Completion", fmt.tokens(one.completion_tokens)],
-    ["of it reasoning", one.reasoning_tokens === null ? null : fmt.tokens(one.reasoning_tokens)],
-    ["Cached prompt", one.cached_tokens === null ? null : fmt.tokens(one.cached_tokens)],
-    ["Counted by", `${SOURCES[one.usage_source] ?? one.usage_source}${one.encoding ? ` (${one.encoding})` : ""}`],
-    ["At most asked for", one.max_tokens === null ? null : fmt.tokens(one.max_tokens)],
-    ["Characters", fmt.tokens(one.characters)],
-    ["Cost", one.cost === null ? "not known" : fmt.cost(one.cost, one.currency)],
+    ["Completion", soFar(fmt.tokens(one.completion_tokens))],
+    ["of it reasoning", known(one.reasoning_tokens)],
+    ["Cached prompt", known(one.cached_tokens)],
+    ["Counted by", `${SOURCES[one.usage_source] ?? one.usage_source}${one.encoding ? ` (${one.encoding})` : ""}${runs ? "; not final" : ""}`],
+    ["At most asked for", known(one.max_tokens)],
+    ["Characters", soFar(fmt.tokens(one.characters))],
+    ["Cost", one.cost === null ? "not known" : soFar(fmt.cost(one.cost, one.currency))],
     ["Billed as", one.settlement === "produced" ? null : one.settlement],
-    ["Not made thanks to the stop", one.cause ? `${savedTokens(one.saved_typical, one.saved_most)} tokens` : null],
-    ["Made behind the stop", one.late_tokens === null ? null : `${fmt.tokens(one.late_tokens)} tokens`],
+    ["Not made thanks to the stop", one.cause && !runs ? `${savedTokens(one.saved_typical, one.saved_most)} tokens` : null],
+    ["Made behind the stop", one.late_tokens === null ? null : fmt.many(one.late_tokens)],
   ]);
 }
 

@@ -1,7 +1,7 @@
 /** Health: whether it is ready, its upstreams, bus, ledger and build, and the config with where each value came from. */
 
 import { get, post } from "./api.js";
-import { clear, fmt, h } from "./dom.js";
+import { button, clear, fmt, h } from "./dom.js";
 import { finder, scroll, table, why, wrong } from "./tables.js";
 import { signed } from "./words.js";
 
@@ -23,7 +23,7 @@ export function show(root, query, ctx) {
   const now = h("div", { class: "stack" });
   const config = h("section", { class: "card stack" });
   const told = h("div", { role: "status" });
-  const reload = h("button", { type: "button", class: "button", on: { click: reloaded } }, "Reload the config");
+  const reload = button("Reload the config", "", reloaded);
   clear(root, h("div", { class: "row spread" }, h("h1", null, title), ctx.me.can.reload && reload), told, now, config);
   void look();
   void read();
@@ -64,7 +64,7 @@ export function show(root, query, ctx) {
 function cards({ ready, bus, ledger, build, config }, { me }) {
   const card = (/** @type {string} */ name, /** @type {Child[]} */ ...lines) => h("div", { class: "card" }, h("h2", null, name), lines.map((line) => line && h("p", null, line)));
   const waits = config.needs_restart.join(", ");
-  return h("div", { class: "totals" },
+  return h("div", { class: "cards" },
     card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, name === "not_draining" ? (is ? "not draining" : "draining: this replica ends") : `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
     card("Ledger", sign(ledger.healthy, ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
     card("Bus", bus.configured ? sign(bus.up, bus.up ? "connected" : "away") : sign(null, "none: a replica by itself"), `This replica is ${me.replica}`),
@@ -101,6 +101,6 @@ function showConfig(box, { file, values }, query, ctx) {
   const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });
   const from = (/** @type {ConfigValue} */ one) => one.line ? `${file?.split("/").at(-1)}:${one.line}:${one.column ?? 1}` : one.from;
   clear(box, h("h2", null, "Config in force"), h("p", { class: "muted" }, "Secrets are masked. It is changed in the file only."),
-    h("div", { class: "row" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
+    h("div", { class: "row choose" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
   draw();
 }

@@ -1,7 +1,7 @@
 /** Keys without a modifier: whether they are meant for the page, the switch that turns them off, and their list. */
 
 import { openDialog } from "./dialog.js";
-import { h } from "./dom.js";
+import { h, keepHere, kept } from "./dom.js";
 
 const KEPT = "quell-keys";
 
@@ -18,13 +18,7 @@ const KEYS = [
 ];
 
 /** Whether single keys do something; some people's tools type letters for them. */
-export function keysAreOn() {
-  try {
-    return localStorage.getItem(KEPT) !== "off";
-  } catch {
-    return true;
-  }
-}
+const keysAreOn = () => kept(KEPT) !== "off";
 
 /**
  * Whether a key is meant for the page: no modifier, no field and no dialog that takes it.
@@ -45,18 +39,9 @@ export function showKeys() {
       h("tbody", null, KEYS.map(([keys, what]) => h("tr", null, h("th", { scope: "row" }, h("kbd", null, keys)), h("td", null, what)))),
     ),
     h("label", { class: "check" },
-      h("input", { type: "checkbox", checked: keysAreOn(), on: { change: (event) => keep(event.target.checked) } }),
+      h("input", { type: "checkbox", checked: keysAreOn(), on: { change: (event) => keepHere(KEPT, event.target.checked ? "on" : "off") } }),
       "Use these keys",
     ),
     h("p", { class: "hint" }, "Everything can be done with Tab, Enter and Space too."),
   ], { kind: "small" });
-}
-
-/** @param {boolean} on */
-function keep(on) {
-  try {
-    localStorage.setItem(KEPT, on ? "on" : "off");
-  } catch {
-    // nothing is kept here: the switch then lasts as long as the dialog
-  }
 }

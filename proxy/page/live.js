@@ -1,6 +1,6 @@
 /** What runs now, and stopping it. */
 
-import { button, fmt, h, say } from "./dom.js";
+import { button, clear, fmt, h, problem, say } from "./dom.js";
 import { isForThePage } from "./keys.js";
 import { makeCards } from "./live_cards.js";
 import { makeFilters } from "./live_filters.js";
@@ -15,221 +15,183 @@ const PAGE = 50;
 /** Milliseconds after which a page that nobody sees no longer follows what runs. */
 const UNSEEN = 60_000;
 
-/**
- * @param {HTMLElement} root
- * @param {URLSearchParams} query
- * @param {Context} ctx
- */
+/** @type {PageScreen["show"]} */
 export function show(root, query, ctx) {
-  const screen = new Live(query, ctx);
-  root.append(...screen.parts);
-  screen.follow();
-  return () => screen.leave();
-}
+  let sort = query.get("sort") ?? "age";
+  let direction = query.get("order") === "asc" ? "asc" : "desc";
+  let offset = Math.max(0, Number(query.get("offset")) || 0);
+  let [matched, total, missed, unseen] = [0, 0, 0, 0];
+  let [isComplete, isPaused] = [true, false];
+  /** @type {(() => void) | null} */
+  let close = null;
 
-class Live {
-  /** @param {URLSearchParams} query @param {Context} ctx */
-  constructor(query, ctx) {
-    this.ctx = ctx;
-    this.sort = query.get("sort") ?? "age";
-    this.direction = query.get("order") === "asc" ? "asc" : "desc";
-    this.offset = Math.max(0, Number(query.get("offset")) || 0);
-    this.matched = 0;
-    this.total = 0;
-    this.isComplete = true;
-    this.isPaused = false;
-    this.missed = 0;
-    /** @type {(() => void) | null} */
-    this.close = null;
-    this.unseen = 0;
+  const cards = makeCards();
+  const filters = makeFilters(query, choose);
+  const table = new LiveTable(ctx, { onSort: sortBy, onFilter: (name, value) => filters.set(name, value) });
+  const status = h("p", { class: "muted table-status", id: "table-status" });
+  const refusal = problem();
+  const empty = h("p", { class: "empty", hidden: true });
+  const pause = button("Pause", "small", () => hold(!isPaused), { "aria-pressed": "false" });
+  const because = whyNot(ctx.me);
+  const stopAll = button("Stop all…", "danger small", () => askToStopMany(filters.given(), ctx), { disabled: because !== "", title: because || null });
+  const narrowSort = h("select", { id: "narrow-sort", on: { change: () => sortBy(narrowSort.value, direction) } },
+    COLUMNS.filter((column) => column.sort).map((column) => h("option", { value: column.sort }, column.label)));
+  const turnRound = button("", "small", () => sortBy(sort, direction === "asc" ? "desc" : "asc"));
+  const before = button("Back", "small", () => turn(-PAGE));
+  const after = button("Next", "small", () => turn(PAGE));
+  const place = h("span", { class: "muted" });
+  const pager = h("nav", { class: "row pager", "aria-label": "Pages of the table", hidden: true }, before, place, after);
+  clear(root,
+    h("div", { class: "screen-head" }, h("h1", null, title), h("div", { class: "row" }, pause, stopAll)),
+    because && h("p", { class: "notice" }, because),
+    cards.draining, cards.element, cards.orphans, filters.element, refusal,
+    h("div", { class: "row table-head" }, status,
+      h("div", { class: "narrow-only row" }, h("label", { for: "narrow-sort" }, "Sort by"), narrowSort, turnRound)),
+    h("div", { class: "table-wrap", tabindex: "-1" }, table.element),
+    empty, pager);
+  const ticking = setInterval(tick, 1000);
+  document.addEventListener("keydown", key);
+  document.addEventListener("visibilitychange", sight);
+  follow();
+  return () => {
+    close?.();
+    filters.leave();
+    clearInterval(ticking);
+    clearTimeout(unseen);
+    document.removeEventListener("keydown", key);
+    document.removeEventListener("visibilitychange", sight);
+  };
 
-    this.cards = makeCards();
-    this.filters = makeFilters(query, () => this.choose());
-    this.table = new LiveTable(ctx, {
-      onSort: (sort, order) => this.sortBy(sort, order),
-      onFilter: (name, value) => this.filters.set(name, value),
-    });
-    this.status = h("p", { class: "muted table-status", id: "table-status" });
-    this.problem = h("p", { class: "error", role: "alert", hidden: true });
-    this.empty = h("p", { class: "empty", hidden: true });
-    this.pause = button("Pause", "small", () => this.hold(!this.isPaused), { "aria-pressed": "false" });
-    const because = whyNot(ctx.me);
-    const stopAll = button("Stop all…", "danger small", () => askToStopMany(this.filters.given(), ctx), { disabled: because !== "", title: because || null });
-    this.narrowSort = h("select", { id: "narrow-sort", on: { change: () => this.sortBy(this.narrowSort.value, this.direction) } },
-      COLUMNS.filter((column) => column.sort).map((column) => h("option", { value: column.sort }, column.label)));
-    this.turnRound = button("", "small", () => this.sortBy(this.sort, this.direction === "asc" ? "desc" : "asc"));
-    this.before = button("Back", "small", () => this.turn(-PAGE));
-    this.after = button("Next", "small", () => this.turn(PAGE));
-    this.place = h("span", { class: "muted" });
-    this.pager = h("nav", { class: "row pager", "aria-label": "Pages of the table", hidden: true }, this.before, this.place, this.after);
-    this.parts = [
-      h("div", { class: "screen-head" }, h("h1", null, "Live"), h("div", { class: "row" }, this.pause, stopAll)),
-      because ? h("p", { class: "notice" }, because) : "",
-      this.cards.element, this.cards.orphans, this.filters.element, this.problem,
-      h("div", { class: "row table-head" }, this.status,
-        h("div", { class: "narrow-only row" }, h("label", { for: "narrow-sort" }, "Sort by"), this.narrowSort,
-          this.turnRound)),
-      h("div", { class: "table-wrap", tabindex: "-1" }, this.table.element),
-      this.empty, this.pager,
-    ];
-    this.ticking = window.setInterval(() => this.tick(), 1000);
-    this.onKey = (/** @type {KeyboardEvent} */ event) => this.key(event);
-    this.onSight = () => this.sight();
-    document.addEventListener("keydown", this.onKey);
-    document.addEventListener("visibilitychange", this.onSight);
-  }
-
-  leave() {
-    this.close?.();
-    this.filters.leave();
-    clearInterval(this.ticking);
-    clearTimeout(this.unseen);
-    document.removeEventListener("keydown", this.onKey);
-    document.removeEventListener("visibilitychange", this.onSight);
-  }
-
-  /** The query of what is asked for, and of the address. */
-  get params() {
-    const { sort, direction: order, offset } = this;
-    const params = new URLSearchParams(this.filters.given());
-    if (sort !== "age" || order !== "desc") {
-      params.set("sort", sort);
-      params.set("order", order);
+  /** The query of what is asked for, as the address has it. */
+  function params() {
+    const asked = new URLSearchParams(filters.given());
+    if (sort !== "age" || direction !== "desc") {
+      asked.set("sort", sort);
+      asked.set("order", direction);
     }
-    if (offset) params.set("offset", String(offset));
-    return params;
+    if (offset) asked.set("offset", String(offset));
+    return asked;
   }
 
   /** Follow from now on what is asked for. */
-  follow() {
-    this.close?.();
-    const params = this.params;
-    params.set("sort", this.sort);
-    params.set("order", this.direction);
-    params.set("limit", String(PAGE));
-    this.table.sortedBy(this.sort, this.direction);
-    this.narrowSort.value = this.sort;
-    say(this.turnRound, this.direction === "asc" ? "Rising" : "Falling");
-    this.close = this.ctx.api.feed(params, {
-      onPage: (page) => {
-        this.table.take(page.rows, page.at);
-        this.filters.offer(page.rows);
-        this.table.order = page.rows.map((row) => row.id);
-        this.changed(page);
-      },
-      onChange: (change) => {
-        this.table.take(change.rows, change.at);
-        this.filters.offer(change.rows);
-        if (change.order) this.table.order = change.order;
-        this.table.end(change.gone);
-        this.changed(change);
-      },
-      onSummary: (summary) => this.cards.show(summary),
-      onState: (state, error) => this.told(state, error),
+  function follow() {
+    close?.();
+    const asked = params();
+    asked.set("sort", sort);
+    asked.set("order", direction);
+    asked.set("limit", String(PAGE));
+    table.sortedBy(sort, direction);
+    narrowSort.value = sort;
+    say(turnRound, direction === "asc" ? "Rising" : "Falling");
+    close = ctx.api.feed(asked, {
+      onPage: (page) => take({ ...page, order: page.rows.map(({ id }) => id), gone: [] }),
+      onChange: take,
+      onSummary: cards.show,
+      onState: told,
     });
   }
 
+  /** @param {ChangeEvent} news */
+  function take(news) {
+    table.take(news.rows, news.at);
+    filters.offer(news.rows);
+    if (news.order) table.order = news.order;
+    table.end(news.gone);
+    ({ matched, total } = news);
+    isComplete = news.complete !== false;
+    cards.live(total);
+    table.forget();
+    if (isPaused) missed += 1;
+    else table.draw();
+    describe();
+  }
+
   /** @param {"open" | "lost" | "refused"} state @param {import("./api.js").ApiError} [error] */
-  told(state, error) {
-    this.table.element.classList.toggle("old", state !== "open");
-    this.problem.hidden = state !== "refused";
-    say(this.problem, error?.message ?? "");
-    if (state === "refused") say(this.status, "");
+  function told(state, error) {
+    table.element.classList.toggle("old", state !== "open");
+    refusal.hidden = state !== "refused";
+    say(refusal, error?.message ?? "");
+    if (state === "refused") say(status, "");
   }
 
-  /** @param {{matched: number, total: number, complete?: boolean}} news */
-  changed(news) {
-    this.matched = news.matched;
-    this.total = news.total;
-    this.isComplete = news.complete !== false;
-    this.cards.live(news.total);
-    this.table.forget();
-    if (this.isPaused) this.missed += 1;
-    else this.table.draw();
-    this.describe();
-  }
-
-  tick() {
-    if (!this.isPaused) this.table.tick();
-    this.describe();
+  function tick() {
+    if (!isPaused) table.tick();
+    describe();
   }
 
   /** Say what the table shows, and why it stands still. */
-  describe() {
-    const { matched, total, offset } = this;
-    const filtered = Object.keys(this.filters.given()).length > 0;
+  function describe() {
+    const filtered = Object.keys(filters.given()).length > 0;
     const words = [filtered ? `${fmt.tokens(matched)} of ${fmt.tokens(total)} live` : `${fmt.tokens(total)} live`];
-    if (this.isPaused) words.push(this.missed ? "paused, there are changes" : "paused");
-    else if (this.table.held === "pointer") words.push("order held while you point at it");
-    else if (this.table.held === "focus") words.push("order held while you are in it");
-    if (!this.isComplete) words.push("some replicas did not answer, what runs there is not shown");
-    say(this.status, words.join(" · "));
-    this.empty.hidden = matched > 0 || this.table.body.rows.length > 0;
-    if (!this.empty.hidden) say(this.empty, total ? "Nothing that runs fits the filter." : "Nothing runs now. A call that goes through the proxy shows up here at once.");
-    this.table.element.hidden = !this.empty.hidden;
-    this.pager.hidden = matched <= PAGE && !offset;
-    say(this.place, `${fmt.tokens(Math.min(offset + 1, matched))} to ${fmt.tokens(Math.min(offset + PAGE, matched))} of ${fmt.tokens(matched)}`);
-    this.before.disabled = !offset;
-    this.after.disabled = offset + PAGE >= matched;
+    if (isPaused) words.push(missed ? "paused, there are changes" : "paused");
+    else if (table.held) words.push(`order held while you ${table.held === "focus" ? "are in" : "point at"} it`);
+    if (!isComplete) words.push("some replicas did not answer, what runs there is not shown");
+    say(status, words.join(" · "));
+    empty.hidden = matched > 0 || table.body.rows.length > 0;
+    if (!empty.hidden) say(empty, total ? "Nothing that runs fits the filter." : "Nothing runs now. A call that goes through the proxy shows up here at once.");
+    table.element.hidden = !empty.hidden;
+    pager.hidden = matched <= PAGE && !offset;
+    say(place, `${fmt.tokens(Math.min(offset + 1, matched))} to ${fmt.tokens(Math.min(offset + PAGE, matched))} of ${fmt.tokens(matched)}`);
+    before.disabled = !offset;
+    after.disabled = offset + PAGE >= matched;
   }
 
   /** Filters changed. */
-  choose() {
-    this.offset = 0;
-    this.renew();
+  function choose() {
+    offset = 0;
+    renew();
   }
 
-  /** @param {string} sort @param {string} direction */
-  sortBy(sort, direction) {
-    [this.sort, this.direction, this.offset] = [sort, direction, 0];
-    this.renew();
+  /** @param {string} by @param {string} order */
+  function sortBy(by, order) {
+    [sort, direction, offset] = [by, order, 0];
+    renew();
   }
 
   /** @param {number} by */
-  turn(by) {
-    this.offset = Math.max(0, this.offset + by);
-    this.renew();
+  function turn(by) {
+    offset = Math.max(0, offset + by);
+    renew();
   }
 
-  renew() {
-    this.ctx.setQuery(this.params);
-    this.table.asked = true;
-    if (this.isPaused) this.hold(false);
-    this.follow();
+  function renew() {
+    ctx.setQuery(params());
+    table.asked = true;
+    if (isPaused) hold(false);
+    follow();
   }
 
-  /** @param {boolean} isPaused */
-  hold(isPaused) {
-    this.isPaused = isPaused;
-    this.missed = 0;
-    this.pause.setAttribute("aria-pressed", String(isPaused));
-    say(this.pause, isPaused ? "Go on" : "Pause");
-    if (!isPaused) this.table.draw();
-    this.describe();
+  /** @param {boolean} is */
+  function hold(is) {
+    [isPaused, missed] = [is, 0];
+    pause.setAttribute("aria-pressed", String(is));
+    say(pause, is ? "Go on" : "Pause");
+    if (!is) table.draw();
+    describe();
   }
 
   /** A page in the background stops following after a while, and costs the proxy nothing then. */
-  sight() {
-    clearTimeout(this.unseen);
+  function sight() {
+    clearTimeout(unseen);
     if (document.hidden) {
-      this.unseen = window.setTimeout(() => {
-        this.close?.();
-        this.close = null;
+      unseen = window.setTimeout(() => {
+        close?.();
+        close = null;
       }, UNSEEN);
-    } else if (!this.close) {
-      this.follow();
+    } else if (!close) {
+      follow();
     }
   }
 
   /** @param {KeyboardEvent} event */
-  key(event) {
+  function key(event) {
     if (!isForThePage(event)) return;
-    const { focused } = this.table;
-    if (event.key === "j") this.table.move(1);
-    else if (event.key === "k") this.table.move(-1);
+    const { focused } = table;
+    if (event.key === "j") table.move(1);
+    else if (event.key === "k") table.move(-1);
     else if (event.key === "s" && focused) focused.stop.press();
-    else if (event.key === "p") this.hold(!this.isPaused);
-    else if (event.key === "/") this.filters.focus();
+    else if (event.key === "p") hold(!isPaused);
+    else if (event.key === "/") filters.focus();
     else return;
     event.preventDefault();
   }

@@ -1,16 +1,18 @@
 /** The figures above the live table. */
 
-import { clear, fmt, h, say } from "./dom.js";
+import { fmt, h, problem, say } from "./dom.js";
+import { figure } from "./tables.js";
 import { savedCost, savedTokens, word } from "./words.js";
 
 /** Make the cards; `show` fills them. */
 export function makeCards() {
-  const live = card("Live", "now");
-  const readingOn = card("Reading on", "behind a stop");
-  const stopped = card("Stopped", "today");
-  const saved = card("Saved", "today, typical to most");
-  const element = h("dl", { class: "cards", "aria-label": "Now and today" }, live.element, readingOn.element, stopped.element, saved.element);
-  const orphans = h("p", { class: "error", role: "alert", hidden: true });
+  const live = figure("Live", "–", "now");
+  const readingOn = figure("Reading on", "–", "behind a stop");
+  const stopped = figure("Stopped", "–", "today");
+  const saved = figure("Saved", "–", "today, typical to most");
+  const element = h("dl", { class: "cards", "aria-label": "Now and today" }, [live, readingOn, stopped, saved].map((card) => card.node));
+  const orphans = problem();
+  const draining = h("p", { class: "warning", role: "status", hidden: true });
 
   /** @param {Summary} summary */
   function show(summary) {
@@ -25,17 +27,10 @@ export function makeCards() {
     const money = Object.entries(today.saved_cost ?? {}).map(([currency, { typical, most }]) => savedCost(typical, most, currency));
     say(saved.note, ["tokens today", ...money].join(" · "));
     orphans.hidden = !summary.orphans;
-    if (summary.orphans) {
-      clear(orphans, `${fmt.tokens(summary.orphans)} upstream calls are still open, and nobody wants them any more. See Health.`);
-    }
+    say(orphans, `Upstream calls that are still open though nobody wants them any more: ${fmt.tokens(summary.orphans)}. See Health.`);
+    draining.hidden = !summary.draining;
+    say(draining, "Draining: this replica is shutting down. It takes no new work, and ends when what runs here has ended or its time is over.");
   }
 
-  return { element, orphans, show, live: (/** @type {number} */ n) => say(live.value, fmt.tokens(n)) };
-}
-
-/** @param {string} label @param {string} under */
-function card(label, under) {
-  const value = h("dd", { class: "figure" }, "–");
-  const note = h("dd", { class: "muted under" }, under);
-  return { element: h("div", { class: "card" }, h("dt", null, label), value, note), value, note };
+  return { element, orphans, draining, show, live: (/** @type {number} */ n) => say(live.value, fmt.tokens(n)) };
 }

@@ -1,7 +1,7 @@
 /** The login form: the admin token for a cookie that this script can't read. */
 
 import { ApiError, post } from "./api.js";
-import { clear, field, h } from "./dom.js";
+import { clear, field, h, problem } from "./dom.js";
 
 /**
  * Show the form.
@@ -13,21 +13,21 @@ export function showLogin(root, why, done) {
   const token = h("input", {
     type: "password", name: "token", autocomplete: "current-password", required: true, spellcheck: "false",
   });
-  const problem = h("p", { class: "error", role: "alert", hidden: true });
+  const refusal = problem();
   const button = h("button", { class: "button primary", type: "submit" }, "Log in");
 
   /** @param {SubmitEvent} event */
   async function send(event) {
     event.preventDefault();
-    problem.hidden = true;
+    refusal.hidden = true;
     button.disabled = true;
     try {
       await post("/ui/login", { token: token.value });
       done();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      clear(problem, refused(error));
-      problem.hidden = false;
+      clear(refusal, refused(error));
+      refusal.hidden = false;
       token.select();
       token.focus();
     } finally {
@@ -40,7 +40,7 @@ export function showLogin(root, why, done) {
       h("img", { src: "/ui/icon.svg", alt: "", width: "40", height: "40" }),
       h("h1", null, "Quell"),
       why ? h("p", { class: "muted" }, why) : null,
-      h("form", { class: "stack", on: { submit: send } }, field("Admin token", token), problem, button),
+      h("form", { class: "stack", on: { submit: send } }, field("Admin token", token), refusal, button),
       h("details", null,
         h("summary", null, "Where is the token?"),
         h("p", { class: "hint" }, "In the settings, under ", h("code", null, "admin.token"), " or ", h("code", null, "admin.tokens"),

@@ -1,7 +1,7 @@
 /** The page's frame: who is logged in, which screen is shown, the theme, the keys, and what is said aloud. */
 
 import * as api from "./api.js";
-import { button, clear, h, say } from "./dom.js";
+import { button, clear, h, keepHere, problem, say } from "./dom.js";
 import { isForThePage, showKeys } from "./keys.js";
 import { showLogin } from "./login.js";
 
@@ -74,7 +74,7 @@ async function showScreen() {
   clear(root);
   root.className = `screen-${name}`;
   if (!screen) {
-    root.append(h("p", { class: "error" }, "This screen could not be loaded. Reload the page."));
+    root.append(problem("This screen could not be loaded. Reload the page."));
     return;
   }
   document.title = `${screen.title} · Quell`;
@@ -116,11 +116,7 @@ function nextTheme(event) {
   const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % THEMES.length] ?? "auto";
   if (next === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = next;
-  try {
-    localStorage.setItem("quell-theme", next);
-  } catch {
-    // it then lasts as long as the page
-  }
+  keepHere("quell-theme", next);
   if (event.currentTarget instanceof HTMLElement) nameTheme(event.currentTarget);
 }
 
@@ -179,7 +175,7 @@ async function begin() {
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
     if (error.status === 401) return;
-    clear(root, h("p", { class: "error" }, error.message), button("Try again", "", begin));
+    clear(root, problem(error.message), button("Try again", "", begin));
     return;
   }
   drawTop();

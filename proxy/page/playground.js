@@ -93,6 +93,7 @@ function desk(root, query, ctx, served, left) {
       const is = tab.id === `tab-${recipe.id}`;
       tab.setAttribute("aria-selected", String(is));
       tab.tabIndex = is ? 0 : -1;
+      if (is) tab.scrollIntoView({ block: "nearest" });
     }
     panel.setAttribute("aria-labelledby", `tab-${recipe.id}`);
     about.textContent = recipe.about;
@@ -152,7 +153,7 @@ function desk(root, query, ctx, served, left) {
     due = 0;
     const of = story(it);
     const isOn = runs();
-    say(count, it ? `${fmt.tokens(of.made)} ${of.made === 1 ? "token" : "tokens"}` : "");
+    say(count, it ? fmt.many(of.made) : "");
     say(status, it?.status ? `HTTP ${it.status}` : "");
     say(refused, it?.refused ?? "");
     refused.hidden = !it?.refused;

@@ -50,7 +50,7 @@ export function makeCalls(served) {
     const wish = it?.wish ?? form.wish();
     const id = wish.chosen ?? "ID";
     const ids = it?.ids ?? {};
-    const header = recipe.apiKey ? "X-API-Key: $KEY" : "Authorization: Bearer $KEY";
+    const header = recipe.apiKey ? `${recipe.apiKey}: $KEY` : "Authorization: Bearer $KEY";
     const as = (/** @type {import("./tries.js").Call} */ call, streams = false) => curl(call, served.origin + form.base(), (key || served.needs_key) && header, streams);
     const first = recipe.start(wish, ids);
     const headers = { ...first.headers, ...(wish.chosen && { "X-Task-Id": wish.chosen }) };

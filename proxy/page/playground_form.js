@@ -9,14 +9,14 @@ import { whole } from "./sse.js";
 /** In front of the demo upstream an early stop has its time: the model is asked to be silent. */
 const SILENCE = "first_token_after=5s";
 
-/** @type {Record<Ending, [name: string, about: (recipe: Recipe) => string]>} */
+/** @type {Record<Ending, [name: string, about: (recipe: Recipe, hasKeys: boolean, stranger: string) => string]>} */
 const ENDINGS = {
   press: ["When I press Stop", () => "Press Stop while the answer comes."],
   early: ["Before the first byte", ({ unnamed }) => `The caller chooses the id, so that ${unnamed
     ? "the stop can be there first: it waits up to 10 s for its call, and the upstream is never called."
     : "a stop works while the model is still silent. It is sent by itself."}`],
   twice: ["Twice", ({ twice }) => `One press sends the stop two times. The second one is answered: ${twice}.`],
-  stranger: ["As a stranger", ({ stranger }) => `The first press stops with somebody else's credential. It is answered: ${stranger}. The second press is yours.`],
+  stranger: ["As a stranger", ({ stranger: answer }, hasKeys, stranger) => `The first press stops with ${!hasKeys ? "another credential than the call's" : stranger ? "the other key" : "a key that the proxy does not know"}. It is answered: ${hasKeys && !stranger ? "401, whatever it asks for" : answer}. The second press is yours.${hasKeys ? "" : " Mind that callers who send no credential are one caller for Quell: each of them may stop what another one started."}`],
   leave: ["By closing the connection", ({ goesOn }) => `No stop is sent, the reader just leaves. ${goesOn
     ? "This API goes on without one: a stop is what ends it." : "Quell sees that, and closes the upstream."}`],
   edit: ["After 2 s: quick edit", () => "Stopped by itself within the time of an edit: question and answer are taken back."],
@@ -40,8 +40,10 @@ export function makeForm(served, query, changed) {
   const fields = h("div", { class: "stack" });
   const radios = h("div", { class: "radios" });
   const about = h("p", { class: "muted" });
+  const stranger = h("input", { type: "password", autocomplete: "off", on: { input: () => ends(ending) } });
+  const another = field("Key of the stranger", stranger, "Another one that the proxy knows. Left empty, one that it does not know is sent.");
   const endings = h("div", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" },
-    h("h2", { id: "endings" }, "How it is stopped"), radios, about, h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
+    h("h2", { id: "endings" }, "How it is stopped"), radios, about, another, h("label", { class: "check" }, native, "By Quell's own stop route, which every API has"));
   const base = () => (routes[route.selectedIndex]?.path ?? "").replace(/\/$/, "");
 
   /** Another API. @param {Recipe} next */
@@ -60,7 +62,8 @@ export function makeForm(served, query, changed) {
   /** @param {Ending} id */
   function ends(id) {
     ending = id;
-    about.textContent = ENDINGS[id][1](recipe);
+    about.textContent = ENDINGS[id][1](recipe, served.has_keys, stranger.value.trim());
+    another.hidden = id !== "stranger" || !served.has_keys;
     changed();
   }
 
@@ -112,6 +115,6 @@ export function makeForm(served, query, changed) {
   }
 
   /** @returns {How} */
-  const how = () => ({ ending, native: native.checked, key: key.value.trim() });
+  const how = () => ({ ending, native: native.checked, key: key.value.trim(), stranger: stranger.value.trim() });
   return { fields, endings, turn, base, wish, missing, how, ending: () => ending };
 }

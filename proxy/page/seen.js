@@ -4,8 +4,7 @@ import { fmt, h, s } from "./dom.js";
 
 /** @import {Line, Story, Try} from "./tries.js" */
 
-/** @param {number | null} n */
-const tokens = (n) => `${fmt.tokens(n)} ${n === 1 ? "token" : "tokens"}`;
+const tokens = fmt.many;
 
 /** @type {Story} */
 const NOTHING = {

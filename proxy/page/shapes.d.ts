@@ -63,6 +63,7 @@ export type Summary = {
   reading_on: number;
   queued: number;
   orphans: number;
+  draining: boolean;
   today: {
     since: string;
     generations: number;

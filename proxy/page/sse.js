@@ -5,21 +5,27 @@
 /**
  * The events of a stream, comments too; an answer that is no stream is one.
  * @param {Response} response
+ * @param {() => void} [onBytes] Called for each piece that arrives, heartbeats too.
  * @returns {AsyncGenerator<Told>}
  */
-export async function* told(response) {
+export async function* told(response, onBytes) {
   if (!response.body) return;
   const streams = response.headers.get("Content-Type")?.startsWith("text/event-stream");
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    const parts = streams ? (rest + value).split(/\r?\n\r?\n/) : [rest + value];
-    rest = parts.pop() ?? "";
-    for (const raw of parts) yield event(raw);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      onBytes?.();
+      const parts = streams ? (rest + value).split(/\r?\n\r?\n/) : [rest + value];
+      rest = parts.pop() ?? "";
+      for (const raw of parts) yield event(raw);
+    }
+    if (rest) yield streams ? event(rest) : whole(rest);
+  } finally {
+    reader.cancel().catch(() => undefined);
   }
-  if (rest) yield streams ? event(rest) : whole(rest);
 }
 
 /** @param {string} raw @returns {Told} */

@@ -2,7 +2,7 @@
 
 import { ApiError, post } from "./api.js";
 import { openDialog } from "./dialog.js";
-import { button, clear, field, fmt, h } from "./dom.js";
+import { button, clear, field, fmt, h, problem } from "./dom.js";
 
 /** Above so many the count must be typed. */
 const WITHOUT_TYPING = 10;
@@ -31,7 +31,7 @@ function asking(filters, ctx, close) {
   const count = h("p", { class: "count", role: "status" });
   const typed = h("input", { name: "typed", inputmode: "numeric", autocomplete: "off" });
   const confirming = field("", typed);
-  const problem = h("p", { class: "error", role: "alert", hidden: true });
+  const refusal = problem();
   const stop = h("button", { type: "submit", class: "button danger" }, "Stop");
   let [matched, turn, typing] = [0, 0, 0];
 
@@ -59,9 +59,9 @@ function asking(filters, ctx, close) {
   /** @param {StoppedMany | null} found */
   function known(found) {
     matched = found?.matched.length ?? 0;
-    problem.hidden = true;
+    refusal.hidden = true;
     const missing = found?.complete === false ? " Some replicas did not answer; what runs there is not counted." : "";
-    clear(count, found ? `${things(matched)} now.${missing}` : selection() ? "Counting…" : `Name the ${scope.value}.`);
+    clear(count, found ? `${fmt.many(matched, "generation")} now.${missing}` : selection() ? "Counting…" : `Name the ${scope.value}.`);
     confirming.hidden = matched <= WITHOUT_TYPING;
     clear(/** @type {Node} */ (confirming.firstChild), `Type ${matched} to confirm`);
     check();
@@ -76,8 +76,8 @@ function asking(filters, ctx, close) {
   function failed(error) {
     if (!(error instanceof ApiError)) throw error;
     clear(count);
-    clear(problem, error.message);
-    problem.hidden = false;
+    clear(refusal, error.message);
+    refusal.hidden = false;
   }
 
   /** @param {Event} event */
@@ -113,7 +113,7 @@ function asking(filters, ctx, close) {
 
   /** @param {StoppedMany} done */
   function tell(done) {
-    const words = [`Stopped ${things(done.count)}.`];
+    const words = [`Stopped ${fmt.many(done.count, "generation")}.`];
     if (done.unconfirmed.length) words.push(`Of ${fmt.tokens(done.unconfirmed.length)} the upstream is not closed yet; they stay in the table until it is.`);
     if (done.complete === false) words.push("Some replicas did not answer; what runs there was not stopped.");
     const leave = button("Done", "primary", close);
@@ -123,13 +123,8 @@ function asking(filters, ctx, close) {
   }
 
   const form = h("form", { class: "stack", on: { submit, input } },
-    field("Stop", scope), which, count, field("Reason", reason, "Kept in each record, with your name."), confirming, problem,
+    field("Stop", scope), which, count, field("Reason", reason, "Kept in each record, with your name."), confirming, refusal,
     h("div", { class: "row end" }, button("Cancel", "", close), stop));
   ask();
   return form;
-}
-
-/** @param {number} n */
-function things(n) {
-  return n === 1 ? "1 generation" : `${fmt.tokens(n)} generations`;
 }

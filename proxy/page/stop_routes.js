@@ -1,5 +1,7 @@
 /** Every call that stops a generation, as one can paste it into a terminal. */
 
+import { curl, part } from "./dialects.js";
+
 /** @typedef {{name: string, path: string, body?: object, note?: string}} Route */
 
 const RESPONSE = "resp_";
@@ -23,14 +25,14 @@ function fits(one, prefix) {
 /** The stop routes of each dialect, below its route's path. @type {Record<string, (one: Generation) => Route[]>} */
 const OWN = {
   openai: (one) => OPENAI.filter((route) => fits(one, route.prefix)).map(({ name, path }) => ({
-    name, path: `/${path}/${id(one.message_id.startsWith(RESPONSE) ? one.message_id : one.upstream_id ?? one.task_id)}/cancel`,
+    name, path: `/${path}/${part(one.message_id.startsWith(RESPONSE) ? one.message_id : one.upstream_id ?? one.task_id)}/cancel`,
   })),
-  anthropic: (one) => [{ name: "Messages", path: `/messages/${id(one.upstream_id ?? one.task_id)}/cancel` }],
+  anthropic: (one) => [{ name: "Messages", path: `/messages/${part(one.upstream_id ?? one.task_id)}/cancel` }],
   assistants: () => [{
     name: "Assistants run", path: "/threads/THREAD_ID/runs/RUN_ID/cancel", note: "With the ids of the thread and the run, which the client has.",
   }],
-  dify: (one) => DIFY.map(([name, path]) => ({ name, path: `/${path}/${id(one.task_id)}/stop`, body: { user: one.user ?? "" } })),
-  async_messages: (one) => [{ name: "Async message", path: `/messages/async/${id(one.message_id)}/cancel` }],
+  dify: (one) => DIFY.map(([name, path]) => ({ name, path: `/${path}/${part(one.task_id)}/stop`, body: { user: one.user ?? "" } })),
+  async_messages: (one) => [{ name: "Async message", path: `/messages/async/${part(one.message_id)}/cancel` }],
   aitronos: () => [{
     name: "Model response", path: "/model/response/THREAD_ID/cancel", note: "With the id of the thread, which the client has.",
   }],
@@ -45,34 +47,17 @@ const OWN = {
  */
 export function stopCommands(one, origin, admin) {
   /** @type {Route} */
-  const native = { name: "By its id, on every route", path: `/generations/${id(one.task_id)}/cancel` };
+  const native = { name: "By its id, on every route", path: `/generations/${part(one.task_id)}/cancel` };
   const base = `${origin}${one.route.replace(/\/$/, "")}`;
   const callers = [native, ...(OWN[one.dialect]?.(one) ?? [])].map((route) => ({
     name: route.name,
     note: route.note ?? "",
-    command: curl(`${base}${route.path}`, "$API_KEY", route.body),
+    command: curl({ method: "POST", ...route }, base, "Authorization: Bearer $API_KEY"),
   }));
   const operator = {
     name: "As the operator, whoever started it",
     note: "With an admin token of the role operator.",
-    command: curl(`${admin}/api/generations/${id(one.message_id)}/cancel`, "$QUELL_ADMIN_TOKEN", { reason: "…" }),
+    command: curl({ method: "POST", path: `/api/generations/${part(one.message_id)}/cancel`, body: { reason: "…" } }, admin, "Authorization: Bearer $QUELL_ADMIN_TOKEN"),
   };
   return [...callers, operator];
-}
-
-/** @param {string} url @param {string} key @param {object} [body] */
-function curl(url, key, body) {
-  const lines = [`curl -X POST ${quoted(url)}`, `-H "Authorization: Bearer ${key}"`];
-  if (body) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
-  return lines.join(" \\\n  ");
-}
-
-/** A word for a shell, whatever is in it. @param {string} text */
-function quoted(text) {
-  return /^[\w:/.%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** @param {string} text */
-function id(text) {
-  return encodeURIComponent(text);
 }

@@ -1,6 +1,6 @@
 /** Parts that several screens have. */
 
-import { field, h } from "./dom.js";
+import { field, h, problem } from "./dom.js";
 
 /** @import {Child} from "./dom.js" */
 /** @import {Context} from "./shapes.js" */
@@ -15,6 +15,12 @@ export function table(heads, rows) {
   return h("table", { class: "table" },
     h("thead", null, h("tr", null, heads.map((head, at) => h("th", { scope: "col", class: at > 0 && side(rows[0]?.[at]) }, head)))),
     h("tbody", null, rows.map(([first, ...rest]) => h("tr", null, h("th", { scope: "row" }, first), rest.map((cell) => h("td", { class: side(cell) }, cell))))));
+}
+
+/** A card with one figure, for a `dl`. @param {string} name @param {string} text @param {string} under */
+export function figure(name, text, under) {
+  const [value, note] = [h("dd", { class: "figure" }, text), h("dd", { class: "muted" }, under)];
+  return { node: h("div", { class: "card" }, h("dt", null, name), value, note), value, note };
 }
 
 /** What scrolls by the keyboard too. @param {"div" | "pre"} tag @param {string} kind @param {string} label @param {...Child} children */
@@ -36,7 +42,7 @@ export function follow(box, write) {
 export const why = (error) => error instanceof Error ? error.message : String(error);
 
 /** @param {unknown} error */
-export const wrong = (error) => h("p", { class: "error", role: "alert" }, why(error));
+export const wrong = (error) => problem(why(error));
 
 /** Write a choice into the address; "" takes it out. @param {URLSearchParams} query @param {string} name @param {string} value */
 export function keep(query, name, value) {

@@ -21,6 +21,8 @@ export interface Served {
   routes: Route[];
   origin: string;
   needs_key: boolean;
+  /** Whether the proxy lets only those in whose keys it knows. */
+  has_keys: boolean;
   demo: boolean;
 }
 
@@ -68,8 +70,8 @@ export interface Recipe {
   goesOn?: boolean;
   /** An early stop is an edit. */
   edits?: boolean;
-  /** Its credential is sent as `X-API-Key`. */
-  apiKey?: boolean;
+  /** The header that has its credential; `Authorization` where none is named. */
+  apiKey?: string;
   /** A call that is needed before the start. */
   first?(wish: Wish): Call;
   start(wish: Wish, ids: Ids): Call;
@@ -87,12 +89,13 @@ export interface Recipe {
 
 export type Ending = "press" | "early" | "twice" | "stranger" | "leave" | "edit" | "keep";
 
-/** How a try is ended; `key` is the caller's credential, or "". */
+/** How a try is ended; `key` is the caller's credential, `stranger` that of somebody else; or "". */
 export interface How {
   ending: Ending;
   /** Whether Quell's own stop is used. */
   native: boolean;
   key: string;
+  stranger: string;
 }
 
 /** What the upstream saw: the answer of `/api/playground-seen`. */

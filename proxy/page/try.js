@@ -37,14 +37,14 @@ export function begin(recipe, base, wish, how, tell) {
   function send({ method, path, headers, body }, key = how.key, chosen = null, signal = undefined) {
     return stream(`/api/playground${base}${path}`, {
       method, signal, body: body && JSON.stringify(body),
-      headers: { ...headers, ...(body && { "Content-Type": "application/json" }), ...(chosen && { "X-Task-Id": chosen }), ...(key && (recipe.apiKey ? { "X-Playground-API-Key": key } : { "X-Playground-Authorization": `Bearer ${key}` })) },
+      headers: { ...headers, ...(body && { "Content-Type": "application/json" }), ...(chosen && { "X-Task-Id": chosen }), ...(key && (recipe.apiKey ? { [recipe.apiKey.replace("X-", "X-Playground-")]: key } : { "X-Playground-Authorization": `Bearer ${key}` })) },
     });
   }
 
   /** Make a call besides the start, and keep what it is answered. @param {Call} call @param {boolean} isStranger */
   async function ask(call, isStranger) {
     const asked = performance.now();
-    const response = await send(call, isStranger ? STRANGER : how.key);
+    const response = await send(call, isStranger ? how.stranger || STRANGER : how.key);
     it.answers.push({ call, isStranger, status: response.status, body: await response.text(), ms: performance.now() - asked });
     tell.changed();
   }

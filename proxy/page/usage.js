@@ -2,9 +2,9 @@
 
 import { get } from "./api.js";
 import { quoted } from "./dialects.js";
-import { clear, field, fmt, h } from "./dom.js";
+import { button, clear, field, fmt, h } from "./dom.js";
 import { csv, currencies, money, savedIn, sum } from "./sums.js";
-import { keep, scroll, table, wrong } from "./tables.js";
+import { figure, keep, scroll, table, wrong } from "./tables.js";
 import { charts } from "./usage_charts.js";
 import { savedCost, savedTokens } from "./words.js";
 
@@ -93,7 +93,7 @@ function totals(data, causes) {
     ...savedIn(data).map(([currency, typical, most]) => [`Saved, ${currency}`, savedCost(typical, most, currency), "the same in money"]),
     ["Late", fmt.tokens(of("late_tokens")), "tokens made behind a stop"],
   ];
-  return h("dl", { class: "totals" }, cards.map(([name, value, more]) => h("div", { class: "card" }, h("dt", null, name), h("dd", { class: "figure" }, value), h("dd", { class: "muted" }, more))));
+  return h("dl", { class: "cards" }, cards.map(([name = "", value = "", more = ""]) => figure(name, value, more).node));
 }
 
 /** @param {Usage} groups @param {Usage} both @param {Asked} asked */
@@ -104,7 +104,7 @@ function figures(groups, both, { by, group, filters }) {
     row.group[group] ?? "none", fmt.tokens(row.generations), fmt.tokens(row.prompt_tokens), fmt.tokens(row.completion_tokens),
     ...costs.map((currency) => fmt.cost(row.cost[currency], currency)), (row.saved_typical ?? row.saved_most) === null ? "–" : savedTokens(row.saved_typical, row.saved_most), fmt.tokens(row.late_tokens), fmt.tokens(row.unknown),
   ]);
-  const options = Object.entries(filters).map(([name, value]) => ` --${name} ${/^[\w./:-]+$/.test(value) ? value : quoted(value)}`);
+  const options = Object.entries(filters).map(([name, value]) => ` --${name} ${quoted(value)}`);
   return h("section", { class: "card stack" },
     h("div", { class: "row" }, h("h2", null, `By ${group}`), download(`CSV by ${group}`, groups), download(`CSV by ${by} and ${group}`, both)),
     scroll("div", "table-wrap", `Usage by ${group}`, table(heads, rows)),
@@ -113,9 +113,9 @@ function figures(groups, both, { by, group, filters }) {
 
 /** @param {string} label @param {Usage} usage */
 function download(label, usage) {
-  return h("button", { type: "button", class: "button", on: { click: () => {
+  return button(label, "small", () => {
     const href = URL.createObjectURL(new Blob([csv(usage)], { type: "text/csv" }));
     h("a", { href, download: `quell-usage-by-${usage.by.join("-")}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10_000);
-  } } }, label);
+  });
 }

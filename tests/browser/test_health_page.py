@@ -41,12 +41,16 @@ async def test_health_tells_what_it_stands_on(tmp_path: Path) -> None:
 
 
 async def test_a_drain_is_named(tmp_path: Path) -> None:
-    """A proxy that was told to end says so on Health while its last streams run."""
+    """A proxy that was told to end says so on Live by itself, and on Health, while its last streams run."""
     async with talking_program(tmp_path, drain={"ready_delay": "0s", "timeout": "10m"}) as scene, chromium() as browser:
         await scene.start("one")
-        async with operator_page(browser, scene.program.admin_url, "#/health") as page:
-            await expect(page.locator("main")).to_contain_text("not draining")
+        async with operator_page(browser, scene.program.admin_url) as page:
+            await expect(page.locator("table.live tbody tr")).to_have_count(1)
+            warning = page.get_by_text("Draining: this replica is shutting down.")
+            await expect(warning).to_be_hidden()
             scene.program.signal(signal.SIGTERM)
+            await expect(warning).to_be_visible()
+            await go_to(page, "#/health")
             await expect(page.locator("main")).to_contain_text("draining: this replica ends")
         scene.program.signal(signal.SIGTERM)
         await scene.program.exit_code()

@@ -28,28 +28,29 @@ TABS = {
     "dify": "/chat-messages/",
     "async": "/messages/async/",
     "aitronos": "/model/response/thrd_",
+    "gemini": "/v1beta/generations/",
 }
 CLOSED = re.compile(r"^Upstream closed after [\d,]+ of 2,000 tokens, .* after your stop\.$")
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
 
 
-@pytest.mark.parametrize("tab", TABS)
-async def test_each_api_is_started_and_stopped(tmp_path: Path, tab: str) -> None:
+async def test_each_api_is_started_and_stopped(tmp_path: Path) -> None:
     """Start and Stop in each tab; the stop's command has the id, and the upstream says when it saw the close."""
-    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, program):
-        assert tab == "chat" or "tab=" in page.url
-        await expect(page.get_by_role("tab", selected=True)).to_have_id(f"tab-{tab}")
-        await begin(page)
-        await comes(page)
-        command = page.get_by_role("region", name="Stop command")
-        await expect(command).to_contain_text(TABS[tab])
-        await expect(command).not_to_contain_text("/ID/")
-        await press_stop(page)
-        await expect(headline(page)).to_have_text(CLOSED)
-        await expect(answers(page).first).to_contain_text("HTTP 200")
-        await expect(page.get_by_role("region", name="Raw events")).to_contain_text("data: ")
-        await expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
-        assert "upstream: saw the close of" in program.log()
+    async with demo_page(tmp_path) as (page, program):
+        for number, (tab, path) in enumerate(TABS.items(), 1):
+            await page.locator(f"#tab-{tab}").click()
+            await expect(page).to_have_url(re.compile(f"tab={tab}"))
+            await begin(page)
+            await comes(page)
+            command = page.get_by_role("region", name="Stop command")
+            await expect(command).to_contain_text(path)
+            await expect(command).not_to_contain_text("/ID/")
+            await press_stop(page)
+            await expect(headline(page)).to_have_text(CLOSED)
+            await expect(answers(page).first).to_contain_text("HTTP 200")
+            await expect(page.get_by_role("region", name="Raw events")).to_contain_text("data: ")
+            await expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
+            assert program.log().count("upstream: saw the close of") == number
 
 
 async def test_anthropic_is_started_and_stopped(tmp_path: Path) -> None:
@@ -108,60 +109,57 @@ async def test_the_commands_are_whole(tmp_path: Path) -> None:
         await expect(page.get_by_role("region", name="Raw events")).to_contain_text("cause=client")
 
 
-@pytest.mark.parametrize(
-    ("tab", "status", "told"),
-    [
-        ("chat", "499", "Upstream closed before its first token"),
-        ("dify", "499", "The upstream was never called"),
-        ("async", "200", "Upstream closed before its first token"),
-        ("aitronos", "200", "Upstream closed before its first token"),
-        ("assistants", "200", "Upstream closed before its first token"),
-    ],
-)
-async def test_a_stop_before_the_first_byte(tmp_path: Path, tab: str, status: str, told: str) -> None:
+async def test_a_stop_before_the_first_byte(tmp_path: Path) -> None:
     """By an id that the caller chose, or that comes before the model's first word, a silent call is stopped."""
-    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
-        await begin(page, "Before the first byte")
-        await expect(headline(page)).to_contain_text(told)
-        await expect(page.locator(".desk")).to_contain_text(f"HTTP {status}")
-        assert await page.locator(WORDS).text_content() == ""
+    silent = "Upstream closed before its first token"
+    cases = [
+        ("chat", "499", silent),
+        ("dify", "499", "The upstream was never called"),
+        ("async", "200", silent),
+        ("aitronos", "200", silent),
+        ("assistants", "200", silent),
+        ("gemini", "499", silent),
+    ]
+    async with demo_page(tmp_path) as (page, _):
+        for tab, status, told in cases:
+            await page.locator(f"#tab-{tab}").click()
+            await begin(page, "Before the first byte")
+            await expect(headline(page)).to_contain_text(told)
+            await expect(page.locator(".desk")).to_contain_text(f"HTTP {status}")
+            assert await page.locator(WORDS).text_content() == ""
 
 
-@pytest.mark.parametrize(
-    ("tab", "second"), [("chat", "200"), ("assistants", "400"), ("dify", "200"), ("aitronos", "200")]
-)
-async def test_a_stop_sent_twice(tmp_path: Path, tab: str, second: str) -> None:
+async def test_a_stop_sent_twice(tmp_path: Path) -> None:
     """One press sends two stops, and both answers are shown, as each API gives them."""
-    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
-        await begin(page, "Twice")
-        await comes(page)
-        await press_stop(page)
-        await expect(answers(page).nth(0)).to_contain_text("HTTP 200")
-        await expect(answers(page).nth(1)).to_contain_text(f"HTTP {second}")
-        await expect(headline(page)).to_have_text(CLOSED)
+    async with demo_page(tmp_path) as (page, _):
+        for tab, second in (("chat", "200"), ("assistants", "400"), ("dify", "200"), ("aitronos", "200")):
+            await page.locator(f"#tab-{tab}").click()
+            await begin(page, "Twice")
+            await comes(page)
+            await press_stop(page)
+            await expect(answers(page).nth(0)).to_contain_text("HTTP 200")
+            await expect(answers(page).nth(1)).to_contain_text(f"HTTP {second}")
+            await expect(headline(page)).to_have_text(CLOSED)
 
 
-@pytest.mark.parametrize(
-    ("tab", "status"),
-    [
-        ("chat", "404"),
-        ("responses", "404"),
-        ("assistants", "404"),
-        ("dify", "200"),
-        ("async", "404"),
-        ("aitronos", "403"),
-    ],
-)
-async def test_a_stranger_stops_nothing(tmp_path: Path, tab: str, status: str) -> None:
+async def test_a_stranger_stops_nothing(tmp_path: Path) -> None:
     """The stop of somebody else is answered as the API documents, the answer runs on, and the owner's stop ends it."""
-    async with demo_page(tmp_path, f"#/playground?tab={tab}") as (page, _):
-        await begin(page, "As a stranger")
-        await comes(page)
-        await press_stop(page)
-        await expect(answers(page).first).to_contain_text(f"HTTP {status} to a stranger")
-        await expect(page.locator(".seen")).to_contain_text("Somebody else's stop changed nothing")
-        await press_stop(page)
-        await expect(headline(page)).to_have_text(CLOSED)
+    cases = {
+        **dict.fromkeys(("chat", "responses", "assistants", "async", "gemini"), "404"),
+        "dify": "200",
+        "aitronos": "403",
+    }
+    async with demo_page(tmp_path) as (page, _):
+        for tab, status in cases.items():
+            await page.locator(f"#tab-{tab}").click()
+            await begin(page, "As a stranger")
+            await expect(page.get_by_role("radiogroup")).to_contain_text("who send no credential are one caller")
+            await comes(page)
+            await press_stop(page)
+            await expect(answers(page).first).to_contain_text(f"HTTP {status} to a stranger")
+            await expect(page.locator(".seen")).to_contain_text("Somebody else's stop changed nothing")
+            await press_stop(page)
+            await expect(headline(page)).to_have_text(CLOSED)
 
 
 async def test_leaving_closes_the_upstream(tmp_path: Path) -> None:
@@ -187,18 +185,16 @@ async def test_what_goes_on_without_a_reader_can_still_be_stopped(tmp_path: Path
         await expect(headline(page)).to_have_text(CLOSED)
 
 
-@pytest.mark.parametrize(
-    ("ending", "mode", "left"),
-    [("After 2 s: quick edit", "quick_edit", 0), ("After 6 s: keep partial", "keep_partial", 2)],
-)
-async def test_quick_edit_and_keep_partial(tmp_path: Path, ending: str, mode: str, left: int) -> None:
+async def test_quick_edit_and_keep_partial(tmp_path: Path) -> None:
     """An early stop in Aitronos takes question and answer back, a late one keeps both; the thread is shown."""
+    endings = {"After 2 s: quick edit": ("quick_edit", 0), "After 6 s: keep partial": ("keep_partial", 2)}
     async with demo_page(tmp_path, "#/playground?tab=aitronos") as (page, _):
-        await begin(page, ending)
-        await expect(answers(page).first).to_contain_text(f'"cancel_mode": "{mode}"')
-        await expect(answers(page).nth(1)).to_contain_text("GET /threads/")
-        thread = await answers(page).nth(1).locator("pre").inner_text()
-        assert thread.count('"role"') == left
+        for ending, (mode, left) in endings.items():
+            await begin(page, ending)
+            await expect(answers(page).first).to_contain_text(f'"cancel_mode": "{mode}"')
+            await expect(answers(page).nth(1)).to_contain_text("GET /threads/")
+            thread = await answers(page).nth(1).locator("pre").inner_text()
+            assert thread.count('"role"') == left
 
 
 async def test_keyboard_alone(tmp_path: Path) -> None:
@@ -288,18 +284,31 @@ async def test_who_may_only_look_is_told_so(tmp_path: Path) -> None:
 
 async def test_a_key_that_is_needed_is_asked_for(tmp_path: Path) -> None:
     """Where the proxy has keys, nothing starts without one; it goes with the call, and into no command or address."""
-    key = "key-of-the-tests"
-    keys = [{"id": "acme", "hash": sha256(key.encode()).hexdigest()}]
+    key, other = "key-of-the-tests", "key-of-others"
+    keys = [{"id": name, "hash": sha256(each.encode()).hexdigest()} for name, each in (("acme", key), ("bolt", other))]
     async with talking_program(tmp_path, keys=keys) as scene, chromium() as browser:
         async with watched_page(browser, scene.program.admin_url) as (page, watch):
             watch.expected |= {401, 404}
             await log_in(page, ADMIN_TOKEN)
             await go_to(page, "#/playground?tab=chat")
             await page.get_by_label("Model").fill("scripted")
+            ours = page.get_by_role("textbox", name="Key", exact=True)
             await begin(page)
-            await expect(page.get_by_role("textbox", name="Key")).to_be_focused()
-            await page.get_by_role("textbox", name="Key").fill(key)
-            await begin(page)
+            await expect(ours).to_be_focused()
+            await ours.fill(key)
+            stranger = page.get_by_role("textbox", name="Key of the stranger")
+            for theirs, status in (("", "401"), (other, "404")):
+                await page.get_by_role("radio", name="As a stranger").check()
+                await stranger.fill(theirs)
+                await begin(page)
+                await expect(page.get_by_role("radiogroup")).to_contain_text(f"It is answered: {status}")
+                await comes(page)
+                await press_stop(page)
+                await expect(answers(page).first).to_contain_text(f"HTTP {status} to a stranger")
+                await press_stop(page)
+                await expect(headline(page)).to_contain_text("Upstream closed after")
+            await begin(page, "When I press Stop")
+            await expect(stranger).to_be_hidden()
             await comes(page)
             assert key not in await page.locator("main").inner_text()
             assert "$KEY" in await page.get_by_role("region", name="Stop command").inner_text()

@@ -103,7 +103,7 @@ async def test_the_csv_is_that_of_the_command_line(tmp_path: Path) -> None:
 async def test_money_is_the_same_however_it_is_grouped(tmp_path: Path) -> None:
     """What was spent is one number, by model as by outcome: stopped and complete answers of one group add up."""
     async with used(tmp_path) as (_, page):
-        spent = page.locator(".totals .card", has_text="Spent, USD").locator(".figure")
+        spent = page.locator(".cards .card", has_text="Spent, USD").locator(".figure")
         await go_to(page, "#/usage?group=outcome")
         by_outcome = await spent.inner_text()
         await page.get_by_label("By", exact=True).select_option("model")
@@ -139,7 +139,7 @@ async def test_spent_saved_and_stops_are_shown(tmp_path: Path) -> None:
     """Totals, the band of what stops saved, stops by cause: each chart names itself, and has a table behind it."""
     async with used(tmp_path) as (_, page):
         await go_to(page, "#/usage?since=24h")
-        totals = page.locator(".totals")
+        totals = page.locator(".cards")
         await expect(totals).to_contain_text("2 of them stopped")
         await expect(totals).to_contain_text(re.compile(r"Saved by stops\D*1\d\d to 9\d\d"))
         await expect(totals).to_contain_text("Saved, USD")

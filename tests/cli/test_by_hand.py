@@ -54,6 +54,7 @@ async def test_the_demo_runs_where_it_is_told_to(tmp_path: Path) -> None:
         ("/dify/v1", "dify"),
         ("/async/v1", "async_messages"),
         ("/aitronos/v1", "aitronos"),
+        ("/v1beta", "openai with format: gemini"),
     ]
     assert answer.events[-1] == DONE
 

@@ -25,9 +25,10 @@ def calls(name: str) -> list[str]:
 
 
 def test_the_demo_serves_the_route_of_every_page() -> None:
-    """`make run` serves each page's route as its YAML has it, but with the demo's model, beside the first example's."""
+    """`make run` serves the first example's route, Gemini's, and each page's as its YAML has it, but for the model."""
     served = {route.path: route for route in demo_settings({}).routes}
     assert served.pop("/v1").dialects == ("assistants", "openai")
+    assert served.pop("/v1beta").upstream == "gemini"
     for page in ("dify", "async_messages", "aitronos"):
         (shown,) = yaml_blocks(f"apis/{page}")
         (route,) = yaml.safe_load(shown)["routes"]

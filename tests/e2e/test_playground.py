@@ -201,15 +201,24 @@ async def test_nothing_of_the_admin_listener_goes_to_the_proxy(tmp_path: Path) -
         assert len(listed.json()["data"]) == 1
 
 
-async def test_a_key_goes_in_the_header_of_its_api(tmp_path: Path) -> None:
-    """A key that the page sends for an API with `X-API-Key` goes up as that, and in no other header."""
+@pytest.mark.parametrize("name", ["API-Key", "Goog-API-Key"])
+async def test_a_key_goes_in_the_header_of_its_api(tmp_path: Path, name: str) -> None:
+    """A key that the page sends for an API with its own header goes up in that one, and in no other."""
     async with a_proxy(tmp_path, json_answer(chat_object())) as (proxy, up):
-        headers = [("X-Playground-API-Key", "mine"), *token_of(MAIN)]
+        headers = [(f"X-Playground-{name}", "mine"), *token_of(MAIN)]
         relayed = await call(proxy.admin_port, "POST", f"{RELAY}{CHAT}", ask(stream=False), headers)
         assert relayed.status == 200
         arrived = {name.lower(): value for name, value in up.requests[0].headers}
-        assert arrived["x-api-key"] == "mine"
-        assert not {"authorization", "x-playground-api-key"} & arrived.keys()
+        assert arrived[f"x-{name.lower()}"] == "mine"
+        assert not {"authorization", f"x-playground-{name.lower()}"} & arrived.keys()
+
+
+async def test_geminis_routes_are_told_from_openais(tmp_path: Path) -> None:
+    """An `openai` route in front of an upstream of Gemini's format is one where Gemini's API is spoken."""
+    async with a_proxy(tmp_path, hang(), upstream={"format": "gemini"}) as (proxy, _):
+        about = (await call(proxy.admin_port, "GET", RELAY, headers=token_of("olga"))).json()
+        assert [route["dialects"] for route in about["routes"]] == [["gemini"]]
+        assert (about["needs_key"], about["has_keys"]) == (False, False)
 
 
 async def test_a_page_elsewhere_can_call_nothing(tmp_path: Path) -> None:
@@ -255,6 +264,7 @@ async def test_the_playground_says_what_can_be_called(tmp_path: Path) -> None:
             ],
             "origin": f"http://127.0.0.1:{proxy.port}",
             "needs_key": True,
+            "has_keys": True,
             "demo": False,
         }
 

@@ -213,6 +213,7 @@ async def test_kill_loses_no_start_and_at_most_a_flush(tmp_path: Path) -> None:
                 client.reset()
         async with running_program(config, tmp_path) as program:
             found = rows(tmp_path)
+            await eventually(lambda: events(program, "ledger.interrupted"), what="the start said what it found")
             assert events(program, "ledger.interrupted") == [("ledger.interrupted", {"generations": streams})]
             metrics = (await get(program.admin_port, "/metrics")).body
     assert f'quell_generations_total{{outcome="interrupted",route="/v1",upstream="up"}} {streams}.0'.encode() in metrics

@@ -55,6 +55,12 @@ async def lives(proxy: RunningProxy, any_id: str) -> bool:
     return place is not None and not place.is_over
 
 
+async def is_counted(proxy: RunningProxy, any_id: str) -> bool:
+    """Whether the admin API has a count of what runs."""
+    shown = (await admin(proxy, "GET", any_id)).json()
+    return shown["outcome"] == "running" and bool(shown["completion_tokens"])
+
+
 async def test_an_id_that_was_used_again_elsewhere(tmp_path: Path) -> None:
     """Where its older generation ended, an id means the one that runs elsewhere, and then the newer of both."""
     async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, _):
@@ -66,6 +72,7 @@ async def test_an_id_that_was_used_again_elsewhere(tmp_path: Path) -> None:
             found = await record(a, "t-1")
             assert (found["replica"], found["outcome"]) == ("b", "running")
             assert (await admin(a, "GET", "t-1")).json()["replica"] == "b"
+            await eventually(partial(is_counted, a, "t-1"), what="an operator is told the count so far")
             await there.get(PATH)
             await operator.get("/api/generations/t-1/events", ADMIN)
             for each in (there, operator):

@@ -387,6 +387,19 @@ async def test_without_the_ledger_the_table_is_shown_all_the_same(
             assert (answer.status, error_of(answer.body)["code"]) == (503, "ledger_unavailable")
 
 
+async def test_the_summary_comes_soon_behind_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ended is in the summary at once and not with the next heartbeat; so is that the proxy drains."""
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 3600.0)
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        await reader.until(lambda: reader.summary, "the summary")
+        async with streams(proxy, "one"):
+            await reader.until(lambda: reader.tasks == ["one"], "the row comes")
+        await reader.until(lambda: (reader.summary or {})["today"]["stopped"] == 1, "the stop is in it")
+        assert (reader.summary or {})["draining"] is False
+        proxy.app.engine.draining = True
+        await reader.until(lambda: (reader.summary or {})["draining"], "the drain is in it")
+
+
 async def test_the_feed_ends_with_the_proxy(tmp_path: Path) -> None:
     """When the proxy ends, readers are let go at once, and their streams end as they should."""
     async with a_proxy(tmp_path) as (proxy, _):

@@ -76,7 +76,7 @@ async def get(proxy: RunningProxy, query: str, status: int = 200) -> Any:
 
 
 async def test_what_lives_has_its_numbers_so_far(tmp_path: Path) -> None:
-    """A live generation is a record with the tokens and the cost so far, and what it does now."""
+    """A live generation is a record with the tokens and the cost so far, and what it does now; so is it by itself."""
     async with a_proxy(tmp_path) as proxy, streams(proxy, one=7):
         (row,) = (await get(proxy, "state=live"))["data"]
         assert (row["object"], row["id"], row["state"], row["cancel_asked"]) == (
@@ -89,6 +89,11 @@ async def test_what_lives_has_its_numbers_so_far(tmp_path: Path) -> None:
         assert (Decimal(row["cost"]), row["currency"]) == (Decimal("0.000024"), "USD")
         assert row["age_seconds"] > 0
         assert "text" not in row
+        async with RawClient(proxy.admin_port) as client:
+            await client.get("/api/generations/one", BEARER)
+            one = (await client.answer()).json()
+        assert (one["outcome"], one["completion_tokens"], one["cost"]) == ("running", 7, row["cost"])
+        assert one["text"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ configured: `GET /api/openapi.json` on the admin listener ([the admin API](../ad
 """
 
 
+_TAKES = """\
+Who may what: [roles](../access.md). What a call takes stands in the address, in a POST's JSON body, or in a header \
+where its name begins with `X-`.
+"""
+
+
 def http_page() -> str:
     """The page."""
     parts = [_HEAD, "## Native, on every route\n", _operations(NATIVE)]
@@ -54,7 +60,7 @@ def http_page() -> str:
     )
     parts += [
         "## Admin listener, with a token\n",
-        "Who may what: [roles](../access.md). What a call takes stands in the address, or in a POST's JSON body.\n",
+        _TAKES,
         _admin([route for table in tables for route in table]),
     ]
     return "\n".join(parts)
@@ -80,8 +86,9 @@ def _method(route: AdminRoute) -> str:
 
 
 def _takes(route: AdminRoute) -> str:
-    described = ADMIN.get((_method(route).lower(), shape(route.path)))
+    method = next(each for each in route.methods if each != "HEAD")
+    described = ADMIN.get((method.lower(), shape(route.path)))
     if described is None:
         return ""
     body: dict[str, Any] = dict(described.body or {})
-    return ", ".join(f"`{name}`" for name in (*described.query, *body.get("properties", {})))
+    return ", ".join(f"`{name}`" for name in (*described.query, *described.headers, *body.get("properties", {})))

@@ -9,10 +9,10 @@ from support.program import ADMIN_TOKEN, Program, config_data, config_text, envi
 
 PROGRAM = """
 import os, signal, sys, time
+signal.signal(signal.SIGTERM, {on_term})
 print("reading", sys.argv[1], os.path.exists(sys.argv[1]), os.environ.get("QUELL_X"), os.environ.get("GIVEN"))
 print("  proxy     http://127.0.0.1:4321/v1   <- set OPENAI_BASE_URL to this", file=sys.stderr)
 print("  operator  http://127.0.0.1:4322/ui", file=sys.stderr)
-signal.signal(signal.SIGTERM, {on_term})
 while True:
     time.sleep(60)
 """

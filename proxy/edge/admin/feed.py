@@ -34,6 +34,8 @@ ASKING_SECONDS: Final = 2.0
 """Other replicas are asked so often."""
 SUMMARY_SECONDS: Final = 10.0
 """A sign of life, and the summary if it has changed, come so often; no rest is longer."""
+FRESH_SECONDS: Final = 1.0
+"""While anything begins or ends the summary is made so often, and once more behind it: the ledger is a little late."""
 MOST_READERS: Final = 64
 
 _HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)
@@ -128,6 +130,8 @@ class Feed:
         self._is_ticking = False
         self._is_over = False
         self._number = 0
+        self._changes, self._changed_at = (-1, False), float("-inf")
+        """Of what the summary counts: its number, and when it was seen, on the engine's clock."""
         self._told: dict[str, Any] | None = None
         """The summary that readers were told last."""
 
@@ -187,8 +191,8 @@ class Feed:
     async def _tick_on(self) -> None:
         clock = self._engine.now
         pace = Pace(TICK_SECONDS, SUMMARY_SECONDS, clock)
-        spans = (NUMBERS_SECONDS, ASKING_SECONDS, SUMMARY_SECONDS)
-        numbers_due, asking_due, summary_due = (_Due(seconds, clock()) for seconds in spans)
+        spans = (NUMBERS_SECONDS, ASKING_SECONDS, SUMMARY_SECONDS, FRESH_SECONDS)
+        numbers_due, asking_due, summary_due, fresh_due = (_Due(seconds, clock()) for seconds in spans)
         while True:
             await asyncio.sleep(pace.rest())
             self._shown = {key: shown for key, shown in self._shown.items() if shown.readers}
@@ -201,8 +205,10 @@ class Feed:
                 with pace.work():
                     self._look(shown, numbers=numbers, asks=asks)
                 await asyncio.sleep(0)  # streams go before
-            if summary_due.is_now(now):
+            is_due = summary_due.is_now(now)
+            if is_due:
                 self._tell_all(_HEARTBEAT)
+            if is_due or (fresh_due.is_now(now) and self._is_stale()):
                 self._tasks.start(self._sum_up(), "sum up for the readers of the feed")
 
     def _look(self, shown: _Shown, *, numbers: bool, asks: bool) -> None:
@@ -212,11 +218,20 @@ class Feed:
             log_failure("feed.failed", error)
             return
         if change is not None:
+            if any(row["state"] == "reading_on" for row in change["rows"]):
+                self._changed_at = self._engine.now()
             data = self._event("change", change)
             for reader in shown.readers:
                 reader.tell(data)
         if asks and self._engine.many.group is not None and not shown.is_asking:
             self._tasks.start(shown.ask(), "ask the others for their live tables")
+
+    def _is_stale(self) -> bool:
+        """Whether something has happened that the summary may not have yet."""
+        changes = (self._engine.live.changes, self._engine.draining)
+        if changes != self._changes:
+            self._changes, self._changed_at = changes, self._engine.now()
+        return self._summary.today_at < self._changed_at + FRESH_SECONDS / 2
 
     async def _sum_up(self) -> None:
         """Tell everybody the summary if it has changed; not while the ledger can't be read."""

@@ -16,7 +16,8 @@ from proxy.core.begun import phase_of
 from proxy.core.errors import Refusal
 from proxy.core.headers import HeaderPair, bare_credential
 from proxy.core.paths import safe_target
-from proxy.core.settings.settings import Address
+from proxy.core.settings.route import GEMINI
+from proxy.core.settings.settings import Address, RouteSettings
 from proxy.edge import downstream
 from proxy.edge.admin.access import Visitor, visitor_of
 from proxy.edge.admin.query import parameters
@@ -29,10 +30,14 @@ from proxy.engine.engine import Engine
 from proxy.engine.upstreams.connections import left_over
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-CREDENTIAL: Final = "X-Playground-Authorization"
-"""The caller's own credential: `Authorization` is taken by the admin listener."""
-KEY: Final = "X-Playground-API-Key"
-"""The same for APIs whose keys go as `X-API-Key`."""
+CREDENTIALS: Final = {
+    "X-Playground-Authorization": hdrs.AUTHORIZATION,
+    "X-Playground-API-Key": "X-API-Key",
+    "X-Playground-Goog-API-Key": "X-Goog-API-Key",
+}
+"""In which headers a caller's own credential comes here, and goes to the proxy: the admin listener takes
+`Authorization` for a token of its own."""
+CREDENTIAL: Final = next(iter(CREDENTIALS))
 
 SeenByDemo = Callable[[str], dict[str, Any] | None]
 """What the demo upstream saw of the call with this id of its own; None: it does not know it."""
@@ -92,7 +97,7 @@ class Playground:
         routes = [
             {
                 "path": route.path,
-                "dialects": list(route.dialects),
+                "dialects": _spoken(route, runtime.upstreams[route.upstream].settings.format),
                 "model": route.model,
                 "responses": route.responses,
             }
@@ -102,6 +107,7 @@ class Playground:
             "routes": routes,
             "origin": self._origin(http, runtime),
             "needs_key": _needs_key(runtime, visitor_of(http)),
+            "has_keys": bool(runtime.settings.keys),
             "demo": self._demo is not None,
         }
 
@@ -182,13 +188,18 @@ class Playground:
         raise _unreachable()
 
 
+def _spoken(route: RouteSettings, wire_format: str) -> list[str]:
+    """What a client speaks there: the words for `dialect`, but Gemini's own where `openai` stands for its API."""
+    return [GEMINI if each == "openai" and wire_format == GEMINI else each for each in route.dialects]
+
+
 def _needs_key(runtime: Runtime, visitor: Visitor) -> bool:
     return bool(runtime.settings.keys) or not visitor.text
 
 
 def _headers_up(http: web.BaseRequest) -> dict[str, str]:
     given = {name: single_header(http, name) for name in _TO_PROXY}
-    given |= {hdrs.AUTHORIZATION: single_header(http, CREDENTIAL), "X-API-Key": single_header(http, KEY)}
+    given |= {name: single_header(http, here) for here, name in CREDENTIALS.items()}
     given[hdrs.ACCEPT_ENCODING] = "identity"
     return {name: value for name, value in given.items() if value}
 

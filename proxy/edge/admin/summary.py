@@ -24,7 +24,7 @@ from proxy.engine.engine import Engine
 from proxy.engine.replicas.live_elsewhere import ask_tables
 from proxy.stores.ledger.usage import Span, UsageQuery, UsageRow, added_up
 
-KEPT_SECONDS: Final = 10.0
+KEPT_SECONDS: Final = 1.0
 KEPT_TIMES: Final = 100
 """Sums are kept for at least so many times as long as it took to read them."""
 ASKED_SECONDS: Final = 2.0
@@ -41,7 +41,8 @@ class Summary:
         self._engine = engine
         self._reading = asyncio.Lock()
         self._today: dict[str, Any] = {}
-        self._today_until = self._elsewhere_until = float("-inf")
+        self.today_at = self._today_until = self._elsewhere_until = float("-inf")
+        """Since when today's sums are known, on the engine's clock: what was written before is in them."""
         self._elsewhere = LiveCounts()
         self._is_complete = True
 
@@ -71,6 +72,7 @@ class Summary:
             "queued": counts.queued,
             "orphans": counts.orphans,
             "complete": self._is_complete,
+            "draining": self._engine.draining,
             "today": self._today,
         }
 
@@ -90,7 +92,7 @@ class Summary:
             return
         rows = await self._engine.ledger.usage(UsageQuery(_BY, Span(midnight)))
         self._today = _summed(midnight, rows)
-        done = self._engine.now()
+        self.today_at, done = now, self._engine.now()
         self._today_until = done + max(KEPT_SECONDS, KEPT_TIMES * (done - now))
 
 

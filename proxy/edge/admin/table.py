@@ -62,7 +62,7 @@ def visitor_routes(me: AdminMe, playground: Playground) -> list[AdminRoute]:
         METHODS,
         operator,
         playground.relay,
-        "Call the proxy as a plain client, with X-Playground-Authorization as its credential.",
+        "Call the proxy as a plain client, with a credential of its own in one of these headers.",
         guards_reads=True,
     )
     seen = AdminRoute(

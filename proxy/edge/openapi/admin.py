@@ -10,6 +10,7 @@ from proxy.core.live_row import SORTS
 from proxy.edge.admin import ledger as admin_ledger
 from proxy.edge.admin.generations import STATES, TEXTS
 from proxy.edge.admin.live_view import LAST_OFFSET, MOST_ROWS, ORDERS, ROWS
+from proxy.edge.admin.playground import CREDENTIALS
 from proxy.edge.admin.query import FILTERS
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
 from proxy.edge.openapi.schema_words import (
@@ -37,12 +38,13 @@ METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One call: its query parameters, its body, what it answers, and with which statuses it may refuse."""
+    """One call: its query parameters, its headers, its body, what it answers, and with which statuses it may refuse."""
 
     answer: str | None = None
     """The name of the answer's schema; None: the body is no JSON."""
     content: str = JSON
     query: Mapping[str, Schema] = field(default_factory=dict)
+    headers: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     refuses: tuple[int, ...] = (400,)
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +92,13 @@ _EVENTS: Final = {
 }
 
 _ONE: Final = "/api/generations/{}"
-_RELAYED: Final = Described(content="*/*", refuses=(400, 404, 503))
+_RELAYED: Final = Described(
+    content="*/*",
+    headers={
+        here: about(TEXT, f"The caller's own credential; sent on as {name}.") for here, name in CREDENTIALS.items()
+    },
+    refuses=(400, 404, 503),
+)
 """What is passed to the proxy's own listener: its answers are those of the calls there."""
 
 ADMIN: Final[dict[tuple[str, str], Described]] = {

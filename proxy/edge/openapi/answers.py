@@ -113,6 +113,7 @@ ANSWER_SCHEMAS: Final[dict[str, Schema]] = {
         queued=about(COUNT, "That wait for a slot."),
         orphans=about(COUNT, "Calls still open 5 s after their generation ended, or after what may be read on."),
         complete=about(YES_NO, "False where a replica did not answer."),
+        draining=about(YES_NO, "Whether this replica is shutting down, and takes no new work."),
         today=obj(
             since=about(MOMENT, "Midnight, UTC."),
             generations=COUNT,
@@ -170,7 +171,8 @@ ANSWER_SCHEMAS: Final[dict[str, Schema]] = {
     "Playground": obj(
         routes=items(obj(path=TEXT, dialects=TEXTS, model=or_null(TEXT), responses=one_of_words(("pass", "emulate")))),
         origin=TEXT,
-        needs_key=YES_NO,
+        needs_key=about(YES_NO, "Whether a call needs a credential of its own."),
+        has_keys=about(YES_NO, "Whether the proxy lets only those in whose keys it knows."),
         demo=YES_NO,
     ),
     "PlaygroundSeen": obj(

@@ -108,7 +108,8 @@ def _parameters(path: str, described: Described) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": name in described.needs, "schema": schema}
         for name, schema in described.query.items()
     ]
-    return [*in_path, *in_query]
+    in_header = [{"name": name, "in": "header", "schema": schema} for name, schema in described.headers.items()]
+    return [*in_path, *in_query, *in_header]
 
 
 def _answer(described: Described) -> dict[str, Any]:

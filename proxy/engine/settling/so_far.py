@@ -27,9 +27,9 @@ class SoFar:
         self._prices: dict[str, tuple[str | None, Price | None]] = {}
         """By uid; with the model that had answered when it was looked for."""
 
-    def record(self, relay: Relay, now: float) -> Record:
-        """Its record with these numbers, without text; one that is written stays as it is written."""
-        record = relay.generation.record(now, text=False)
+    def record(self, relay: Relay, now: float, *, text: bool = False) -> Record:
+        """Its record with these numbers; one that is written stays as it is written."""
+        record = relay.generation.record(now, text=text)
         if relay.settled.done():
             return record
         usage, record.usage_source, record.cost, record.currency = self.numbers(relay)

@@ -12,10 +12,11 @@ from proxy.demo.upstream import DemoUpstream
 TRY_IT = """\
   try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json'{key} \\
               -H 'X-Task-Id: try-1' \\
-              -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
+              -d '{{"model":"{model}","max_tokens":2000,"stream":true,
+                   "messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
   stop it:  curl -X POST {base}/generations/try-1/cancel{key}
 """
-
+"""The bound is there so that the stop can say what it saved."""
 
 ONCE = "   <- opens once, within 10 minutes"
 

@@ -8,6 +8,7 @@ from proxy.core.bus_address import parse_bus_url
 from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.settings.settings import Address, RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
+from proxy.edge.admin.token import token_path
 
 TRY_IT = """\
   try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json'{key} \\
@@ -18,6 +19,7 @@ TRY_IT = """\
 """
 """The bound is there so that the stop can say what it saved."""
 
+OTHERS_CAN_REACH = "others can reach the operator's address, over plain HTTP: this token is all that keeps them out"
 ONCE = "   <- opens once, within 10 minutes"
 
 
@@ -54,10 +56,21 @@ def banner(
         worker = f"   worker {number} of {len(pages)}" if len(pages) > 1 else ""
         label = "operator" if number == 1 else " " * len("operator")
         lines.append(f"  {label}  {_link(settings, page)}{worker}")
+    lines += _made_token(settings, pages)
     lines += _among_others(settings, replica, len(pages))
     key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
     try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=model)
     return "\n".join([*lines, try_it])
+
+
+def _made_token(settings: Settings, pages: Sequence[Page]) -> list[str]:
+    """Where the token is that was made for want of another one: for who has no link, and where others can come in."""
+    admin = settings.admin
+    is_made = admin.token is None and admin.token_file is None
+    if not is_made or len(pages) > 1 or (admin.listen.is_loopback and pages[0].code is not None):
+        return []
+    line = f"  token     {token_path(settings.ledger.file_url)}   <- has what logs in"
+    return [line] if admin.listen.is_loopback else [line, f"            {OTHERS_CAN_REACH}"]
 
 
 def _among_others(settings: Settings, replica: str, workers: int) -> list[str]:

@@ -31,11 +31,16 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was typed; a word that is none is told which ones are near.
+        """The command that was typed; a word that is none is told which ones are near. `help` is as good as `--help`.
 
         Raises:
             click.NoSuchCommand: it is none.
         """
+        if args[0] == "help":
+            if not args[1:]:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [*args[1:], "--help"]
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:  # click itself looks among the commands that are loaded: none

@@ -8,7 +8,7 @@ import click
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.durations import DURATION
-from proxy.cli.output import age, say_what_is_missing, show_json, show_json_line, show_table
+from proxy.cli.output import age, say, say_what_is_missing, show_json, show_json_line, show_table
 from proxy.cli.repeating import EVERY, repeatedly
 from proxy.cli.room import Rank, show_in_room, up_to
 from proxy.cli.route_option import ROUTE, say_if_no_route
@@ -27,6 +27,8 @@ RANKS: Final = {
     "ROUTE": Rank(7, up_to(20)),
     "REPLICA": Rank(8, up_to(24)),
 }
+NOTHING: Final = "nothing runs"
+NOTHING_MATCHES: Final = "nothing runs that matches"
 WIDE_HEADS: Final = (*HEADS, "TOKENS", "COST", "UPSTREAM", "REPLICA", "TAGS", "MESSAGE ID")
 
 _Look = tuple[list[dict[str, Any]], dict[str, Any]]
@@ -87,6 +89,8 @@ def ps(
         found = look()
         show(found)
         if not found[0]:
+            if output != "json" and not quiet:
+                say(NOTHING if query.keys() == {"state"} else NOTHING_MATCHES)
             say_if_no_route(client, route)
 
 

@@ -8,20 +8,20 @@ import click
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say, say_what_is_missing, show_json
+from proxy.cli.ps import NOTHING, NOTHING_MATCHES
 from proxy.cli.route_option import ROUTE, say_if_no_route
 from proxy.cli.whole_id import with_whole_id
 from proxy.config_file.problems import printable
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
-NOTHING: Final = "nothing runs that matches"
 NOTHING_HERE: Final = "nothing matches here; other replicas could not be asked"
 
 WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NOT_FOUND, Exit.ALREADY_FINISHED)
 """Which exit code several stops have together."""
 
 
-@click.command()
+@click.command(short_help="Stop generations, one or many.")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--user", help="All of this end user.")
 @click.option("--key", help="All of this caller: a key's id, or the digits shown for it.")
@@ -56,7 +56,9 @@ def stop(
     chosen = {"user": user, "key": key, "route": route}
     filters: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if sum((bool(ids), bool(filters), everything, last)) != 1:
-        raise click.UsageError("Say what to stop: IDs, or --last, or --user, --key and/or --route, or --all.")
+        raise click.UsageError(
+            "Say what to stop, one of: IDs; --last; --user, --key, --route or several of these; --all."
+        )
     extra = {} if reason is None else {"reason": reason}
     shown = "ids" if quiet else output
     if ids or last:
@@ -144,7 +146,7 @@ def _newest(client: AdminClient) -> str:
         return str(record["message_id"])
     if not page.get("complete", True):
         raise CommandError("nothing runs here; other replicas could not be asked", Exit.NOT_CONFIRMED)
-    raise CommandError("nothing runs", Exit.NOT_FOUND)
+    raise CommandError(NOTHING, Exit.NOT_FOUND)
 
 
 def sentence(receipt: dict[str, Any]) -> str:
@@ -172,7 +174,7 @@ def _saved(receipt: dict[str, Any]) -> str:
 
 def _nothing(answer: dict[str, Any]) -> str:
     """That nothing matches, as far as that is known."""
-    return NOTHING if answer.get("complete", True) else NOTHING_HERE
+    return NOTHING_MATCHES if answer.get("complete", True) else NOTHING_HERE
 
 
 def _worst(codes: list[Exit]) -> Exit:

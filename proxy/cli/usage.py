@@ -62,6 +62,7 @@ def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: s
     query = {name: value for name, value in filters.items() if value is not None}
     found = client.get("/usage", {**query, "by": ",".join(by)})
     if not found["data"]:
+        say("no generation of this span matches")
         say_if_no_route(client, filters["route"])
     if output == "json":
         show_json(found)

@@ -31,6 +31,7 @@ def test_outcomes_are_typed_as_they_are_shown() -> None:
         (("stpo",), "No such command 'stpo'. Did you mean 'stop'?"),
         (("ledger", "verfy"), "No such command 'verfy'. Did you mean 'verify'?"),
         (("abracadabra",), "No such command 'abracadabra'.\n"),
+        (("help", "stpo"), "Did you mean 'stop'?"),
     ],
 )
 def test_a_mistyped_command_is_told_what_is_near(typed: tuple[str, ...], hint: str) -> None:
@@ -38,3 +39,13 @@ def test_a_mistyped_command_is_told_what_is_near(typed: tuple[str, ...], hint: s
     done = CliRunner().invoke(main, typed)
     assert done.exit_code == 2
     assert hint in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [(("help",), ("--help",)), (("help", "stop"), ("stop", "-h")), (("ledger", "help"), ("ledger", "-h"))],
+)
+def test_help_is_a_word_too(typed: tuple[str, ...], same: tuple[str, ...]) -> None:
+    """`quell help` and `quell help stop` say what the option says: who types them looks for nothing else."""
+    done = CliRunner().invoke(main, typed)
+    assert (done.exit_code, done.stdout) == (0, CliRunner().invoke(main, same).stdout)

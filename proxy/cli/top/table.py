@@ -91,8 +91,10 @@ def laid_out(rows: Sequence[Known], now: float, width: int) -> list[str]:
     cells = {column.head: [column.cell(known, now) for known in rows] for column in COLUMNS}
     kept = [column for column in COLUMNS if column.head != "REPLICA" or len(set(cells["REPLICA"])) > 1]
     widths = {column.head: _wanted(column, cells[column.head]) for column in kept}
-    widths["ID"] = min(widths["ID"], max(SHORT_ID, widths["ID"] - max(0, sum_of(widths) - width)))
+    whole_id = widths["ID"]
+    widths["ID"] = min(whole_id, max(SHORT_ID, widths["ID"] - max(0, sum_of(widths) - width)))
     widths = having_room(widths, {column.head: column.rank for column in kept}, width)
+    widths["ID"] = min(whole_id, widths["ID"] + max(0, width - sum_of(widths)))  # what is left of those that went
     shown = [column for column in kept if column.head in widths]
     heads = [fitted(column.head, widths[column.head], to_the_right=column.is_number) for column in shown]
     lines = [

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import room
 from proxy.cli.output import width_of
 from proxy.cli.ps import show_live
 from proxy.cli.usage import COUNTS, SAVED
@@ -48,7 +47,7 @@ def record(task_id: str, replica: str = "a") -> dict[str, object]:
 def shown(monkeypatch: pytest.MonkeyPatch, columns: int, *records: dict[str, object], output: str = "table") -> str:
     """What `ps` prints of these on a terminal of so many columns."""
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    monkeypatch.setattr(room.shutil, "get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
     monkeypatch.setenv("NO_COLOR", "1")
     show_live(list(records), output)
     return terminal.getvalue()
@@ -87,8 +86,8 @@ async def test_usage_names_what_has_no_room(tmp_path: Path) -> None:
     """On a narrow terminal `usage` leaves out columns too, but says which: somebody may look for a sum."""
     group = {"group": {"model": "m"}, "cost": {}, **dict.fromkeys([*COUNTS, "cost_unknown", *SAVED], 1_000)}
     async with scripted_upstream(json_answer({"by": ["model"], "data": [group]})) as fake:
-        env = {"QUELL_ADMIN": fake.origin, "QUELL_ADMIN_TOKEN": "x"}
-        async with on_terminal(["-m", "proxy", "usage"], tmp_path, columns=80, **env) as terminal:
+        usage = ["-m", "proxy", "usage", "--admin", fake.origin]
+        async with on_terminal(usage, tmp_path, columns=80, QUELL_ADMIN_TOKEN="x") as terminal:
             assert await terminal.exit_code() == 0
     heads, _, said = terminal.output.splitlines()
     assert width_of(heads) <= 80

@@ -43,7 +43,7 @@ def test_a_mistyped_command_is_told_what_is_near(typed: tuple[str, ...], hint: s
 
 @pytest.mark.parametrize(
     ("typed", "same"),
-    [(("help",), ("--help",)), (("help", "stop"), ("stop", "-h")), (("ledger", "help"), ("ledger", "-h"))],
+    [(("help",), ("--help",)), (("help", "stop"), ("stop", "--help")), (("ledger", "help"), ("ledger", "--help"))],
 )
 def test_help_is_a_word_too(typed: tuple[str, ...], same: tuple[str, ...]) -> None:
     """`quell help` and `quell help stop` say what the option says: who types them looks for nothing else."""

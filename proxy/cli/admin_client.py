@@ -98,9 +98,9 @@ class AdminClient:
             parts = urlsplit(self.url)
             self._port = parts.port
         except ValueError as error:
-            raise _bad_url() from error
+            raise _bad_url(self.url) from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise _bad_url()
+            raise _bad_url(self.url)
         self._host, self._is_tls, self._prefix = parts.hostname, parts.scheme == "https", parts.path
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -187,7 +187,8 @@ class AdminClient:
         """
         if self._token.value is None:
             message = (
-                f"no admin token: looked for {self._token.origin}. Use --token-file, QUELL_ADMIN_TOKEN or --config"
+                f"no admin token: looked for {self._token.origin}. Use --token-file, QUELL_ADMIN_TOKEN or --config, "
+                "or call this in the folder where the proxy was started"
             )
             raise CommandError(message, Exit.NOT_ALLOWED)
         return {"Authorization": f"Bearer {self._token.value}"}
@@ -289,5 +290,8 @@ def escaped(any_id: str) -> str:
     return quote(any_id, safe=":")
 
 
-def _bad_url() -> CommandError:
-    return CommandError("the admin address must be a URL such as http://127.0.0.1:8485, without user and password")
+def _bad_url(url: str) -> CommandError:
+    expected = "the admin address must be a URL such as http://127.0.0.1:8485"
+    if "://" not in url:
+        return CommandError(f"{expected}; it begins with http:// or https://")
+    return CommandError(f"{expected}, without user and password")

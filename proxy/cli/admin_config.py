@@ -65,7 +65,7 @@ def read_admin_config(path: Path, environ: Mapping[str, str]) -> AdminConfig:
     except DocumentError as error:
         findings.text_error(error.at, error.message)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a file's name"
+        reason = str(error.strerror).lower() if isinstance(error, OSError) else "not a file's name"
         raise AdminConfigError(f"{path}: can't be read ({reason})") from error
     sections = raw if isinstance(raw, dict) else {}
     if isinstance(admin_section := sections.get("admin"), dict):

@@ -9,15 +9,18 @@ from proxy.core.ledger_address import parse_ledger_address
 from proxy.core.settings.route import GEMINI
 from proxy.core.settings.settings import Address, RouteSettings, Settings
 from proxy.demo.upstream import DemoUpstream
+from proxy.edge.admin.token import token_path
 
 TRY_IT = """\
   try it:   curl -N {base}/chat/completions -H 'Content-Type: application/json'{key} \\
               -H 'X-Task-Id: try-1' \\
-              -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
+              -d '{{"model":"{model}","max_tokens":2000,"stream":true,
+                   "messages":[{{"role":"user","content":"Tell me a long story."}}]}}'
   stop it:  curl -X POST {base}/generations/try-1/cancel{key}
 """
+"""The bound is there so that the stop can say what it saved."""
 
-
+OTHERS_CAN_REACH = "others can reach the operator's address, over plain HTTP: this token is all that keeps them out"
 ONCE = "   <- opens once, within 10 minutes"
 
 
@@ -56,10 +59,21 @@ def banner(
         worker = f"   worker {number} of {len(pages)}" if len(pages) > 1 else ""
         label = "operator" if number == 1 else " " * len("operator")
         lines.append(f"  {label}  {_link(settings, page)}{worker}")
+    lines += _made_token(settings, pages)
     lines += _among_others(settings, replica, len(pages))
     key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.keys else ""
     try_it = "" if first is None else TRY_IT.format(base=f"{origin}{first.path.rstrip('/')}", key=key, model=model)
     return "\n".join([*lines, try_it])
+
+
+def _made_token(settings: Settings, pages: Sequence[Page]) -> list[str]:
+    """Where the token is that was made for want of another one: for who has no link, and where others can come in."""
+    admin = settings.admin
+    is_made = admin.token is None and admin.token_file is None
+    if not is_made or len(pages) > 1 or (admin.listen.is_loopback and pages[0].code is not None):
+        return []
+    line = f"  token     {token_path(settings.ledger.file_url)}   <- has what logs in"
+    return [line] if admin.listen.is_loopback else [line, f"            {OTHERS_CAN_REACH}"]
 
 
 def _among_others(settings: Settings, replica: str, workers: int) -> list[str]:

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import click
 
+from proxy.config_file.cross_checks import NO_KEYS
+from proxy.core.called import called
 from proxy.core.settings.origin import Place
 from proxy.core.settings.scalar_types import parse_address
 from proxy.core.settings.settings import Address, Settings
@@ -27,7 +29,11 @@ HOST_PORT: Final = _HostPort()
 
 
 def listens(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options `--listen` and `--admin-listen`."""
+    """Give a command the options `--listen` and `--admin-listen`.
+
+    A config file that lets others reach the admin listener must name its token. Here nothing could name one, and the
+    address was typed by whoever can read the token that is made: that one holds, and the banner says where it is.
+    """
     known = Settings.model_fields
     proxy, admin = known["listen"].default, known["admin"].default.listen
     command = click.option("--admin-listen", type=HOST_PORT, default=admin, show_default=True, help="For operators.")(
@@ -57,3 +63,9 @@ def by_hand(settings: Settings, listen: Address, admin_listen: Address) -> Setti
     }
     origin = settings.origin.with_others("command line", *given)
     return settings.model_copy(update=changes).coming_from(origin)
+
+
+def warn_of_strangers(settings: Settings) -> None:
+    """Say on standard error, as a start by a file does, that others can call it; without a file there are no keys."""
+    if not settings.listen.is_loopback:
+        click.echo(f"warning: --listen: {NO_KEYS}; keys take a config file, which {called()} init writes", err=True)

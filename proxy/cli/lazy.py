@@ -28,6 +28,24 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed; a word that is none is told which ones are near. `help` is as good as `--help`.
+
+        Raises:
+            click.NoSuchCommand: it is none.
+        """
+        if args[0] == "help":
+            if not args[1:]:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [*args[1:], "--help"]
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:  # click itself looks among the commands that are loaded: none
+            raise click.NoSuchCommand(error.command_name, possibilities=self._places, ctx=ctx) from None
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """What a shell may put in place of the word, without loading a command: somebody waits behind a key."""
         names = [CompletionItem(name) for name in self._places if name.startswith(incomplete)]

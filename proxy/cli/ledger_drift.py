@@ -6,8 +6,9 @@ import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.output import show_csv, show_json, show_table
+from proxy.cli.output import say, show_csv, show_json, show_table
 from proxy.cli.span_options import MOMENT
+from proxy.core.called import called
 
 HEADS = ("upstream", "model", "source", "records", "what", "ours", "theirs", "percent")
 
@@ -32,6 +33,8 @@ def drift(client: AdminClient, *, since: str | None, until: str | None, output: 
         show_csv(HEADS, rows)
     else:
         show_table([head.upper() for head in HEADS], rows)
+    if not rows:
+        say(f"no record of this span has a later truth; `{called()} ledger reconcile` attaches them")
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:

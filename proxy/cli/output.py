@@ -37,7 +37,7 @@ def show_json_line(value: Any) -> None:
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows under their heads, numbers to the right; None is shown as unknown."""
     given = list(rows)
-    cells = [[_cell(value) for value in row] for row in given]
+    cells = [[cell_text(value) for value in row] for row in given]
     numbers = [all(isinstance(row[at], int | float | None) for row in given) for at in range(len(heads))]
     widths = [max(width_of(row[at]) for row in [heads, *cells]) for at in range(len(heads))]
     click.echo(bold(_line(heads, widths, numbers)))
@@ -89,7 +89,8 @@ def how_much(tokens: int | None, characters: int | None) -> str:
     return "" if characters is None else f" · {characters} characters"
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """What stands for a value in a table."""
     if value is None:
         return UNKNOWN
     return f"{value:,}" if isinstance(value, int) else printable(str(value))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from proxy.cli.by_hand import by_hand, listens
+from proxy.cli.by_hand import by_hand, listens, warn_of_strangers
 from proxy.cli.demo_settings import MODEL, demo_place, demo_settings
 from proxy.cli.logs import set_up_log
 from proxy.cli.running import Job, run
@@ -57,8 +57,10 @@ def run_command(listen: Address, admin_listen: Address) -> None:
     except EnvironmentSettingsError as error:
         click.echo(f"quell: {error}", err=True)
         sys.exit(1)
+    settings = by_hand(settings, listen, admin_listen)
+    warn_of_strangers(settings)
     set_up_log(LogSettings())
-    run(Job(by_hand(settings, listen, admin_listen)))
+    run(Job(settings))
 
 
 @click.command(short_help="Run the proxy with a demo upstream: no key, no network.")
@@ -66,5 +68,6 @@ def run_command(listen: Address, admin_listen: Address) -> None:
 def demo(listen: Address, admin_listen: Address) -> None:
     """Run the proxy with a demo upstream, which answers by itself and reports when it saw each close."""
     settings = by_hand(demo_settings(os.environ), listen, admin_listen)
+    warn_of_strangers(settings)
     set_up_log(LogSettings())
     run(Job(settings, demo=demo_place(settings), model=MODEL))

@@ -8,22 +8,24 @@ import click
 from proxy.cli.admin_client import AdminClient, CommandError, Exit, escaped
 from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import how_much, say, say_what_is_missing, show_json
+from proxy.cli.ps import NOTHING, NOTHING_MATCHES
+from proxy.cli.route_option import ROUTE, say_if_no_route
 from proxy.cli.whole_id import with_whole_id
 from proxy.config_file.problems import printable
 
 EXITS: Final = {"stopped": Exit.DONE, "stopping": Exit.NOT_CONFIRMED, "already_finished": Exit.ALREADY_FINISHED}
 
-NOTHING: Final = "nothing runs that matches"
 NOTHING_HERE: Final = "nothing matches here; other replicas could not be asked"
 
 WORST_FIRST: Final = (Exit.NOT_ALLOWED, Exit.FAILED, Exit.NOT_CONFIRMED, Exit.NOT_FOUND, Exit.ALREADY_FINISHED)
 """Which exit code several stops have together."""
 
 
-@click.command()
+@click.command(short_help="Stop generations, one or many.")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--user", help="All of this end user.")
 @click.option("--key", help="All of this caller: a key's id, or the digits shown for it.")
+@click.option("--route", type=ROUTE, help="All on this route, such as /v1.")
 @click.option("--all", "everything", is_flag=True, help="All that run.")
 @click.option("--last", is_flag=True, help="The one that was started last.")
 @click.option("--reason", help="Why; it is kept in the record.")
@@ -37,6 +39,7 @@ def stop(
     ids: tuple[str, ...],
     user: str | None,
     key: str | None,
+    route: str | None,
     everything: bool,
     last: bool,
     reason: str | None,
@@ -44,16 +47,18 @@ def stop(
     output: str,
     quiet: bool,
 ) -> None:
-    """Stop generations by ID, or all of a user or key, or all.
+    """Stop generations by ID, or all of a user, key or route, or all.
 
     Of an id that Quell made the first characters are enough, if no other one begins with them.
 
     Exit codes: 0 done, 3 not found, 4 already finished, 5 not allowed, 6 not confirmed in time.
     """
-    chosen = {"user": user, "key": key}
+    chosen = {"user": user, "key": key, "route": route}
     filters: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if sum((bool(ids), bool(filters), everything, last)) != 1:
-        raise click.UsageError("Say what to stop: IDs, or --last, or --user and/or --key, or --all.")
+        raise click.UsageError(
+            "Say what to stop, one of: IDs; --last; --user, --key, --route or several of these; --all."
+        )
     extra = {} if reason is None else {"reason": reason}
     shown = "ids" if quiet else output
     if ids or last:
@@ -107,6 +112,7 @@ def _stop_many(client: AdminClient, filters: dict[str, Any], extra: dict[str, st
             say(f"{task_id}: not confirmed yet, its upstream may still be open")
         if not answer["matched"]:
             say(_nothing(answer))
+            say_if_no_route(client, filters.get("route"))
         elif output == "text":
             say(f"stopped {answer['count']}")
         say_what_is_missing(answer)
@@ -126,6 +132,7 @@ def _ask(client: AdminClient, filters: dict[str, Any]) -> None:
     answer = client.post("/generations/cancel", {**filters, "dry_run": True})
     count = len(answer["matched"])
     if not count:
+        say_if_no_route(client, filters.get("route"))
         is_sure = answer.get("complete", True)
         raise CommandError(_nothing(answer), Exit.NOT_FOUND if is_sure else Exit.NOT_CONFIRMED)
     things = "1 generation" if count == 1 else f"{count} generations"
@@ -139,7 +146,7 @@ def _newest(client: AdminClient) -> str:
         return str(record["message_id"])
     if not page.get("complete", True):
         raise CommandError("nothing runs here; other replicas could not be asked", Exit.NOT_CONFIRMED)
-    raise CommandError("nothing runs", Exit.NOT_FOUND)
+    raise CommandError(NOTHING, Exit.NOT_FOUND)
 
 
 def sentence(receipt: dict[str, Any]) -> str:
@@ -167,7 +174,7 @@ def _saved(receipt: dict[str, Any]) -> str:
 
 def _nothing(answer: dict[str, Any]) -> str:
     """That nothing matches, as far as that is known."""
-    return NOTHING if answer.get("complete", True) else NOTHING_HERE
+    return NOTHING_MATCHES if answer.get("complete", True) else NOTHING_HERE
 
 
 def _worst(codes: list[Exit]) -> Exit:

@@ -72,7 +72,7 @@ def _lines(path: Path, mapped: Mapping[str, str], source: str, currency: str | N
                 if cells:
                     yield _line(path, reader.line_num, columns, cells, {"source": source, "currency": currency})
     except OSError as error:
-        raise CommandError(f"{path}: can't be read ({error.strerror})") from error
+        raise CommandError(f"{path}: can't be read ({str(error.strerror).lower()})") from error
     except UnicodeDecodeError as error:
         raise CommandError(f"{path}: is no text in UTF-8") from error
     except csv.Error as error:

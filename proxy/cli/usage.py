@@ -1,12 +1,15 @@
 """`quell usage`: what was used, from the ledger."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.admin_options import talks_to_proxy
-from proxy.cli.output import show_csv, show_json, show_table
+from proxy.cli.output import say, show_csv, show_json
+from proxy.cli.room import Rank, show_in_room
+from proxy.cli.route_option import ROUTE, say_if_no_route
 from proxy.cli.span_options import MOMENT, TAG
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger.usage import USAGE_GROUPS
@@ -27,6 +30,8 @@ SHORT: Final = {
     "late_tokens": "LATE",
 }
 """The heads of the table; the other ones are the columns' names."""
+GIVING_WAY: Final = ("CACHED", "REASONING", "LATE", "TOTAL", "UNKNOWN", "NO COST", "SAVED", "GENERATIONS", "PROMPT")
+"""The columns that a narrow terminal leaves out, the first one first."""
 
 
 @click.command(short_help="Sum up tokens, cost and savings.")
@@ -42,7 +47,7 @@ SHORT: Final = {
 @click.option("--key", help="Only this caller's: a key's id, or the digits shown for it.")
 @click.option("--user", help="Only this end user's.")
 @click.option("--model", help="Only with this model.")
-@click.option("--route", help="Only on this route, such as /v1.")
+@click.option("--route", type=ROUTE, help="Only on this route, such as /v1.")
 @click.option("--tag", type=TAG, help="Only with this tag, such as team=search.")
 @click.option("--outcome", type=click.Choice([str(each) for each in Outcome]), help="Only what ended like this.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print it.")
@@ -56,6 +61,9 @@ def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: s
     """
     query = {name: value for name, value in filters.items() if value is not None}
     found = client.get("/usage", {**query, "by": ",".join(by)})
+    if not found["data"]:
+        say("no generation of this span matches")
+        say_if_no_route(client, filters["route"])
     if output == "json":
         show_json(found)
         return
@@ -67,9 +75,15 @@ def usage(client: AdminClient, *, by: tuple[str, ...], output: str, **filters: s
         show_csv((*groups, *COUNTS, *costs, "cost_unknown", *SAVED), rows)
     else:
         heads = (*groups, *COUNTS, *(f"cost {currency}" for currency in currencies), "cost_unknown")
-        show_table(
-            [*(_head(head) for head in heads), "SAVED", "LATE"], [(*row[: -len(SAVED)], *_saved(row)) for row in rows]
-        )
+        _show([*map(_head, heads), "SAVED", "LATE"], [(*row[: -len(SAVED)], *_saved(row)) for row in rows])
+
+
+def _show(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print the table; what a narrow terminal leaves out is named, since sums would be looked for."""
+    ranks = {head: Rank(len(GIVING_WAY) - at) for at, head in enumerate(GIVING_WAY)}
+    left_out = show_in_room(heads, rows, {head: ranks.get(head, Rank(0)) for head in heads})
+    if left_out:
+        say(f"this terminal has no room for {', '.join(left_out)}; -o csv has all")
 
 
 def _row(groups: list[str], currencies: list[str], row: dict[str, Any]) -> tuple[Any, ...]:
@@ -91,5 +105,10 @@ def _saved(row: tuple[Any, ...]) -> tuple[Any, Any]:
     typical, most, late = row[-len(SAVED) :]
     if most is None and typical is None:
         return None, late
-    low, high = (f"{count:,}" if count is not None else "?" for count in (typical, most))
-    return f"{low} to {high}", late
+    match typical, most:
+        case None, _:
+            return f"up to {most:,}", late
+        case _, None:
+            return f"about {typical:,}", late
+        case _:
+            return f"{typical:,} to {most:,}", late

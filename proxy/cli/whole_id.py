@@ -20,6 +20,8 @@ _MADE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CALLERS_NAME_MESSAGES: Final = "async_messages"
 """The dialect whose callers may choose message ids too; those of the others are made here, in their own forms."""
 _NAMED: Final = 10
+_CUT: Final = "…"
+_SHOWN: Final = 8
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ def with_whole_id(client: AdminClient, typed: str, call: Callable[[str], T]) -> 
     Raises:
         CommandError: as `call` does; or several ids begin like that.
     """
+    typed = typed.removesuffix(_CUT)
     try:
         return call(typed)
     except CommandError as error:
@@ -39,6 +42,14 @@ def with_whole_id(client: AdminClient, typed: str, call: Callable[[str], T]) -> 
         if found is None:
             raise
     return call(found)
+
+
+def short_id(any_id: str) -> str:
+    """An id where there is little room: of one that Quell made the first characters, which can be typed as they stand.
+
+    One that a caller chose stays whole, since only so it means anything.
+    """
+    return f"{any_id[:_SHOWN]}{_CUT}" if _MADE.fullmatch(any_id) else any_id
 
 
 def _meant(client: AdminClient, typed: str) -> str | None:

@@ -5,7 +5,7 @@ settings only.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from proxy.config_file.claims import find_claims
@@ -19,6 +19,11 @@ from proxy.core.settings.settings import Address, RouteSettings, Settings, Upstr
 from proxy.core.settings.urls import check_route_path
 from proxy.core.settings.worker import HIGHEST_PORT, admin_ports
 from proxy.core.templates import VARIABLE, variables
+
+NO_KEYS: Final = (
+    "others can reach this listener, and there are no keys: callers that send no credential are one identity, "
+    "anonymous, and may stop each other's generations"
+)
 
 _PORTS = {"http": 80, "https": 443}
 _PASSED_ON = frozenset({"openai", "anthropic"})
@@ -90,11 +95,7 @@ def _unproven_ledger(settings: Settings, findings: Findings) -> None:
 def find_warnings(settings: Settings, findings: Findings) -> None:
     """What is valid but probably not meant."""
     if not settings.keys and not settings.listen.is_loopback:
-        message = (
-            "others can reach this listener, and there are no keys: callers that send no credential are one identity, "
-            "anonymous, and may stop each other's generations; add keys, or listen on 127.0.0.1"
-        )
-        findings.warn(("listen",), message)
+        findings.warn(("listen",), f"{NO_KEYS}; add keys, or listen on 127.0.0.1")
     _unproven_ledger(settings, findings)
     token_warnings(settings.admin, findings)
     used = {route.upstream for route in settings.routes}

@@ -1,17 +1,15 @@
 """The JSON Schemas of config and price file, for editors: draft-07, made from the types that check the files."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
 
 from proxy.config_file.price_entries import PriceFile
-from proxy.core.settings.scalar_types import BYTES, DURATION_PATTERN, SECONDS, SIZE_PATTERN
+from proxy.core.settings.scalar_types import DURATION_PATTERN, SIZE_PATTERN, duration_text, size_text
 from proxy.core.settings.settings import Settings
 
-_UNITS: dict[str, dict[str, float]] = {
-    DURATION_PATTERN: SECONDS,
-    SIZE_PATTERN: {unit: BYTES[unit] for unit in ("B", "KiB", "MiB", "GiB")},
-}
+_WITH_UNIT: dict[str, Callable[[Any], str]] = {DURATION_PATTERN: duration_text, SIZE_PATTERN: size_text}
 _BY_NAME = frozenset({"$defs", "properties", "patternProperties"})
 """Their keys are names of our own, not words of JSON Schema."""
 _LEFT_OUT = frozenset({"title", "format"})
@@ -68,10 +66,9 @@ def _reference(part: dict[str, Any]) -> dict[str, Any]:
 def _default(part: dict[str, Any]) -> Any:
     """A default as one writes it: with its unit, and no object for an address."""
     value = part["default"]
-    units = _UNITS.get(part.get("pattern", ""))
-    if units is not None and isinstance(value, (int, float)):
-        fitting = [unit for unit in units if (value / units[unit]).is_integer()] or [next(iter(units))]
-        return f"{value / units[fitting[-1]]:g}{fitting[-1]}"
+    with_unit = _WITH_UNIT.get(part.get("pattern", ""))
+    if with_unit is not None and isinstance(value, (int, float)):
+        return with_unit(value)
     if isinstance(value, dict) and value.keys() == {"host", "port"}:
         return f"{value['host']}:{value['port']}"
     return value

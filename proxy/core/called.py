@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Final
 
 NAME: Final = "quell"
+_PACKAGE: Final = "proxy"
 
 
 def called() -> str:
@@ -28,7 +29,7 @@ def command_of(argv: Sequence[str], original: Sequence[str], path: str) -> str:
         path: the folders in which the shell looks; it calls what it found there by its whole path.
     """
     script = PurePath(argv[0]) if argv else PurePath()
-    if script.name == "__main__.py":
-        return f"{shlex.quote(original[0])} -m {script.parent.name}"
+    if script.name == "__main__.py" and script.parent.name == _PACKAGE:
+        return f"{shlex.quote(original[0])} -m {_PACKAGE}"
     is_own = script.stem == NAME and argv[0] != NAME
     return NAME if not is_own or str(script.parent) in path.split(os.pathsep) else shlex.quote(argv[0])

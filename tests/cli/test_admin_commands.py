@@ -478,12 +478,12 @@ async def test_the_config_file_names_proxy_and_token(tmp_path: Path, monkeypatch
         assert "NOT_SET_HERE" not in missing.stderr
         (file.parent / "token").write_text(ADMIN_TOKEN)
         found = await run(ps, "--config", str(file), url="http://127.0.0.1:1", QUELL_ADMIN_TOKEN="mistaken")
-        assert (found.exit_code, found.stderr) == (0, "")
+        assert (found.exit_code, found.stderr) == (0, "nothing runs\n")
         file.write_text(f"admin: {{listen: '127.0.0.1:{proxy.admin_port}'}}\nledger: {{url: 'sqlite:///data.db'}}\n")
         beside = file.parent / "data.db.admin_token"
         beside.write_text(ADMIN_TOKEN)
         found = await run(ps, "--config", str(file), url="http://127.0.0.1:1", QUELL_ADMIN_TOKEN=None)
-        assert (found.exit_code, found.stderr) == (0, "")
+        assert (found.exit_code, found.stderr) == (0, "nothing runs\n")
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ async def test_the_config_file_names_proxy_and_token(tmp_path: Path, monkeypatch
         ("admin: {token: '${NOT_SET_HERE}'}", "the variable NOT_SET_HERE is not set"),
         ("- a list", "proxy.yaml:1:1"),
         ("a: [", "proxy.yaml:2:1"),
-        (None, "can't be read (No such file"),
+        (None, "can't be read (no such file"),
     ],
 )
 async def test_a_config_file_that_names_no_proxy(tmp_path: Path, content: str | None, words: str) -> None:

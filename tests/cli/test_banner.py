@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.banner import Page, banner
+from proxy.cli.banner import OTHERS_CAN_REACH, Page, banner
+from proxy.cli.by_hand import by_hand
+from proxy.cli.demo_settings import demo_settings
 from proxy.config_file import load
+from proxy.core.settings.settings import Address
 from support.config_files import SMALLEST
 
 BUS = 'bus: {url: "redis://quell:canary@valkey/2", secret: "0123456789abcdef"}\n'
@@ -31,3 +34,31 @@ def test_the_banner_says_where_others_are_met(tmp_path: Path, more: str, ports: 
     assert "canary" not in said
     lines = [line for line in said.splitlines() if line.startswith(("  bus", "  ledger", "  replica"))]
     assert lines == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "expected"),
+    [
+        ("127.0.0.1", "a-code", []),
+        ("127.0.0.1", None, ["  token     {token}   <- has what logs in"]),
+        ("0.0.0.0", "a-code", ["  token     {token}   <- has what logs in", f"            {OTHERS_CAN_REACH}"]),
+    ],
+)
+def test_the_banner_says_which_token_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, code: str | None, expected: list[str]
+) -> None:
+    """The file of a token that was made is named where no link lets in, and where others can reach the listener."""
+    monkeypatch.chdir(tmp_path)
+    settings = by_hand(demo_settings({}), Address("127.0.0.1", 8484), Address(host, 8485))
+    lines = banner(settings, "one", 8484, [Page(8485, code)], "m", None).splitlines()
+    found = [line for line in lines if line.startswith("  token") or OTHERS_CAN_REACH in line]
+    assert found == [line.format(token=tmp_path / "quell.db.admin_token") for line in expected]
+
+
+def test_a_chosen_token_is_not_looked_for(tmp_path: Path) -> None:
+    """Where the settings name a token, the banner speaks of none."""
+    file = tmp_path / "quell.yaml"
+    file.write_text(SMALLEST + "admin: {token: 0123456789abcdef, listen: '0.0.0.0:8485'}\n")
+    settings = load(file, {}).settings
+    assert settings is not None
+    assert "token" not in banner(settings, "one", 8484, [Page(8485)], "m", None).partition("try it")[0]

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from proxy.cli.banner import OTHERS_CAN_REACH
 from proxy.cli.by_hand import by_hand
 from proxy.cli.demo_settings import DEMO, demo_place, demo_settings
 from proxy.cli.running import start_demo
+from proxy.config_file.cross_checks import NO_KEYS
 from proxy.core.settings.settings import Address
+from proxy.edge.admin.token import SUFFIX
+from support.admin import call
 from support.chat import DONE
 from support.client import RawClient
+from support.config_files import SMALLEST
 from support.program import Program, environment
 from support.quell import quell
 from support.stops import CHAT
@@ -101,6 +106,27 @@ def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
     both = quell("demo", "--listen", "127.0.0.1:99", "--admin-listen", "127.0.0.1:99", folder=tmp_path)
     assert both.returncode == 2
     assert "each needs its own address" in both.stderr
+
+
+async def test_where_others_come_in_the_token_that_was_made_keeps_them_out(tmp_path: Path) -> None:
+    """By hand an address of every interface is taken, with a warning, as the token beside the ledger guards it."""
+    everywhere = ("--listen", "0.0.0.0:0", "--admin-listen", "0.0.0.0:0")
+    async with demo(tmp_path, *everywhere) as program:
+        token = (tmp_path / f"quell.db{SUFFIX}").read_text().strip()
+        assert (await call(program.admin_port, "GET", "/api/me", headers=[])).status == 401
+        assert (
+            await call(program.admin_port, "GET", "/api/me", headers=[("Authorization", f"Bearer {token}")])
+        ).status == 200
+    assert OTHERS_CAN_REACH in program.log()
+    assert f"warning: --listen: {NO_KEYS}" in program.log()
+
+
+def test_a_file_must_name_the_token(tmp_path: Path) -> None:
+    """A start by a file on such an address is refused, at the line that has it."""
+    (tmp_path / "quell.yaml").write_text(f"{SMALLEST}admin: {{listen: '0.0.0.0:0'}}\n")
+    done = quell("serve", "--config", "quell.yaml", folder=tmp_path)
+    assert done.returncode == 1
+    assert "needs a token_file (or token)" in done.stderr
 
 
 async def test_a_second_one_in_the_same_folder_says_what_can_be_done(tmp_path: Path) -> None:

@@ -23,3 +23,29 @@ def test_outcomes_are_typed_as_they_are_shown() -> None:
     choice = next(each.type for each in command.params if each.name == "outcome")
     assert isinstance(choice, click.Choice)
     assert choice.convert("client_gone", None, None) == "client_gone"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (("stpo",), "No such command 'stpo'. Did you mean 'stop'?"),
+        (("ledger", "verfy"), "No such command 'verfy'. Did you mean 'verify'?"),
+        (("abracadabra",), "No such command 'abracadabra'.\n"),
+        (("help", "stpo"), "Did you mean 'stop'?"),
+    ],
+)
+def test_a_mistyped_command_is_told_what_is_near(typed: tuple[str, ...], hint: str) -> None:
+    """A word that is no command exits with 2 and names the commands that look like it, in a group too."""
+    done = CliRunner().invoke(main, typed)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [(("help",), ("--help",)), (("help", "stop"), ("stop", "--help")), (("ledger", "help"), ("ledger", "--help"))],
+)
+def test_help_is_a_word_too(typed: tuple[str, ...], same: tuple[str, ...]) -> None:
+    """`quell help` and `quell help stop` say what the option says: who types them looks for nothing else."""
+    done = CliRunner().invoke(main, typed)
+    assert (done.exit_code, done.stdout) == (0, CliRunner().invoke(main, same).stdout)

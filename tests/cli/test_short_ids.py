@@ -57,6 +57,7 @@ async def test_the_begin_of_an_id_is_enough() -> None:
     """A few first characters mean the only one that begins with them, of what runs before what is over."""
     script = listener([record(FIRST), record(OTHER)], [record(SECOND, outcome="completed")])
     assert (await stopped(script, "9f3c"))[:2] == (0, f"stopped {FIRST} in 1.0 ms · 1 tokens kept · upstream closed\n")
+    assert (await stopped(script, "9f3c1a2b…"))[0] == 0, "as a narrow terminal shows it"
     over = await stopped(script, SECOND[:-1] + "2")
     assert over[0] == Exit.ALREADY_FINISHED
     only_over = listener([record(OTHER)], [record(SECOND, outcome="completed")])

@@ -443,6 +443,13 @@ def test_an_age_goes_on() -> None:
     assert laid_out(list(view.rows.values()), now[0], 200)[1].split()[1] == "1m01s"
 
 
+def test_the_room_of_columns_that_went_is_the_ids() -> None:
+    """Where a column had no room, what is left goes to the id, which is shown whole where that fits."""
+    known = [Known(row(1, task_id="conversation-with-a-long-id-4711", model="m" * 28, user="u" * 20), 0.0)]
+    assert "conversation-with-a-long-id-4711" in laid_out(known, 0.0, 66)[1]
+    assert all(width_of(line) <= width for width in range(10, 120) for line in laid_out(known, 0.0, width))
+
+
 def test_rate_and_unknown_numbers() -> None:
     """The rate counts from the first token on; characters stand where tokens are not known."""
     known = [Known(row(1), 0.0), Known(row(2, completion_tokens=None, cost=None), 0.0)]

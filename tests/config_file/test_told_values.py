@@ -77,7 +77,7 @@ def test_each_value_of_the_file_has_its_place(tmp_path: Path) -> None:
     assert place["upstreams.own.api_key"] == (9, 19, "file")
     assert found["drain.timeout"] == {
         "key": "drain.timeout",
-        "value": 60.0,
+        "value": "1m",
         "line": None,
         "column": None,
         "from": "default",

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.core.lifecycle import OnDisconnect
+from proxy.core.settings.scalar_types import duration_text, parse_duration, parse_size, size_text
 from proxy.core.settings.settings import Address, Settings, masked
 
 SECRET = "sk-canary-4711-0815"
@@ -83,6 +84,38 @@ def test_the_masked_dump_is_json_under_the_keys_of_the_file() -> None:
     assert shown["routes"][0]["dialect"] == ["openai"]
     assert shown["upstreams"]["openai"]["api_key"] == "**********"
     assert shown["admin"]["token"] is None
+    assert shown["upstreams"]["openai"]["timeouts"] == {
+        "connect": "5s",
+        "first_byte": "2m",
+        "idle": "2m",
+        "total": "30m",
+    }
+    assert (shown["limits"]["body"], shown["limits"]["header"], shown["limits"]["streams"]) == ("20MiB", "32KiB", 5000)
+    assert (shown["ledger"]["keep"], shown["ledger"]["flush"], shown["routes"][0]["keepalive"]) == (
+        "90d",
+        "250ms",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.0, "0s"), (0.0005, "0.5ms"), (0.25, "250ms"), (0.3, "300ms"), (1.5, "1500ms"), (1 / 3, "333.333333ms")),
+        *((90.0, "90s"), (5400.0, "90m"), (86_400.0, "1d"), (604_800.0, "1w")),
+    ],
+)
+def test_a_duration_is_told_as_it_is_written(seconds: float, text: str) -> None:
+    """Seconds become a text with a unit that means the same again."""
+    assert duration_text(seconds) == text
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("size", "text"), [(1, "1B"), (1000, "1kB"), (1023, "1023B"), (2**20, "1MiB"), (10**9, "1GB")])
+def test_a_size_is_told_as_it_is_written(size: int, text: str) -> None:
+    """Bytes become a text with a unit that means the same again."""
+    assert size_text(size) == text
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", [DIGEST, DIGEST.upper(), f"{DIGEST}  -\n", f"{DIGEST}\n\n"])

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from proxy.cli import COMMANDS
+from proxy.cli.banner import Page, banner
+from proxy.cli.demo_settings import MODEL, demo_settings
 from proxy.cli.init import SMALLEST
 from proxy.config_file import load
 from proxy.dialects import DIALECTS
@@ -91,6 +93,13 @@ def test_every_make_target_exists() -> None:
     assert {"run", "test", "bench", "reference"} <= named <= targets
 
 
+def test_the_banner_prints_the_same_commands() -> None:
+    """What `make run` prints to try is what the README has one type."""
+    said = " ".join(banner(demo_settings({}), "one", 8484, [Page(8485)], MODEL, None).split())
+    for name in ("demo-stream", "demo-stop"):
+        assert " ".join(block(name).split()) in said
+
+
 @needs_curl
 async def test_the_four_commands_work_as_typed(tmp_path: Path) -> None:
     """The first curl streams, the second one stops that stream, it ends well, and the ledger has it as stopped."""
@@ -107,7 +116,8 @@ async def test_the_four_commands_work_as_typed(tmp_path: Path) -> None:
     assert b": quell: task_id=try-1 cause=client\n" in rest
     assert rest.endswith(DONE)
     assert streaming.returncode == 0
-    assert b"cancelled" in bill
+    assert receipt["saved_tokens"]["most"] == 2000 - receipt["usage"]["completion_tokens"]
+    assert re.search(r"cancelled .* up to 1,\d{3} ", bill.decode())
     assert re.search(r"saw the close of chatcmpl-demo-\S+ after \d+ of 2000 tokens", log)
 
 

@@ -1,5 +1,6 @@
 """The page of the commands: what each says of itself with `--help`."""
 
+from copy import copy
 from typing import Final
 
 import click
@@ -27,7 +28,7 @@ as [Watch and operate](../howto/operate.md) says.
 
 def cli_page() -> str:
     """The page."""
-    # As a command that was typed has it: a command keeps the help option that it was first asked for.
+    # As a command that was typed has it.
     above = click.Context(main, info_name="quell", terminal_width=WIDTH, **main.context_settings)
     return "\n".join([_HEAD, *_texts(main, above, level=2)])
 
@@ -39,6 +40,8 @@ def _texts(group: click.Group, above: click.Context, level: int) -> list[str]:
         command = group.get_command(above, name)
         if command is None or command.hidden:
             continue
+        command = copy(command)
+        command._help_option = None  # click keeps the one that was first asked for, by a test perhaps
         here = click.Context(command, info_name=name, parent=above, terminal_width=WIDTH)
         texts.append(f"{'#' * level} {here.command_path}\n\n```text\n{command.get_help(here).rstrip()}\n```\n")
         if isinstance(command, click.Group):

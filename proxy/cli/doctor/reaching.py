@@ -2,6 +2,7 @@
 
 import json
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from proxy.cli.admin_client import Exit
 from proxy.cli.doctor.advice import DIRECT, OTHER, PATHS, advice, kind_of
@@ -70,7 +71,8 @@ def _no_quell(front: Front, route: str, routes: list[str], answer: Answer, kind:
         return Finding("quell", Verdict.FAIL, told, ["give the front's address"], code=Exit.NOT_FOUND)
     if answer.error_code == "not_found":
         known = f" (it has {', '.join(routes)})" if routes else ""
-        told = f"a proxy answers, but none of its routes begins with {route or '/'}{known}"
+        called = urlsplit(front.url).path + route or "/"
+        told = f"a proxy answers, but none of its routes begins with {called}{known}"
         lines = ["--route names the path of a route, as the front is called for it"]
         return Finding("quell", Verdict.FAIL, told, lines, code=Exit.NOT_FOUND)
     told = f"what answers at {front.url}{route} is no Quell (status {status})"

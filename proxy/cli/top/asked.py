@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from proxy.cli.route_option import route_path
 from proxy.cli.top.view import Known, Row
 from proxy.core.settings.scalar_types import parse_duration
 
@@ -56,7 +57,7 @@ class Asked:
     @property
     def query(self) -> dict[str, str]:
         """The filters as parameters."""
-        return {NAMES[name]: value for name, value in self._named()}
+        return {NAMES[name]: route_path(value) if name == "route" else value for name, value in self._named()}
 
     @property
     def words(self) -> list[str]:
@@ -77,11 +78,10 @@ class Asked:
                 return f"{name}: is there twice"
             if name == "tag" and ":" not in value:
                 return "tag: needs a name and a value, such as tag:team:search"
-            if name == "older":
-                try:
-                    parse_duration(value)
-                except ValueError as error:
-                    return str(error)
+            try:
+                _CHECKS.get(name, str)(value)
+            except ValueError as error:
+                return str(error)
         return ""
 
     def next_order(self) -> "Asked":
@@ -104,6 +104,9 @@ class Asked:
         """Of these the ones that fit."""
         return [known for known in rows.values() if self.fits(known.row)]
 
+
+_CHECKS: Final[Mapping[str, Callable[[str], object]]] = {"route": route_path, "older": parse_duration}
+"""What raises `ValueError` for a value that can't be asked for."""
 
 _EXAMPLES: Final = {
     "user": "u-17",

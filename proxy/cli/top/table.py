@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from proxy.cli.output import UNKNOWN, age, fitted, width_of
+from proxy.cli.room import GAP, having_room, sum_of
 from proxy.cli.top.view import Known, Row
 from proxy.config_file.problems import printable
-
-GAP: Final = 2
 
 SHORT_ID: Final = 13
 """Columns of an id where the whole one has no room: its first characters are enough to type."""
@@ -92,11 +91,10 @@ def laid_out(rows: Sequence[Known], now: float, width: int) -> list[str]:
     cells = {column.head: [column.cell(known, now) for known in rows] for column in COLUMNS}
     kept = [column for column in COLUMNS if column.head != "REPLICA" or len(set(cells["REPLICA"])) > 1]
     widths = {column.head: _wanted(column, cells[column.head]) for column in kept}
-    widths["ID"] = min(widths["ID"], max(SHORT_ID, widths["ID"] - max(0, _sum(widths) - width)))
-    for column in sorted(kept, key=lambda each: -each.rank):
-        if _sum(widths) <= width or column.rank == 0:
-            break
-        del widths[column.head]
+    whole_id = widths["ID"]
+    widths["ID"] = min(whole_id, max(SHORT_ID, widths["ID"] - max(0, sum_of(widths) - width)))
+    widths = having_room(widths, {column.head: column.rank for column in kept}, width)
+    widths["ID"] = min(whole_id, widths["ID"] + max(0, width - sum_of(widths)))  # what is left of those that went
     shown = [column for column in kept if column.head in widths]
     heads = [fitted(column.head, widths[column.head], to_the_right=column.is_number) for column in shown]
     lines = [
@@ -107,7 +105,3 @@ def laid_out(rows: Sequence[Known], now: float, width: int) -> list[str]:
 
 def _wanted(column: Column, cells: Sequence[str]) -> int:
     return max(width_of(column.head), min(column.most, max(map(width_of, cells), default=0)))
-
-
-def _sum(widths: dict[str, int]) -> int:
-    return sum(widths.values()) + GAP * (len(widths) - 1)

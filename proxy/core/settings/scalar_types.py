@@ -4,12 +4,13 @@ Each parser raises `ValueError` with a text that says what was expected; the loa
 """
 
 import ipaddress
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 FROM_FILE = {"from_file": True}
@@ -107,6 +108,25 @@ def parse_size(text: str) -> int:
     return size
 
 
+def duration_text(seconds: float) -> str:
+    """Seconds as one writes them in the file: in the largest unit in which they are whole, such as `90s` or `1d`."""
+    exact = seconds * 1000
+    whole = round(exact)
+    if not math.isclose(whole, exact):
+        return f"{exact:.6f}".rstrip("0") + "ms"
+    return _in_units(whole, {unit: round(each * 1000) for unit, each in SECONDS.items()}) if whole else "0s"
+
+
+def size_text(size: int) -> str:
+    """Bytes as one writes them in the file: in the largest unit in which they are whole, such as `20MiB`."""
+    return _in_units(size, BYTES)
+
+
+def _in_units(count: int, units: Mapping[str, int]) -> str:
+    unit = max((unit for unit, each in units.items() if count % each == 0), key=lambda unit: units[unit])
+    return f"{count // units[unit]}{unit}"
+
+
 def parse_address(text: str) -> Address:
     """Host and port of `127.0.0.1:8484`, `localhost:8484`, `[::1]:8484`.
 
@@ -183,15 +203,17 @@ def one_or_more(value: object) -> object:
 
 _duration = BeforeValidator(_measured(parse_duration, "duration", "30s"))
 _size = BeforeValidator(_measured(parse_size, "size", "20MiB"))
+_as_duration = PlainSerializer(duration_text, when_used="json")
+_as_size = PlainSerializer(size_text, when_used="json")
 _duration_schema = WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s"]})
 _size_schema = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["20MiB"]})
 _address_schema = WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8484"]})
 
-Duration = Annotated[float, Field(gt=0), _duration, _duration_schema]
+Duration = Annotated[float, Field(gt=0), _duration, _as_duration, _duration_schema]
 """Seconds, more than none."""
-DurationOrZero = Annotated[float, Field(ge=0), _duration, _duration_schema]
+DurationOrZero = Annotated[float, Field(ge=0), _duration, _as_duration, _duration_schema]
 """Seconds."""
-Size = Annotated[int, Field(gt=0), _size, _size_schema]
+Size = Annotated[int, Field(gt=0), _size, _as_size, _size_schema]
 """Bytes."""
 Listen = Annotated[Address, BeforeValidator(_address), _address_schema]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]

@@ -144,7 +144,7 @@ ANSWER_SCHEMAS: Final[dict[str, Schema]] = {
         object=const("config"),
         file=about(or_null(TEXT), "Null: started without one."),
         loaded_at=MOMENT,
-        settings=about({"type": "object"}, "As in the file, secrets masked."),
+        settings=about({"type": "object"}, "As in the file, durations and sizes with units, secrets masked."),
         values=about(items(_VALUE), "Each value by itself, sorted by key, with where it comes from."),
     ),
     "Reloaded": obj(object=const("config.reload"), needs_restart=TEXTS),

@@ -18,6 +18,7 @@ from proxy.edge.downstream import SocketSink
 from proxy.edge.pace import Pace
 from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
+from support.admin import PEOPLE, call, log_in, refused, token_of
 from support.chat import ask, chat_events
 from support.client import RawClient
 from support.feed import feed
@@ -275,6 +276,25 @@ async def test_too_many_readers_are_refused(tmp_path: Path, monkeypatch: pytest.
             answer = await client.answer()
             assert (answer.status, answer.header("Retry-After")) == (429, "5")
         await eventually(lambda: not readers(proxy), what="the reader has left")
+        async with feed(proxy):
+            pass
+
+
+async def test_one_token_leaves_places_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads as many feeds as one token may is told so, whichever way it came in; another token still may."""
+    monkeypatch.setattr(admin_feed, "MOST_OF_ONE", 2)
+    async with a_proxy(tmp_path, admin={"tokens": PEOPLE}) as (proxy, _):
+        cookie = await log_in(proxy.admin_port)
+        async with feed(proxy), feed(proxy, user="ann"):
+            for known in (BEARER, cookie):
+                answer = await call(proxy.admin_port, "GET", "/api/feed", headers=known)
+                assert refused(answer) == (429, "rate_limit_exceeded")
+                assert "The token admin reads as many feeds as one token may (2)." in error_of(answer.body)["message"]
+                assert answer.header("Retry-After") == "5"
+            async with RawClient(proxy.admin_port) as other:
+                await other.get("/api/feed", token_of("vera"))
+                await other.until(b"event: page")
+        await eventually(lambda: not readers(proxy), what="all have left")
         async with feed(proxy):
             pass
 

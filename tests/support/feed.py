@@ -48,6 +48,11 @@ class FeedReader:
         """The events of this name so far."""
         return [event for event in self.events if event.name == name]
 
+    @property
+    def heartbeats(self) -> list[FeedEvent]:
+        """The comments so far."""
+        return self.named("")
+
     async def next(self, seconds: float = PATIENCE) -> FeedEvent:
         """The next event or comment, which is taken into the table.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.edge.admin import feed as admin_feed
 from proxy.engine.replicas import live_elsewhere
 from support.chat import ask, chat_events
 from support.client import RawClient
@@ -20,6 +21,13 @@ from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
+
+
+@pytest.fixture(autouse=True)
+def _asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed looks and asks more often than it does, in the same proportions."""
+    for name in ("TICK_SECONDS", "NUMBERS_SECONDS", "ASKING_SECONDS"):
+        monkeypatch.setattr(admin_feed, name, getattr(admin_feed, name) / 10)
 
 
 @asynccontextmanager

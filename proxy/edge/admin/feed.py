@@ -16,6 +16,7 @@ from aiohttp import web
 
 from proxy.core.sse import comment, encode_event
 from proxy.edge.admin.access import visitor_of
+from proxy.edge.admin.answer import SAFE
 from proxy.edge.admin.live_view import LiveView, Window
 from proxy.edge.admin.places import Places
 from proxy.edge.admin.shared_order import SharedOrder
@@ -40,7 +41,7 @@ MOST_READERS: Final = 64
 MOST_OF_ONE: Final = 16
 """Readers with one token: the rest of the places is for others."""
 
-_HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)
+_HEAD: Final = (*SAFE.items(), *STREAM_HEADERS)
 _RETRY: Final = b"retry: 1000\n"
 """Stands before the first event: milliseconds until a browser comes back."""
 _HEARTBEAT: Final = comment("keep-alive")

@@ -14,6 +14,7 @@ from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.receipt import shown
 from proxy.core.record import Record
 from proxy.edge.admin.access import visitor_of
+from proxy.edge.admin.answer import SAFE
 from proxy.edge.admin.live_list import check_order, live_list
 from proxy.edge.admin.live_view import order_of
 from proxy.edge.admin.query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
@@ -72,7 +73,7 @@ class AdminGenerations:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
         parameters(http, ("after",))
         after = last_event(http)
-        headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
+        headers = list(SAFE.items())
         deadline = runtime.settings.limits.write_deadline
         seen = await find_anywhere(self._engine, any_id)
         if (place := seen.place) is not None:

@@ -20,7 +20,7 @@ from proxy.edge.downstream import SocketSink
 from proxy.edge.pace import Pace
 from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
-from support.admin import PEOPLE, call, log_in, refused, token_of
+from support.admin import PEOPLE, log_in, refused, token_of
 from support.chat import ask, chat_events, text
 from support.client import RawClient
 from support.feed import feed
@@ -302,7 +302,10 @@ async def test_one_token_leaves_places_for_others(tmp_path: Path, monkeypatch: p
         cookie = await log_in(proxy.admin_port)
         async with feed(proxy), feed(proxy, user="ann"):
             for known in (BEARER, cookie):
-                answer = await call(proxy.admin_port, "GET", "/api/feed", headers=known)
+                async with RawClient(proxy.admin_port) as one_more:
+                    await one_more.get("/api/feed", known)
+                    assert b" 429 " in await one_more.until(b"\r\n")
+                    answer = await one_more.answer()
                 assert refused(answer) == (429, "rate_limit_exceeded")
                 assert "The token admin reads as many feeds as one token may (2)." in error_of(answer.body)["message"]
                 assert answer.header("Retry-After") == "5"

@@ -68,12 +68,16 @@ class FeedReader:
         return event
 
     async def until(self, true: Callable[[], Any], what: str = "the feed says it") -> None:
-        """Read on until this is true."""
-        while not true():
-            try:
-                await self.next()
-            except EOFError:
-                raise AssertionError(f"the feed ended before: {what}") from None
+        """Read on until this is true; signs of life do not prolong the wait."""
+
+        async def read_on() -> None:
+            while not true():
+                try:
+                    await self.next()
+                except EOFError:
+                    raise AssertionError(f"the feed ended before: {what}") from None
+
+        await within(read_on(), what)
 
     def _parsed(self, block: str) -> FeedEvent:
         fields: dict[str, str] = {}

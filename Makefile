@@ -25,7 +25,9 @@ test: system-packages $(DEV_READY) ## every check and every test; the same as .c
 	@$(MAKE) --no-print-directory --keep-going check; checks=$$?; \
 	$(TESTS) && exit $$checks
 
-TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+# Many tests wait for somebody, so one more than there are processors keeps these at work.
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+TESTS = $(BIN)/python -m pytest --numprocesses $(shell expr $(PROCESSORS) + 1) --maxprocesses 4 --dist worksteal
 
 coverage: system-packages $(DEV_READY) ## the tests, and which lines they reach
 	$(TESTS) --cov --cov-report=term:skip-covered

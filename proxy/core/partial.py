@@ -151,10 +151,12 @@ class Partial:
     @property
     def usage(self) -> Usage | None:
         """The upstream's counts so far, running totals or the last ones; None: it sent none."""
-        running = together((self._running or {}).values())
+        if self._running is None:  # nearly all, and live tables ask thousands
+            return self._total
+        running = together(self._running.values())
         if self._total is None:
             return running
-        several = self._running is not None and len(self._running) > 1  # a server may mean the total by each of these
+        several = len(self._running) > 1  # a server may mean the total by each of these
         return self._total.filled(running) if several else self._total.larger(running)
 
     def end_usage(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from proxy.core.errors import Refusal
+from proxy.core.partial import safe_text
 from proxy.core.settings.settings import LimitsSettings
 from proxy.edge.intake import read_body
 
@@ -21,6 +22,9 @@ MAX_REASON: Final = 500
 
 SMALL_BODY: Final = 64 * 1024
 """Bytes of a body that only has a few fields."""
+
+_MAY_BE_HALF: Final = rb"\ud"
+"""How the escape of a surrogate begins, one half of which may stand alone."""
 
 LAST_EVENT: Final = 10**15
 """Beyond the last event of any stream, and a number that every JSON reader still reads exactly."""
@@ -47,7 +51,7 @@ async def small_body(http: web.BaseRequest, limits: LimitsSettings) -> bytes:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object of a call; an empty body is an empty object.
+    """The JSON object of a call; an empty body is an empty object. Its texts can be stored and sent, see `safe_text`.
 
     Raises:
         Refusal: 400, it is something else.
@@ -56,6 +60,8 @@ def json_object(body: bytes) -> dict[str, Any]:
         return {}
     try:
         fields = json.loads(body)
+        if _MAY_BE_HALF in body.lower():
+            fields = json.loads(safe_text(json.dumps(fields, ensure_ascii=False)))
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):

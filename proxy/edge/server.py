@@ -3,7 +3,8 @@
 import asyncio
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -60,11 +61,14 @@ class UnsafeParserError(RuntimeError):
 class QuellServer(web.Server):
     """Accepts connections up to a number, checks every request, and answers for a handler that failed."""
 
-    def __init__(self, handler: Handler, guards: Guards, max_connections: int, **options: Any) -> None:
+    def __init__(
+        self, handler: Handler, guards: Guards, max_connections: int, always: Mapping[str, str], **options: Any
+    ) -> None:
         super().__init__(self._serve, request_factory=self._build_request, handler_cancellation=True, **options)
         self._handler = handler
         self._guards = guards
         self._max_connections = max_connections
+        self._always = always
         self._open = 0
         self.sees_off = False
         """Whether each answer is its connection's last one."""
@@ -108,6 +112,13 @@ class QuellServer(web.Server):
         return kind(message, payload, protocol, writer, task, self._loop)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._answer(request)
+        if self._always and not response.prepared:
+            for name, value in self._always.items():
+                response.headers.setdefault(name, value)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             check_request(request, self._guards.header)
             return await self._handler(request)
@@ -132,11 +143,13 @@ def make_runner(
     max_connections: int | None = None,
     head_deadline: float = HEAD_DEADLINE,
     shutdown_timeout: float = 60.0,
+    always: Mapping[str, str] = MappingProxyType({}),
 ) -> QuellRunner:
     """The runner of one listener; add a `web.TCPSite` to it. Call it within a running loop.
 
     The handler gets requests that passed `check_request`. It is cancelled when its client leaves. A `Refusal` that it
     raises is answered in the default shape; any other exception is logged without its message and answered with 500.
+    `always`: headers of every answer that has no other value for them, refusals included, but streams that were begun.
     `max_connections` defaults to what the limit on open files allows, one more file for each call upstream included.
 
     Raises:
@@ -152,6 +165,7 @@ def make_runner(
         handler,
         guards,
         max_connections or affordable_connections(),
+        always,
         keepalive_timeout=KEEPALIVE,
         max_line_size=MAX_LINE,
         max_field_size=MAX_FIELD,

@@ -30,7 +30,7 @@ class LiveHere:
             "model": lambda relay: relay.generation.facts.model,
             "key": lambda relay: relay.generation.facts.identity.shown,
             "user": lambda relay: relay.generation.facts.user,
-            "tokens": lambda relay: so_far.usage(relay)[0].completion_tokens,
+            "tokens": so_far.tokens,
             "cost": so_far.about_cost,
             "replica": lambda relay: relay.generation.facts.replica,
         }

@@ -87,14 +87,11 @@ async def test_a_foreign_page_can_stop_and_read_nothing(tmp_path: Path) -> None:
         refused: list[tuple[str, int]] = []
         page.on("response", lambda answer: refused.append((answer.url.removeprefix(admin), answer.status)))
         await page.goto(origin)
-        with_cookie, preflighted, logout, me, record, relay = await page.evaluate(TRIES, admin)
-        assert (with_cookie, logout, record, relay) == ("opaque",) * 4
-        assert (preflighted, me) == ("TypeError",) * 2
+        assert await page.evaluate(TRIES, admin) == ["TypeError"] * 6  # not even an answer that it could not look into
         async with page.expect_response(lambda answer: answer.url.endswith("/api/reload")):
             await page.evaluate(FORMS, admin)
         assert ("/api/generations/cancel", 403) in refused
         assert ("/ui/logout", 403) in refused
-        assert ("/api/playground/v1/models", 403) in refused
         assert not [each for each in refused if each[1] == 200 and "cancel" in each[0]]
         assert scene.is_open("one")
         assert await is_logged_in(page)

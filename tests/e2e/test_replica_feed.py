@@ -5,6 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from proxy.edge.admin import feed as admin_feed
+from proxy.engine.replicas import live_elsewhere
 from support.chat import ask, chat_events
 from support.client import RawClient
 from support.feed import feed
@@ -17,6 +21,13 @@ from support.wait import eventually
 
 SAID = chat_events(8)[:-2]
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
+
+
+@pytest.fixture(autouse=True)
+def _asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed looks and asks more often than it does, in the same proportions."""
+    for name in ("TICK_SECONDS", "NUMBERS_SECONDS", "ASKING_SECONDS"):
+        monkeypatch.setattr(admin_feed, name, getattr(admin_feed, name) / 10)
 
 
 @asynccontextmanager
@@ -87,3 +98,22 @@ async def test_a_silent_replica_keeps_its_rows(tmp_path: Path) -> None:
             deafen(b)
             await reader.until(lambda: not reader.about["complete"], "it is said that something may be missing")
             assert reader.tasks == ["at-b"]
+
+
+async def test_what_a_replica_may_not_send_is_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica sends only so many rows: a window or page that needs more of them says that it is not complete."""
+    monkeypatch.setattr(live_elsewhere, "MOST", 3)
+    async with joined(events_then_hang(SAID), tmp_path) as ((a, b), _, _):
+        async with stream(b, "t-1", "a"), stream(b, "t-2", "b"), stream(b, "t-3", "c"), stream(b, "t-4", "d"):
+            for limit, complete in ((3, True), (4, False)):
+                async with feed(a, sort="user", limit=limit) as reader:
+                    assert (reader.tasks, reader.about["complete"]) == (["t-1", "t-2", "t-3"], complete)
+                    assert reader.about["matched"] == 4
+            page = await admin(a, "GET", "generations?state=live&sort=user&limit=2")
+            assert ([row["task_id"] for row in page["data"]], page["complete"]) == (["t-1", "t-2"], True)
+            rest = await admin(a, "GET", f"generations?state=live&sort=user&cursor={page['next_cursor']}")
+            assert ([row["task_id"] for row in rest["data"]], rest["complete"]) == (["t-3"], False)
+            whole = await admin(a, "GET", "generations?state=live&sort=user&limit=3")
+            assert (len(whole["data"]), whole["next_cursor"], whole["complete"]) == (3, None, False)

@@ -149,6 +149,23 @@ async def test_nobody_sees_text_without_the_right(tmp_path: Path, who: str) -> N
             assert (hidden["text"], hidden["text_hidden"], hidden["task_id"]) == (None, True, "t-1")
 
 
+async def test_who_was_shown_nothing_has_seen_nothing(tmp_path: Path) -> None:
+    """A stream that is no longer kept or begins behind a wrong event, and a HEAD, are not logged as looks at a text."""
+    async with a_stream(tmp_path) as proxy:
+        port, one, registry = proxy.admin_port, "/api/generations/t-1", proxy.app.engine.registry
+        await call(port, "POST", f"{one}/cancel", {}, token_of("otto"))
+        await eventually(lambda: not len(registry), what="it is over")
+        with capture_logs() as logs:
+            head = await call(port, "HEAD", one, headers=token_of("tess"))
+            assert (head.status, head.body) == (200, b"")
+            wrong = await call(port, "GET", f"{one}/events?after=x", headers=token_of("tess"))
+            assert refused(wrong) == (400, "invalid_parameter")
+            registry.expire(proxy.app.engine.now() + 10_000)
+            gone = await call(port, "GET", f"{one}/events", headers=token_of("tess"))
+            assert refused(gone) == (410, "events_gone")
+        assert [line for line in logs if line["event"] == "text.viewed"] == []
+
+
 async def first_of(client: RawClient) -> bytes:
     """A whole answer, or of a stream what comes at first: the words of one that has them."""
     head, _, _ = (await client.until(b"\r\n\r\n")).lower().partition(b"\r\n\r\n")

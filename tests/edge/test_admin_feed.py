@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.usage import CHARACTERS_A_TOKEN
 from proxy.edge.admin import feed as admin_feed
 from proxy.edge.admin.feed import FeedReader
 from proxy.edge.admin.live_view import LiveView
@@ -18,7 +20,8 @@ from proxy.edge.downstream import SocketSink
 from proxy.edge.pace import Pace
 from proxy.stores.ledger.port import LedgerUnavailableError
 from proxy.stores.ledger.usage import UsageQuery, UsageRow
-from support.chat import ask, chat_events
+from support.admin import PEOPLE, log_in, refused, token_of
+from support.chat import ask, chat_events, text
 from support.client import RawClient
 from support.feed import feed
 from support.http_bytes import Headers
@@ -33,6 +36,17 @@ from support.wait import eventually, within
 BEARER: Headers = [("Authorization", f"Bearer {ADMIN_TOKEN}")]
 CHAT = "/v1/chat/completions"
 WORDS = chat_events(5, finish=None, done=False)
+OFTEN = 0.02
+"""Seconds between two looks here."""
+AS_IT_IS = admin_feed.TICK_SECONDS
+"""The same, as it is where nobody waits for a test."""
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed looks more often than it does, in the same proportions, so that a test does not wait for it."""
+    for name in ("TICK_SECONDS", "NUMBERS_SECONDS", "ASKING_SECONDS"):
+        monkeypatch.setattr(admin_feed, name, getattr(admin_feed, name) * OFTEN / AS_IT_IS)
 
 
 @asynccontextmanager
@@ -99,9 +113,10 @@ async def test_what_begins_and_ends_is_told(tmp_path: Path) -> None:
         assert idents == sorted(set(idents))
 
 
-async def test_numbers_grow_and_age_alone_is_no_news(tmp_path: Path) -> None:
+async def test_numbers_grow_and_age_alone_is_no_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are told as they come, marked as an estimate where nobody counts; a quiet stream says nothing more."""
-    more = asyncio.Event()
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 0.25)
+    more, all_words = asyncio.Event(), math.ceil(len(text(5)) / CHARACTERS_A_TOKEN)
 
     async def script(conn: Conn) -> None:
         await conn.head(200, SSE)
@@ -118,11 +133,11 @@ async def test_numbers_grow_and_age_alone_is_no_news(tmp_path: Path) -> None:
         streams(proxy, "one"),
         feed(proxy) as reader,
     ):
-        await reader.until(lambda: reader.rows[reader.order[0]]["completion_tokens"], "the first words are counted")
+        await reader.until(lambda: reader.rows[reader.order[0]]["completion_tokens"] == all_words, "they are counted")
         first = reader.rows[reader.order[0]]
         assert first["usage_source"] == "estimate"
-        seen = len(reader.named("change"))
-        await reader.until(lambda: len([event for event in reader.events if not event.name]) >= 1, "a heartbeat")
+        seen, heard = len(reader.named("change")), len(reader.heartbeats)
+        await reader.until(lambda: len(reader.heartbeats) >= heard + 2, "some looks at the numbers")
         assert len(reader.named("change")) == seen
         more.set()
         await reader.until(lambda: reader.rows[reader.order[0]]["completion_tokens"] > first["completion_tokens"])
@@ -140,6 +155,7 @@ async def test_changes_come_at_most_four_times_a_second(tmp_path: Path) -> None:
         await reader.until(lambda: reader.about["total"] == 0, "all have ended")
         most = (clock() - began) / admin_feed.TICK_SECONDS + 1
         assert 0 < len(reader.named("change")) <= most
+    assert AS_IT_IS >= 1 / 4
 
 
 async def test_a_reader_that_comes_back_gets_the_page_again(tmp_path: Path) -> None:
@@ -155,9 +171,9 @@ async def test_a_reader_that_comes_back_gets_the_page_again(tmp_path: Path) -> N
 
 async def test_a_heartbeat_comes_without_any_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment comes again and again, so that nobody takes the connection for dead."""
-    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 0.5)
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 5 * OFTEN)
     async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
-        await reader.until(lambda: sum(not event.name for event in reader.events) >= 3, "three heartbeats")
+        await reader.until(lambda: len(reader.heartbeats) >= 3, "three heartbeats")
         assert reader.named("change") == []
 
 
@@ -184,11 +200,11 @@ async def test_what_takes_long_is_looked_at_more_seldom(tmp_path: Path, monkeypa
     def looked(_view: LiveView, wall: float, *, numbers: bool) -> None:
         looks.append(wall)
 
-    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 0.5)
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 5 * OFTEN)
     monkeypatch.setattr(Pace, "work", lambda pace: took(pace, 60.0))
     async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
         monkeypatch.setattr(LiveView, "look", looked)
-        await reader.until(lambda: sum(not event.name for event in reader.events) >= 5, "five heartbeats")
+        await reader.until(lambda: len(reader.heartbeats) >= 5, "five heartbeats")
         assert len(looks) <= 6
 
 
@@ -275,6 +291,28 @@ async def test_too_many_readers_are_refused(tmp_path: Path, monkeypatch: pytest.
             answer = await client.answer()
             assert (answer.status, answer.header("Retry-After")) == (429, "5")
         await eventually(lambda: not readers(proxy), what="the reader has left")
+        async with feed(proxy):
+            pass
+
+
+async def test_one_token_leaves_places_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads as many feeds as one token may is told so, whichever way it came in; another token still may."""
+    monkeypatch.setattr(admin_feed, "MOST_OF_ONE", 2)
+    async with a_proxy(tmp_path, admin={"tokens": PEOPLE}) as (proxy, _):
+        cookie = await log_in(proxy.admin_port)
+        async with feed(proxy), feed(proxy, user="ann"):
+            for known in (BEARER, cookie):
+                async with RawClient(proxy.admin_port) as one_more:
+                    await one_more.get("/api/feed", known)
+                    assert b" 429 " in await one_more.until(b"\r\n")
+                    answer = await one_more.answer()
+                assert refused(answer) == (429, "rate_limit_exceeded")
+                assert "The token admin reads as many feeds as one token may (2)." in error_of(answer.body)["message"]
+                assert answer.header("Retry-After") == "5"
+            async with RawClient(proxy.admin_port) as other:
+                await other.get("/api/feed", token_of("vera"))
+                await other.until(b"event: page")
+        await eventually(lambda: not readers(proxy), what="all have left")
         async with feed(proxy):
             pass
 

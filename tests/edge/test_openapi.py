@@ -10,9 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from proxy.app import App
 from proxy.core.errors import Refusal
 from proxy.core.settings.route import DIALECT_NAMES
 from proxy.dialects import DIALECTS
+from proxy.edge.asked import SMALL_BODY
 from proxy.edge.openapi.admin import ADMIN, shape
 from proxy.engine.dialect import PassThrough, Refuse, who_serves
 from support.chat import ask, chat_events
@@ -154,6 +156,7 @@ async def test_real_answers_fit(tmp_path: Path) -> None:
             ("post", "/api/generations/cancel", {"all": True}),
             ("get", "/api/generations", None),
             ("get", "/api/generations?state=ended", None),
+            ("get", "/api/playground-seen/one", None),
             ("get", "/api/summary", None),
             ("get", "/api/usage?by=model,cause,hour", None),
             ("get", "/api/upstreams", None),
@@ -181,7 +184,7 @@ async def test_real_answers_fit(tmp_path: Path) -> None:
             called.add((method, shape(path)))
         streams = {("get", "/api/feed"), ("get", "/api/generations/{}/events"), ("get", "/api/ledger/export")}
         ours = {(method, shape(path)) for method, path in described if path.startswith("/api")}
-        elsewhere = {place for place in ours if place[1].startswith(("/api/playground/", "/api/playground-seen/"))}
+        elsewhere = {place for place in ours if place[1].startswith("/api/playground/")}
         assert ours - called - streams - elsewhere == set()
 
 
@@ -231,19 +234,40 @@ async def test_what_is_streamed_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "status"),
-    [("/api/usage?by=size", 400), ("/api/generations/nobodys", 404), ("/api/feed?limit=0", 400)],
+    ("method", "target", "status"),
+    [
+        ("get", "/api/usage?by=size", 400),
+        ("get", "/api/generations/nobodys", 404),
+        ("get", "/api/playground-seen/nobodys", 404),
+        ("get", "/api/feed?limit=0", 400),
+        ("post", "/api/generations/cancel", 413),
+        ("post", "/api/generations/nobodys/cancel", 413),
+        ("post", "/api/ledger/purge", 413),
+    ],
 )
-async def test_real_refusals_fit(tmp_path: Path, target: str, status: int) -> None:
+async def test_real_refusals_fit(tmp_path: Path, method: str, target: str, status: int) -> None:
     """A refusal is what the description says, which has an example of each."""
     async with a_proxy(tmp_path) as proxy:
         document = await description(proxy)
-        answer = await call(proxy, "get", target)
+        answer = await call(proxy, method, target, b" " * (2 * SMALL_BODY) if status == 413 else b"")
         assert answer.status == status
+        operation = document["paths"][target.partition("?")[0].replace("nobodys", "{id}")][method]
+        assert str(status) in operation["responses"]
         check(document, "Error", answer.json())
         described = document["components"]["responses"][f"Error{status}"]["content"]["application/json"]
         for example in described["examples"].values():
             check(document, "Error", example["value"])
+
+
+async def test_a_probe_that_fails_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the proxy takes no new work its probe says so with 503, in the words of the description."""
+    monkeypatch.setattr(App, "_ready", lambda _app: {"ledger": False, "not_draining": True})
+    async with a_proxy(tmp_path) as proxy:
+        document = await description(proxy)
+        described = document["paths"]["/readyz"]["get"]["responses"]["503"]["content"]["application/json"]
+        answer = await call(proxy, "get", "/readyz")
+        assert answer.status == 503
+        check(document, described["schema"]["$ref"].rpartition("/")[2], answer.json())
 
 
 async def test_only_what_is_configured_is_described(tmp_path: Path) -> None:

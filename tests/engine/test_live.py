@@ -22,7 +22,7 @@ def a_relay(phase: Phase = Phase.STREAMING, *, read_on: bool = False, ended: flo
 def counts(*relays: Any, calls_of: tuple[Any, ...] = ()) -> LiveCounts:
     """What is counted of these, while these have calls open."""
     registry: Any = relays
-    so_far: Any = SimpleNamespace(usage=None, about_cost=None)
+    so_far: Any = SimpleNamespace(tokens=None, about_cost=None)
     calls = OpenCalls(lambda: NOW)
     for relay in calls_of:
         calls.begin(relay)

@@ -48,6 +48,11 @@ class FeedReader:
         """The events of this name so far."""
         return [event for event in self.events if event.name == name]
 
+    @property
+    def heartbeats(self) -> list[FeedEvent]:
+        """The comments so far."""
+        return self.named("")
+
     async def next(self, seconds: float = PATIENCE) -> FeedEvent:
         """The next event or comment, which is taken into the table.
 
@@ -63,12 +68,16 @@ class FeedReader:
         return event
 
     async def until(self, true: Callable[[], Any], what: str = "the feed says it") -> None:
-        """Read on until this is true."""
-        while not true():
-            try:
-                await self.next()
-            except EOFError:
-                raise AssertionError(f"the feed ended before: {what}") from None
+        """Read on until this is true; signs of life do not prolong the wait."""
+
+        async def read_on() -> None:
+            while not true():
+                try:
+                    await self.next()
+                except EOFError:
+                    raise AssertionError(f"the feed ended before: {what}") from None
+
+        await within(read_on(), what)
 
     def _parsed(self, block: str) -> FeedEvent:
         fields: dict[str, str] = {}

@@ -19,7 +19,7 @@ from proxy.core.roles import Role
 from proxy.core.settings.admin import MAIN_TOKEN
 from proxy.core.settings.settings import AdminTokenSettings
 from proxy.edge.admin.attempts import Attempts
-from proxy.edge.admin.origin import check_origin, check_page_header
+from proxy.edge.admin.origin import check_origin, check_page_header, check_reader
 from proxy.edge.admin.routes import AdminRoute
 from proxy.edge.admin.sessions import LIFE, Sessions, digest_of
 from proxy.edge.asked import READS
@@ -92,6 +92,8 @@ class AdminAccess:
         """
         if by_cookie and (route.guards_reads or http.method not in READS):
             self.check_page(http)
+        elif by_cookie:
+            check_reader(http)
         visitor = visitor_of(http)
         if route.role is not None and not visitor.role.may(route.role):
             message = f"This needs the role {route.role}. The token {visitor.name} has the role {visitor.role}."

@@ -5,7 +5,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
-HEADERS: Final = {"Server": "quell", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+SAFE: Final = {
+    "Server": "quell",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Nothing that is answered is a page, a script or a picture to a browser; the operator page has a policy of its own."""
+
+HEADERS: Final = {**SAFE, "Cache-Control": "no-store"}
 
 
 def json_answer(value: dict[str, Any], status: int = 200) -> web.Response:

@@ -14,9 +14,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.core.errors import Refusal
 from proxy.core.sse import comment, encode_event
+from proxy.edge.admin.access import visitor_of
+from proxy.edge.admin.answer import SAFE
 from proxy.edge.admin.live_view import LiveView, Window
+from proxy.edge.admin.places import Places
+from proxy.edge.admin.shared_order import SharedOrder
 from proxy.edge.admin.summary import Summary
 from proxy.edge.downstream import SocketSink, begin
 from proxy.edge.events import STREAM_HEADERS
@@ -37,8 +40,10 @@ SUMMARY_SECONDS: Final = 10.0
 FRESH_SECONDS: Final = 1.0
 """While anything begins or ends the summary is made so often, and once more behind it: the ledger is a little late."""
 MOST_READERS: Final = 64
+MOST_OF_ONE: Final = 16
+"""Readers with one token: the rest of the places is for others."""
 
-_HEAD: Final = (("Server", "quell"), ("X-Content-Type-Options", "nosniff"), *STREAM_HEADERS)
+_HEAD: Final = (*SAFE.items(), *STREAM_HEADERS)
 _RETRY: Final = b"retry: 1000\n"
 """Stands before the first event: milliseconds until a browser comes back."""
 _HEARTBEAT: Final = comment("keep-alive")
@@ -123,10 +128,10 @@ class Feed:
     def __init__(self, engine: Engine, summary: Summary) -> None:
         self._engine = engine
         self._summary = summary
+        self._orders = SharedOrder(engine.live)
         self._shown: dict[tuple[tuple[str, str], ...], _Shown] = {}
         self._tasks = Tasks()
-        self._coming = 0
-        """Who will read as soon as the first page is there."""
+        self._places = Places("feeds")
         self._is_ticking = False
         self._is_over = False
         self._number = 0
@@ -139,17 +144,16 @@ class Feed:
         """Send the page, then what changes, until the reader leaves or the proxy ends.
 
         Raises:
-            Refusal: 400, a parameter can't be understood; 429, there are `MOST_READERS` already.
+            Refusal: 400, a parameter can't be understood; 429, there are `MOST_READERS` already, or `MOST_OF_ONE` with
+                this token.
         """
         window = Window.read(http)
-        if self._coming + sum(len(shown.readers) for shown in self._shown.values()) >= MOST_READERS:
-            raise Refusal.too_many(5, f"As many feeds are read as may be ({MOST_READERS}).")
-        self._coming += 1
-        try:
-            shown = self._shown.get(window.key) or await self._new(window)
-            response, sink = await begin(http, 200, _HEAD, None)
-        finally:
-            self._coming -= 1
+        with self._places.taken(visitor_of(http).name, most=MOST_READERS, most_of_one=MOST_OF_ONE):
+            return await self._serve(http, window, runtime.settings.limits.write_deadline)
+
+    async def _serve(self, http: web.BaseRequest, window: Window, deadline: float) -> web.StreamResponse:
+        shown = self._shown.get(window.key) or await self._new(window)
+        response, sink = await begin(http, 200, _HEAD, None)
         reader = FeedReader(sink, is_over=self._is_over)
         shown = self._shown.setdefault(window.key, shown)  # the last one that read it may have left meanwhile
         if not shown.readers:  # nobody else is told of what has changed since it was looked at
@@ -160,7 +164,7 @@ class Feed:
             reader.tell(_RETRY + self._page(shown))
             if self._told is None:
                 await self._sum_up()
-            await reader.stay(lambda: self._page(shown), runtime.settings.limits.write_deadline)
+            await reader.stay(lambda: self._page(shown), deadline)
         finally:
             shown.readers.discard(reader)
         return response
@@ -178,7 +182,7 @@ class Feed:
         await self._tasks.cancel()
 
     async def _new(self, window: Window) -> _Shown:
-        shown = _Shown(LiveView(self._engine, window))
+        shown = _Shown(LiveView(self._engine, window, self._orders))
         await shown.ask()
         return shown
 
@@ -195,6 +199,7 @@ class Feed:
         numbers_due, asking_due, summary_due, fresh_due = (_Due(seconds, clock()) for seconds in spans)
         while True:
             await asyncio.sleep(pace.rest())
+            self._orders.forget()
             self._shown = {key: shown for key, shown in self._shown.items() if shown.readers}
             if not self._shown:
                 self._is_ticking, self._told = False, None
@@ -205,6 +210,7 @@ class Feed:
                 with pace.work():
                     self._look(shown, numbers=numbers, asks=asks)
                 await asyncio.sleep(0)  # streams go before
+            self._orders.forget()
             is_due = summary_due.is_now(now)
             if is_due:
                 self._tell_all(_HEARTBEAT)

@@ -14,6 +14,7 @@ from proxy.core.lifecycle import Cause, Outcome
 from proxy.core.receipt import shown
 from proxy.core.record import Record
 from proxy.edge.admin.access import visitor_of
+from proxy.edge.admin.answer import SAFE
 from proxy.edge.admin.live_list import check_order, live_list
 from proxy.edge.admin.live_view import order_of
 from proxy.edge.admin.query import FILTERS, Selection, flag, json_fields, one_of, parameters, text_filters
@@ -21,13 +22,12 @@ from proxy.edge.admin.text import note_view, receipt_for, record_for
 from proxy.edge.anybodys import find_anywhere
 from proxy.edge.asked import last_event, page_size, reason_of, small_body
 from proxy.edge.control import stopped_many
-from proxy.edge.downstream import Observer
+from proxy.edge.downstream import Observer, SocketSink
 from proxy.edge.newest_first import newest_first
 from proxy.edge.one_generation import about_one, events_gone, in_memory, tell_events
 from proxy.edge.passing_on import pass_on
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
-from proxy.engine.plain import PlainRequest
 from proxy.engine.relaying.relay import Relay
 from proxy.engine.replicas.elsewhere import Unserved
 from proxy.engine.replicas.reading import Reading
@@ -73,32 +73,36 @@ class AdminGenerations:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""
         parameters(http, ("after",))
         after = last_event(http)
-        headers = [("Server", "quell"), ("X-Content-Type-Options", "nosniff")]
+        headers = list(SAFE.items())
         deadline = runtime.settings.limits.write_deadline
         seen = await find_anywhere(self._engine, any_id)
-        note_view(http, seen.record.task_id)
         if (place := seen.place) is not None:
-            return await self._events_elsewhere(
-                http, place, about_one(seen.record.message_id, after), headers, deadline
-            )
+            return await self._events_elsewhere(http, place, seen.record, after, headers, deadline)
         if seen.is_silent and seen.record.outcome is Outcome.INTERRUPTED:  # so says the ledger; its owner may run it on
             raise Refusal.bus_unavailable()
-        observer = Observer(http, headers)
+        observer = _NotedObserver(http, headers, seen.record.task_id)
         await tell_events(seen.here or seen.record, after, observer, deadline, holds=False)
         return observer.response
 
     async def _events_elsewhere(
-        self, http: web.BaseRequest, place: Place, asked: PlainRequest, headers: Sequence[HeaderPair], deadline: float
+        self,
+        http: web.BaseRequest,
+        place: Place,
+        record: Record,
+        after: int,
+        headers: Sequence[HeaderPair],
+        deadline: float,
     ) -> web.StreamResponse:
         observing = self._engine.observing
         if observing is None:
             raise events_gone()
         try:
-            found = await observing.look_at(place, asked)
+            found = await observing.look_at(place, about_one(record.message_id, after))
         except BusUnavailableError:
             raise Refusal.bus_unavailable() from None
         match found:
             case Reading():
+                note_view(http, record.task_id)
                 return await pass_on(http, found, observing, headers, deadline)
             case Unserved(is_dead=False):
                 raise Refusal.bus_unavailable()
@@ -150,6 +154,21 @@ class AdminGenerations:
         )
         answer = {"object": "generation.cancel_many", "dry_run": dry_run, "matched": done.matched}
         return {**answer, **stopped_many(done)}
+
+
+class _NotedObserver(Observer):
+    """An operator who looks on: that is noted when the stream begins, for before it may be refused."""
+
+    def __init__(self, http: web.BaseRequest, headers: Sequence[HeaderPair], task_id: str) -> None:
+        super().__init__(http, headers)
+        self._http = http
+        self._task_id = task_id
+
+    async def begin(self, generation: str, headers: Sequence[HeaderPair]) -> SocketSink:
+        """Send the head of the stream."""
+        sink = await super().begin(generation, headers)
+        note_view(self._http, self._task_id)
+        return sink
 
 
 def _selected(fields: dict[str, Any]) -> Selection:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -15,10 +16,11 @@ from aiohttp.http import HttpVersion10
 from proxy.core.errors import Refusal
 from proxy.core.paths import safe_target
 from proxy.core.settings.settings import Address
-from proxy.edge.admin.access import AdminAccess
-from proxy.edge.admin.answer import json_answer
+from proxy.edge.admin.access import AdminAccess, visitor_of
+from proxy.edge.admin.answer import HEADERS, json_answer
 from proxy.edge.admin.attempts import Attempts
 from proxy.edge.admin.page import AdminPage
+from proxy.edge.admin.places import Places
 from proxy.edge.admin.playground import SeenByDemo
 from proxy.edge.admin.routes import AdminRoutes, is_below_api
 from proxy.edge.admin.sessions import Sessions
@@ -31,6 +33,11 @@ from proxy.stores.ledger.port import LedgerUnavailableError
 
 MAX_CONNECTIONS: Final = 256
 """Operators and scrapers are few, and must not use up the open files that generations need."""
+
+MOST_STREAMS: Final = 128
+"""Streams of generations at once, so that there are connections left for the feed, for stops and for probes."""
+MOST_OF_ONE: Final = 64
+"""The same with one token."""
 
 SHUTDOWN_SECONDS: Final = 2.0
 """How long an answer may take to its end when the proxy ends."""
@@ -70,7 +77,9 @@ def make_admin_runner(
     page = AdminPage(access, table.me.about)
     admin = Admin(current, access, page, table.routes, frozenset(map(_folded, names)))
     limits = runtime.settings.limits
-    runner = make_runner(admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = make_runner(
+        admin.handle, limits, max_connections=MAX_CONNECTIONS, shutdown_timeout=SHUTDOWN_SECONDS, always=HEADERS
+    )
     runner.before_end = table.feed.close
     return runner
 
@@ -91,6 +100,7 @@ class Admin:
         self._page = page
         self._routes = routes
         self._names = names
+        self._places = Places("streams")
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Serve one request.
@@ -122,8 +132,12 @@ class Admin:
         else:
             self._access.check(http, route, by_cookie=by_cookie)
             async with self._access.while_let_in(http):
-                answer = await route.call(http, runtime, name)
+                with self._place(http) if route.lasts else nullcontext():
+                    answer = await route.call(http, runtime, name)
         return json_answer(answer) if isinstance(answer, dict) else answer
+
+    def _place(self, http: web.BaseRequest) -> AbstractContextManager[None]:
+        return self._places.taken(visitor_of(http).name, most=MOST_STREAMS, most_of_one=MOST_OF_ONE)
 
 
 def _check_host(http: web.BaseRequest, names: frozenset[str]) -> None:

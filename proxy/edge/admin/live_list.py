@@ -1,7 +1,7 @@
 """Lists of what lives, in any order: records with the numbers so far, and what each does now."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ from proxy.core.record import Record
 from proxy.edge.newest_first import Listing, foreign_cursor, newest_live
 from proxy.engine.engine import Engine
 from proxy.engine.relaying.relay import Relay
-from proxy.engine.replicas.live_elsewhere import MOST, ask_tables
+from proxy.engine.replicas.live_elsewhere import MOST, TableThere, ask_tables
 
 
 async def live_list(engine: Engine, chosen: Chosen, order: Order, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -50,16 +50,22 @@ async def _ordered(
         place = None if cursor is None else place_of_cursor(cursor, order)
     except ValueError:
         raise foreign_cursor() from None
-    tables = await ask_tables(engine.many.group, chosen, order, MOST)
+    tables = await ask_tables(engine.many.group, chosen, order, limit + 1 if place is None else MOST)
     there = [entry_of(row, order.sort) for table in tables.by_replica.values() for row in table.rows]
-    has_all = all(table.matched <= len(table.rows) for table in tables.by_replica.values())
     entries: Iterable[Entry[Relay | Live]] = chain(engine.live.entries(chosen, order.sort), there)
     found = behind(entries, order, place)
     page = found[:limit]
     rows = [thing if isinstance(thing, Live) else engine.live.live(thing) for *_, thing in page]
     more = cursor_of(page[-1], order) if len(found) > limit else None
+    rest = {uid for _, _, uid, _ in found[limit:]}
+    has_all = all(_has_before(rest, table) for table in tables.by_replica.values())
     listing = Listing([live.record for live in rows], more, tables.unreachable, tables.complete and has_all)
     return listing, rows
+
+
+def _has_before(rest: Collection[str], table: TableThere) -> bool:
+    """Whether a replica sent all of its rows that stand before `rest`: all that it has, or its last is among these."""
+    return len(table.rows) >= table.matched or (bool(table.rows) and table.rows[-1].record.uid in rest)
 
 
 def _as_it_is(engine: Engine, record: Record, state: str | None) -> Live:

@@ -3,9 +3,8 @@
 Rows are made for what is shown, no more. All who ask for the same share one view.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -26,6 +25,7 @@ from proxy.core.live_row import (
 )
 from proxy.core.receipt import iso
 from proxy.edge.admin.query import FILTERS, Selection, one_of, parameters
+from proxy.edge.admin.shared_order import Filters, SharedOrder
 from proxy.edge.asked import whole_number
 from proxy.engine.engine import Engine
 from proxy.engine.relaying.relay import Relay
@@ -61,6 +61,8 @@ class Window:
     offset: int
     key: tuple[tuple[str, str], ...]
     """The parameters as they were given: who gives the same sees the same."""
+    filters: Filters
+    """Those of them that choose."""
 
     @classmethod
     def read(cls, http: web.BaseRequest) -> "Window":
@@ -76,6 +78,7 @@ class Window:
             whole_number("limit", given.get("limit", str(ROWS)), 1, MOST_ROWS),
             whole_number("offset", given.get("offset", "0"), 0, LAST_OFFSET),
             tuple(sorted(given.items())),
+            tuple((name, given[name]) for name in FILTERS if name in given),
         )
 
     @property
@@ -101,10 +104,11 @@ class _Row:
 class LiveView:
     """A window on the live table, and what its readers were told of it."""
 
-    def __init__(self, engine: Engine, window: Window) -> None:
-        """Ready; `look` makes its first rows."""
+    def __init__(self, engine: Engine, window: Window, orders: SharedOrder) -> None:
+        """Ready; `look` makes its first rows. `orders` are shared by all views."""
         self._engine = engine
         self._live = engine.live
+        self._orders = orders
         self.window = window
         self._rows: dict[str, _Row] = {}
         """By uid, in their order."""
@@ -124,7 +128,8 @@ class LiveView:
     def _take(self, tables: Tables) -> None:
         silent = {name: table for name, table in self._there.items() if name in tables.unreachable}
         self._there = {**silent, **tables.by_replica}
-        self._is_complete = tables.complete
+        most = self.window.end
+        self._is_complete = tables.complete and all(table.has_first(most) for table in tables.by_replica.values())
         self._seen = -1
 
     def page(self, wall: float) -> dict[str, Any]:
@@ -171,11 +176,13 @@ class LiveView:
         """What is shown now, by uid and in its order; and how much there is in all."""
         window, live = self.window, self._live
         self._seen = live.changes
-        here = live.entries(window.chosen, window.order.sort)
+        here = self._orders.of(window.chosen, window.filters, window.order)
         tables = self._there.values()
         there = [entry_of(each, window.order.sort) for table in tables for each in table.rows]
-        entries: Iterable[Entry[Thing]] = chain(here, there)
-        shown = in_order(entries, window.order)[window.offset : window.end]
+        first: Sequence[Entry[Thing]] = here[: window.end]
+        if there:
+            first = in_order([*first, *there], window.order)
+        shown = first[window.offset : window.end]
         about = {
             "total": len(self._engine.registry) + sum(table.counts.live for table in tables),
             "matched": len(here) + sum(table.matched for table in tables),

@@ -25,6 +25,19 @@ def check_page_header(http: web.BaseRequest) -> None:
         raise _cross_site(f"a call with the page's cookie needs the header {PAGE_HEADER}: 1")
 
 
+def check_reader(http: web.BaseRequest) -> None:
+    """Let in a read with the page's cookie that the page, or whoever typed its address, asks for.
+
+    A page of another port of this host is of the same site: a browser sends the cookie along with what it loads from
+    here. It can't read the answers, but it could use up places, and have looks at texts logged that nobody took.
+
+    Raises:
+        Refusal: 403, a page of another origin asks for it.
+    """
+    if http.headers.get(_FETCH_SITE, "none") not in ("same-origin", "none"):
+        raise _cross_site("it comes from a page of another origin")
+
+
 def check_origin(http: web.BaseRequest, addresses: ClientAddresses, *, form: bool = False) -> None:
     """Let in what does not say that it comes from elsewhere.
 

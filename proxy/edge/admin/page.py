@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from proxy.core.errors import Refusal
 from proxy.edge.admin.access import AdminAccess, Proven, Visitor
-from proxy.edge.admin.answer import HEADERS, json_answer
+from proxy.edge.admin.answer import HEADERS, SAFE, json_answer
 from proxy.edge.admin.origin import check_origin
 from proxy.edge.admin.query import json_fields
 from proxy.edge.asked import READS, check_method, small_body
@@ -27,13 +27,12 @@ FOLDER: Final = Path(__file__).resolve().parents[2] / "page"
 INDEX: Final = "index.html"
 
 SAFE_HEADERS: Final = {
-    "Server": "quell",
+    **SAFE,
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'none'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 """On every answer below `/ui`: a browser runs and shows nothing there but these files."""

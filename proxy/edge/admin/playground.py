@@ -1,7 +1,8 @@
 """The playground's calls: to this proxy's own listener, as a plain client's, because the page may speak to no other.
 
 What a call may carry, both ways, is listed here. The rest of a browser's request belongs to the admin listener, or was
-put there by a proxy in front of it; the rest of an answer would mean something to a browser that takes it for ours.
+put there by a proxy in front of it; the rest of an answer would mean something to a browser that takes it for ours. An
+upstream's HTML must not become a page of the admin listener either.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,12 +15,13 @@ from yarl import URL
 
 from proxy.core.begun import phase_of
 from proxy.core.errors import Refusal
-from proxy.core.headers import HeaderPair, bare_credential
+from proxy.core.headers import bare_credential
 from proxy.core.paths import safe_target
 from proxy.core.settings.route import GEMINI
 from proxy.core.settings.settings import Address, RouteSettings
 from proxy.edge import downstream
 from proxy.edge.admin.access import Visitor, visitor_of
+from proxy.edge.admin.answer import SAFE
 from proxy.edge.admin.query import parameters
 from proxy.edge.anybodys import find_anywhere
 from proxy.edge.intake import read_body
@@ -73,13 +75,6 @@ _TO_PAGE: Final = frozenset(
     }
 )
 _TO_PAGE_BEGINS: Final = ("anthropic-", "openai-", "x-ratelimit-")
-_SAFE_HEADERS: Final[tuple[HeaderPair, ...]] = (
-    ("Server", "quell"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("X-Content-Type-Options", "nosniff"),
-)
-"""An upstream's HTML must not become a page of the admin listener."""
 
 
 class Playground:
@@ -207,7 +202,7 @@ def _headers_up(http: web.BaseRequest) -> dict[str, str]:
 async def _pass_back(http: web.BaseRequest, answer: aiohttp.ClientResponse, deadline: float) -> web.StreamResponse:
     headers = [(name, value) for name, value in answer.headers.items() if _goes_to_page(name.lower())]
     length = answer.content_length
-    response, sink = await downstream.begin(http, answer.status, [*headers, *_SAFE_HEADERS], length)
+    response, sink = await downstream.begin(http, answer.status, [*headers, *SAFE.items()], length)
     if answer.status in NO_BODY:
         return response
     try:

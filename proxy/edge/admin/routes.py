@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -19,7 +20,8 @@ REST: Final = "path"
 
 Answer = dict[str, Any] | web.StreamResponse
 Call = Callable[[web.BaseRequest, Runtime, str], Awaitable[Answer]]
-"""Serves a request; the text is what stands in the request's path where the route's has a name, as it was sent."""
+"""Serves a request; the text is what stands in the request's path where the route's has a name, without its escapes;
+where that name is `REST`, as it was sent."""
 CallWithoutName = Callable[[web.BaseRequest, Runtime], Awaitable[Answer]]
 
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
@@ -40,6 +42,13 @@ class AdminRoute:
     """Whether it has nothing to tell to somebody who may not see what models wrote."""
     guards_reads: bool = False
     """Whether a read with the page's cookie must prove that it comes from the page, as every change must."""
+    lasts: bool = False
+    """Whether an answer may go on for as long as a generation does, so that only so many may be open at once."""
+
+    @property
+    def takes_rest(self) -> bool:
+        """Whether the name in its path takes all segments that follow."""
+        return f"{{{REST}}}" in self.path
 
     def __post_init__(self) -> None:
         if self.role is None and is_below_api(self.path):
@@ -65,7 +74,7 @@ class AdminRoutes:
             return plain, ""
         for pattern, route in self._named:
             if found := pattern.fullmatch(path):
-                return route, found[1]
+                return route, found[1] if route.takes_rest else unquote(found[1])  # `safe_target` let no hidden / in
         return None
 
 

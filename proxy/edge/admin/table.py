@@ -64,6 +64,7 @@ def visitor_routes(me: AdminMe, playground: Playground) -> list[AdminRoute]:
         playground.relay,
         "Call the proxy as a plain client, with a credential of its own in one of these headers.",
         guards_reads=True,
+        lasts=True,
     )
     seen = AdminRoute(
         "/api/playground-seen/{id}", READS, operator, playground.seen, "What the upstream saw of one generation."
@@ -93,6 +94,7 @@ def api_routes(engine: Engine, reload: Callable[[], Awaitable[list[str]]]) -> li
             generations.events,
             "Follow the stream of one generation, from its start or behind an event.",
             shows_text=True,
+            lasts=True,
         ),
         AdminRoute("/api/generations/{id}/cancel", POST, operator, generations.cancel, "Stop one generation."),
         AdminRoute("/api/usage", READS, viewer, without_name(usage.usage), "Sums of tokens, costs and savings."),

@@ -38,5 +38,7 @@ def note_if_any(http: web.BaseRequest, record: Record) -> None:
 
 
 def note_view(http: web.BaseRequest, task_id: str) -> None:
-    """Note that somebody is shown the text of a generation."""
+    """Note that somebody is shown the text of a generation; a HEAD shows none."""
+    if http.method == "HEAD":
+        return
     log.info("text.viewed", who=visitor_of(http).name, task_id=task_id)

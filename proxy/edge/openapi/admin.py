@@ -51,6 +51,8 @@ class Described:
     """What else belongs to the answer's content."""
     needs: tuple[str, ...] = ()
     """The query parameters that must be there."""
+    also: Mapping[int, str] = field(default_factory=dict)
+    """Other statuses with which the same is answered, and what each says."""
 
 
 def _whole(least: int, most: int, usual: int) -> Schema:
@@ -97,7 +99,7 @@ _RELAYED: Final = Described(
     headers={
         here: about(TEXT, f"The caller's own credential; sent on as {name}.") for here, name in CREDENTIALS.items()
     },
-    refuses=(400, 404, 503),
+    refuses=(400, 404, 413, 503),
 )
 """What is passed to the proxy's own listener: its answers are those of the calls there."""
 
@@ -125,10 +127,11 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
                 "reason": _REASON,
             }
         ),
+        refuses=(400, 413),
     ),
     ("get", _ONE): Described("Generation", query={"text": one_of_words(TEXTS)}, refuses=(400, 404, 503)),
     ("get", f"{_ONE}/events"): Described(content=STREAM, query=_AFTER, refuses=(400, 404, 410, 503)),
-    ("post", f"{_ONE}/cancel"): Described("Receipt", body=obj({"reason": _REASON}), refuses=(400, 404, 503)),
+    ("post", f"{_ONE}/cancel"): Described("Receipt", body=obj({"reason": _REASON}), refuses=(400, 404, 413, 503)),
     ("get", "/api/feed"): Described(
         content=STREAM,
         query={**_FILTERS, **_ORDER, "limit": _whole(1, MOST_ROWS, ROWS), "offset": _whole(0, LAST_OFFSET, 0)},
@@ -179,15 +182,17 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
     ("post", "/api/ledger/purge"): Described(
         "Purged",
         body=obj({"before": about(or_null(NUMBER), "Seconds since the epoch."), "dry_run": YES_NO}),
-        refuses=(400, 503),
+        refuses=(400, 413, 503),
     ),
     ("get", "/api/me"): Described("Me"),
     ("get", "/api/playground"): Described("Playground"),
     **{(method, "/api/playground/{}"): _RELAYED for method in METHODS},
-    ("get", "/api/playground-seen/{}"): Described("PlaygroundSeen", refuses=(400, 404)),
+    ("get", "/api/playground-seen/{}"): Described("PlaygroundSeen", refuses=(400, 404, 503)),
     ("get", "/livez"): Described("Live", refuses=()),
     ("get", "/healthz"): Described("Live", refuses=()),
-    ("get", "/readyz"): Described("Ready", query={"verbose": TEXT}, refuses=()),
+    ("get", "/readyz"): Described(
+        "Ready", query={"verbose": TEXT}, refuses=(), also={503: "Not ready: it takes no new work now."}
+    ),
     ("get", "/metrics"): Described(content="text/plain", refuses=()),
 }
 """By method and path, in which `{}` stands for any name in braces."""

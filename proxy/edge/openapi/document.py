@@ -87,7 +87,7 @@ def _operation(method: str, route: AdminRoute) -> dict[str, Any]:
         "summary": route.summary,
         "description": _who_may(route),
         "parameters": _parameters(route.path, described),
-        "responses": {"200": _answer(described), **refused_with(*described.refuses, *always)},
+        "responses": {**_answers(described), **refused_with(*described.refuses, *always)},
         "security": [] if route.role is None else [{"admin": []}, {"page": []}],
     }
     if described.body is not None:
@@ -112,9 +112,11 @@ def _parameters(path: str, described: Described) -> list[dict[str, Any]]:
     return [*in_path, *in_query, *in_header]
 
 
-def _answer(described: Described) -> dict[str, Any]:
+def _answers(described: Described) -> dict[str, Any]:
     schema = TEXT if described.answer is None else ref(described.answer)
-    return {"description": "Done.", "content": {described.content: {"schema": schema, **described.more}}}
+    content = {described.content: {"schema": schema, **described.more}}
+    words = {200: "Done.", **described.also}
+    return {str(status): {"description": text, "content": content} for status, text in words.items()}
 
 
 def _ident(method: str, path: str) -> str:

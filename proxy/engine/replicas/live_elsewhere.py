@@ -26,6 +26,10 @@ class TableThere:
     counts: LiveCounts = field(default_factory=LiveCounts)
     over: Sequence[Record] = ()
 
+    def has_first(self, most: int) -> bool:
+        """Whether its first `most` rows are all here: no answer has more than `MOST`, however many were asked for."""
+        return len(self.rows) >= min(most, self.matched)
+
 
 @dataclass(slots=True)
 class Tables(Missing):

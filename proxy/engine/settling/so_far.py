@@ -3,7 +3,6 @@
 It is for people who look on. What is billed is counted once, at the end, by the settler.
 """
 
-import math
 from decimal import Decimal
 from typing import Final
 
@@ -14,6 +13,7 @@ from proxy.engine.limits.budgets import Budgets
 from proxy.engine.registry import Registry
 from proxy.engine.relaying.relay import Relay
 
+_NONE: Final = UsageSource.NONE
 _SLACK: Final = 100
 """So many prices may be kept of what has ended, before they are looked through."""
 
@@ -47,31 +47,48 @@ class SoFar:
     def usage(self, relay: Relay) -> tuple[Usage, UsageSource]:
         """The counts, and whose the completion's is: the upstream's running one, a budget's, or an estimate."""
         generation = relay.generation
-        if generation.counted.source is not UsageSource.NONE:
+        if generation.counted.source is not _NONE:
             return generation.counted.usage, generation.counted.source
-        partial = generation.partial
-        said = partial.usage or Usage()
-        prompt = said.prompt_tokens
-        if prompt is None and generation.prompt is not None:
-            prompt = generation.prompt[0]
-        made = said.completion_tokens
-        source = UsageSource.NONE if partial.usage is None else UsageSource.UPSTREAM_RUNNING
-        if relay.plan.counts and partial.counted_characters and (made is None or partial.outgrew_usage):
-            counted = self._budgets.counted(generation.facts.uid)
-            more = math.ceil(partial.counted_characters / CHARACTERS_A_TOKEN) if counted is None else counted
-            made = max(made or 0, more)
-            source = UsageSource.ESTIMATE if counted is None else UsageSource.TOKENIZER
-        return Usage(prompt, made, said.cached_tokens, said.reasoning_tokens), source
+        said = generation.partial.usage
+        made, source = self._made(relay, said)
+        cached, reasoning = (None, None) if said is None else (said.cached_tokens, said.reasoning_tokens)
+        return Usage(_prompt(relay, said), made, cached, reasoning), source
+
+    def tokens(self, relay: Relay) -> int | None:
+        """Its completion tokens alone. By this many are put in order, so that nothing is made for it but a number."""
+        counted = relay.generation.counted
+        if counted.source is not _NONE:
+            return counted.usage.completion_tokens
+        return self._made(relay, relay.generation.partial.usage)[0]
 
     def about_cost(self, relay: Relay) -> float | None:
         """Its cost so far, but not to the last digit: by this many are put in order. None: it is not known."""
-        if relay.generation.priced.cost is not None:
-            return float(relay.generation.priced.cost)
-        price, (usage, _) = self._price(relay), self.usage(relay)
-        if price is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        generation = relay.generation
+        if generation.priced.cost is not None:
+            return float(generation.priced.cost)
+        price = self._price(relay)
+        if price is None:
             return None
-        prompt, completion = usage.prompt_tokens, usage.completion_tokens
-        return (float(price.input) * prompt + float(price.output) * completion) / 10**MILLION_DIGITS
+        if generation.counted.source is not _NONE:
+            prompt, made = generation.counted.usage.prompt_tokens, generation.counted.usage.completion_tokens
+        else:
+            said = generation.partial.usage
+            prompt, (made, _) = _prompt(relay, said), self._made(relay, said)
+        if prompt is None or made is None:
+            return None
+        return (float(price.input) * prompt + float(price.output) * made) / 10**MILLION_DIGITS
+
+    def _made(self, relay: Relay, said: Usage | None) -> tuple[int | None, UsageSource]:
+        """What one that nobody has counted at its end has made, and whose count that is; `said`: the upstream's."""
+        partial = relay.generation.partial
+        made, source = (None, _NONE) if said is None else (said.completion_tokens, UsageSource.UPSTREAM_RUNNING)
+        characters = partial.counted_characters
+        if not (characters and relay.plan.counts and (made is None or partial.outgrew_usage)):
+            return made, source
+        counted = self._budgets.counted(relay.generation.facts.uid)
+        if counted is None:
+            return max(made or 0, -(-characters // CHARACTERS_A_TOKEN)), UsageSource.ESTIMATE
+        return max(made or 0, counted), UsageSource.TOKENIZER
 
     def _cost(self, relay: Relay, usage: Usage) -> tuple[Decimal | None, str | None]:
         priced = relay.generation.priced
@@ -95,6 +112,13 @@ class SoFar:
                 live = {each.generation.facts.uid for each in self._registry}
                 self._prices = {uid: price for uid, price in self._prices.items() if uid in live}
         return known[1]
+
+
+def _prompt(relay: Relay, said: Usage | None) -> int | None:
+    """The count of its prompt: the upstream's, else ours."""
+    if said is not None and said.prompt_tokens is not None:
+        return said.prompt_tokens
+    return None if relay.generation.prompt is None else relay.generation.prompt[0]
 
 
 def _usage_of(record: Record) -> Usage:

@@ -70,7 +70,7 @@ def _made_token(settings: Settings, pages: Sequence[Page]) -> list[str]:
     """Where the token is that was made for want of another one: for who has no link, and where others can come in."""
     admin = settings.admin
     is_made = admin.token is None and admin.token_file is None
-    if not is_made or len(pages) > 1 or (admin.listen.is_loopback and pages[0].code is not None):
+    if not is_made or (admin.listen.is_loopback and pages[0].code is not None):
         return []
     line = f"  token     {token_path(settings.ledger.file_url)}   <- has what logs in"
     return [line] if admin.listen.is_loopback else [line, f"            {OTHERS_CAN_REACH}"]

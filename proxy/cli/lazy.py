@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
             click.NoSuchCommand: it is none.
         """
         if args[0] == "help":
-            if not args[1:]:
+            if not args[1:] and not ctx.resilient_parsing:  # a shell that completes wants no text
                 click.echo(ctx.get_help())
                 ctx.exit()
             args = [*args[1:], "--help"]

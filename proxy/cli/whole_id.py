@@ -32,13 +32,13 @@ def with_whole_id(client: AdminClient, typed: str, call: Callable[[str], T]) -> 
     Raises:
         CommandError: as `call` does; or several ids begin like that.
     """
-    typed = typed.removesuffix(_CUT)
+    beginning = typed.removesuffix(_CUT)
     try:
-        return call(typed)
+        return call(typed)  # of one that was cut this is nobody's: what is left of it may be somebody else's
     except CommandError as error:
-        if error.code is not Exit.NOT_FOUND or len(typed) < SHORTEST:
+        if error.code is not Exit.NOT_FOUND or len(beginning) < SHORTEST:
             raise
-        found = _meant(client, typed)
+        found = _meant(client, beginning)
         if found is None:
             raise
     return call(found)

@@ -37,20 +37,25 @@ def test_the_banner_says_where_others_are_met(tmp_path: Path, more: str, ports: 
 
 
 @pytest.mark.parametrize(
-    ("host", "code", "expected"),
+    ("host", "pages", "expected"),
     [
-        ("127.0.0.1", "a-code", []),
-        ("127.0.0.1", None, ["  token     {token}   <- has what logs in"]),
-        ("0.0.0.0", "a-code", ["  token     {token}   <- has what logs in", f"            {OTHERS_CAN_REACH}"]),
+        ("127.0.0.1", [Page(8485, "a-code")], []),
+        ("127.0.0.1", [Page(8485)], ["  token     {token}   <- has what logs in"]),
+        ("127.0.0.1", [Page(8485), Page(8486)], ["  token     {token}   <- has what logs in"]),
+        (
+            "0.0.0.0",
+            [Page(8485, "a-code")],
+            ["  token     {token}   <- has what logs in", f"            {OTHERS_CAN_REACH}"],
+        ),
     ],
 )
 def test_the_banner_says_which_token_keeps_others_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, code: str | None, expected: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, pages: list[Page], expected: list[str]
 ) -> None:
     """The file of a token that was made is named where no link lets in, and where others can reach the listener."""
     monkeypatch.chdir(tmp_path)
     settings = by_hand(demo_settings({}), Address("127.0.0.1", 8484), Address(host, 8485))
-    lines = banner(settings, "one", 8484, [Page(8485, code)], "m", None).splitlines()
+    lines = banner(settings, "one", 8484, pages, "m", None).splitlines()
     found = [line for line in lines if line.startswith("  token") or OTHERS_CAN_REACH in line]
     assert found == [line.format(token=tmp_path / "quell.db.admin_token") for line in expected]
 

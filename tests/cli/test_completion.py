@@ -47,6 +47,7 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert completed("quell ps --wa", tmp_path) == ["--watch"]
     assert completed("quell ps -o w", tmp_path) == ["wide"]
     assert completed("quell completion ''", tmp_path) == ["bash", "zsh", "fish"]
+    assert completed("quell help to", tmp_path) == ["top"]
 
 
 @pytest.mark.parametrize("name", ["zsh", "fish"])

@@ -114,6 +114,12 @@ async def test_tail_takes_short_ids(tmp_path: Path) -> None:
     assert (shown.exit_code, shown.stdout) == (0, "kept\n")
 
 
+async def test_what_is_left_of_a_cut_id_is_no_id() -> None:
+    """`conversation…` is what a narrow table shows of an id; somebody else's `conversation` is not stopped for it."""
+    code, out, _ = await stopped(listener([record("conversation", OTHER, dialect="async_messages")]), "conversation…")
+    assert (code, out) == (Exit.NOT_FOUND, "")
+
+
 async def test_whole_ids_cost_one_call() -> None:
     """A whole id is not looked up: a script's stop is one call."""
     async with scripted_upstream(listener([record(FIRST)])) as fake:

@@ -25,6 +25,7 @@ from support.wait import within
 CONFIG = {"OPENAI_API_KEY": "sk-of-the-tests"}
 LONGEST = 200
 """Lines. It is one page, and the table of figures, which grows as it likes."""
+MAP = README.partition("## The map of the house")[2].partition("## Figures")[0]
 ALL = "\n".join(document.read_text() for document in documents())
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -50,10 +51,13 @@ def test_the_map_names_every_folder() -> None:
 
 def test_files_of_the_map_are_where_it_says() -> None:
     """A file that a row of the map names is in the folder of that row."""
-    rows = re.findall(r"^\| \d \| `(proxy/[a-z_]+/)` \| (.*) \|$", README, re.MULTILINE)
-    assert len(rows) > 5
-    named = [folder + name for folder, what in rows for name in re.findall(r"`([a-z_]+\.py)`", what)]
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    floor, rows, named = "", 0, []
+    for whole, below, what in re.findall(r"^\| (?:\d )?\| (?:`(proxy/[a-z_]+/)`|(.*?)) \| (.*) \|$", MAP, re.MULTILINE):
+        floor, rows = whole or floor, rows + 1
+        folders_below = ["", *re.findall(r"`([a-z_]+/)`", below)]
+        named += [[floor + each + name for each in folders_below] for name in re.findall(r"`([a-z_/]+\.py)`", what)]
+    assert rows > 15
+    assert [paths for paths in named if not any((ROOT / path).exists() for path in paths)] == []
 
 
 def test_smallest_config_is_the_one_of_init() -> None:

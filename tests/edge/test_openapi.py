@@ -113,7 +113,7 @@ async def test_no_call_of_the_admin_listener_is_missing(tmp_path: Path) -> None:
         document = await description(proxy)
         found = {(method, shape(path)) for method, path in operations(document) if path.startswith("/api")}
         for method, path in sorted(found):
-            assert (method, path) in ADMIN, f"{method} {path}: say what it takes and answers in openapi_admin.py"
+            assert (method, path) in ADMIN, f"{method} {path}: say what it takes and answers in openapi/admin.py"
             if path == "/api/feed" or "playground" in path:  # it does not end, or answers for somebody else
                 continue
             answer = await call(proxy, method, path.replace("{}", "nobodys"))

@@ -39,7 +39,6 @@ CREDENTIALS: Final = {
 }
 """In which headers a caller's own credential comes here, and goes to the proxy: the admin listener takes
 `Authorization` for a token of its own."""
-CREDENTIAL: Final = next(iter(CREDENTIALS))
 
 SeenByDemo = Callable[[str], dict[str, Any] | None]
 """What the demo upstream saw of the call with this id of its own; None: it does not know it."""
@@ -115,8 +114,9 @@ class Playground:
         headers = _headers_up(http)
         if not visitor_of(http).text and bare_credential(headers.items()) is None:
             # Callers without a credential are one identity: what all of them were answered could be read here.
-            message = f"With a token that may not see what models wrote, a key is needed: send it as {CREDENTIAL}."
-            raise Refusal(403, "text_not_allowed", message, param=CREDENTIAL)
+            names = ", ".join(CREDENTIALS)
+            message = f"With a token that may not see what models wrote, a key is needed: send it as one of {names}."
+            raise Refusal(403, "text_not_allowed", message, param=next(iter(CREDENTIALS)))
         limits = runtime.settings.limits
         body = await read_body(http, limits.body, limits.body_deadline)
         _, query = safe_target(http.raw_path)

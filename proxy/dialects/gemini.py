@@ -7,7 +7,7 @@ the native routes, under the `responseId` that its first answer names too.
 import json
 import re
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from proxy.core.errors import Refusal
 from proxy.core.request_body import BodyError, most_tokens, parse_object
@@ -61,7 +61,7 @@ class Gemini:
             path=request.rest,
             query=request.query,
             body=request.body,
-            model=unquote(found[1]) if found else None,
+            model=found[1] if found else None,
             user=request.user_header,
             streamed=streamed,
             wants_usage=streamed,

@@ -59,7 +59,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        fields = json.loads(body)
+        fields = json.loads(body.decode("utf-8-sig"))  # json's own decoding lets halves of characters in
         if _MAY_BE_HALF in body.lower():
             fields = json.loads(safe_text(json.dumps(fields, ensure_ascii=False)))
     except (ValueError, RecursionError):

@@ -41,7 +41,7 @@ class SocketSink:
         self._chunked = chunked
 
     def write(self, data: bytes) -> bool:
-        """Hand over bytes, see `engine.readers.Sink`."""
+        """Hand over bytes, see `engine.relaying.readers.Sink`."""
         transport = self._transport
         if transport.is_closing():
             return False
@@ -116,7 +116,7 @@ async def begin(
 
 
 class Observer:
-    """An observer of this replica's, who has been told nothing yet; see `engine.readers.Opening`."""
+    """An observer of this replica's, who has been told nothing yet; see `engine.relaying.readers.Opening`."""
 
     def __init__(self, request: web.BaseRequest, headers: Iterable[HeaderPair]) -> None:
         """`headers` go before those of the stream."""

@@ -90,7 +90,7 @@ class Gateway:
     async def look_for_another(
         self, identity: Identity | None, route: str, request: PlainRequest, opening: Opening, *, skips: bool
     ) -> PlainReply | None:
-        """Serve a look that another replica took in, see `engine.lending.LookHere`."""
+        """Serve a look that another replica took in, see `engine.replicas.lending.LookHere`."""
         return await Looking(self._engine, self.runtime, request, opening).serve(identity, route, skips=skips)
 
     def _endpoint(self, served: Served, method: str, rest: str) -> tuple[Dialect, Endpoint | None]:

@@ -27,7 +27,7 @@ class Looking:
         self._opening = opening
 
     async def serve(self, identity: Identity | None, route: str, *, skips: bool) -> PlainReply | None:
-        """See `engine.lending.LookHere`."""
+        """See `engine.replicas.lending.LookHere`."""
         served = self._runtime.served(route)
         if identity is not None and served is None:
             return None

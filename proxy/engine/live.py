@@ -55,9 +55,10 @@ class LiveHere:
 
     def whole(self, relay: Relay) -> Record:
         """The record of one of them with its text, and while it runs with the numbers so far."""
-        record = relay.generation.record(self._now())
-        runs = record.outcome is Outcome.RUNNING  # else numbers that are not billed would look like those that are
-        return self._so_far.record(relay, self._now(), text=True) if runs else record
+        generation, now = relay.generation, self._now()
+        if generation.record(now, text=False).outcome is Outcome.RUNNING:
+            return self._so_far.record(relay, now, text=True)
+        return generation.record(now)  # numbers that are not billed would look like those that are
 
     def numbers(self, relay: Relay) -> dict[str, Any]:
         """What has grown of one of them, as its row has it."""

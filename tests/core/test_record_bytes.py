@@ -37,6 +37,7 @@ def test_half_a_character_costs_the_text_only() -> None:
     """A text with a lone surrogate can't be sent; all else of the record is."""
     expected = replace(RECORD, text=None, text_clipped=True)
     assert record_of(record_bytes(replace(RECORD, text="half \ud83d"))) == expected
+    assert record_of(record_bytes(replace(RECORD, reason="half \ud83d"))) == replace(expected, reason="half \ufffd")
 
 
 def test_what_is_no_record_is_none() -> None:

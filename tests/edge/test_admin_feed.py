@@ -16,6 +16,7 @@ from proxy.core.usage import CHARACTERS_A_TOKEN
 from proxy.edge.admin import feed as admin_feed
 from proxy.edge.admin.feed import FeedReader
 from proxy.edge.admin.live_view import LiveView
+from proxy.edge.admin.summary import Summary
 from proxy.edge.downstream import SocketSink
 from proxy.edge.pace import Pace
 from proxy.stores.ledger.port import LedgerUnavailableError
@@ -423,6 +424,28 @@ async def test_without_the_ledger_the_table_is_shown_all_the_same(
             await client.get("/api/summary", BEARER)
             answer = await client.answer()
             assert (answer.status, error_of(answer.body)["code"]) == (503, "ledger_unavailable")
+
+
+async def test_a_ledger_that_hangs_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While sums are waited for no more of them are asked for, however much begins and ends meanwhile."""
+    monkeypatch.setattr(admin_feed, "FRESH_SECONDS", OFTEN)
+    monkeypatch.setattr(admin_feed, "SUMMARY_SECONDS", 2 * OFTEN)
+    async with a_proxy(tmp_path) as (proxy, _), feed(proxy) as reader:
+        await reader.until(lambda: reader.summary, "the summary")
+        asked, go_on = 0, asyncio.Event()
+
+        async def hangs(_summary: Summary) -> dict[str, Any]:
+            nonlocal asked
+            asked += 1
+            await go_on.wait()
+            return {}
+
+        monkeypatch.setattr(Summary, "now", hangs)
+        before = len(reader.heartbeats)
+        async with streams(proxy, "one"):
+            await reader.until(lambda: len(reader.heartbeats) > before + 5, "five times it was due")
+        assert asked == 1
+        go_on.set()
 
 
 async def test_the_summary_comes_soon_behind_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,8 @@ BAD_BODIES: list[tuple[Any, str]] = [
     (b"null", "invalid_json"),
     (b"{", "invalid_json"),
     (b"\xff\xfe", "invalid_json"),
+    (b'{"reason": "\xed\xa0\x80"}', "invalid_json"),
+    ('{"reason": "x"}'.encode("utf-16"), "invalid_json"),
     (b"[" * 60_000, "invalid_json"),
 ]
 

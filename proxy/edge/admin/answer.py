@@ -19,4 +19,4 @@ HEADERS: Final = {**SAFE, "Cache-Control": "no-store"}
 def json_answer(value: dict[str, Any], status: int = 200) -> web.Response:
     """A JSON object as an answer."""
     body = json.dumps(value).encode()
-    return web.Response(status=status, body=body, headers={**HEADERS, "Content-Type": "application/json"})
+    return web.Response(status=status, body=body, content_type="application/json")

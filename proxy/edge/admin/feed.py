@@ -38,7 +38,8 @@ ASKING_SECONDS: Final = 2.0
 SUMMARY_SECONDS: Final = 10.0
 """A sign of life, and the summary if it has changed, come so often; no rest is longer."""
 FRESH_SECONDS: Final = 1.0
-"""While anything begins or ends the summary is made so often, and once more behind it: the ledger is a little late."""
+"""While anything begins or ends the summary is made so often, and once more behind it: the ledger is a little late.
+What it has of today is then up to two of these old."""
 MOST_READERS: Final = 64
 MOST_OF_ONE: Final = 16
 """Readers with one token: the rest of the places is for others."""
@@ -133,6 +134,7 @@ class Feed:
         self._tasks = Tasks()
         self._places = Places("feeds")
         self._is_ticking = False
+        self._summing: asyncio.Task[None] | None = None
         self._is_over = False
         self._number = 0
         self._changes, self._changed_at = (-1, False), float("-inf")
@@ -158,6 +160,7 @@ class Feed:
         shown = self._shown.setdefault(window.key, shown)  # the last one that read it may have left meanwhile
         if not shown.readers:  # nobody else is told of what has changed since it was looked at
             shown.view.look(time.time(), numbers=True)
+            self._orders.forget()
         shown.readers.add(reader)
         try:
             self._tick()
@@ -214,8 +217,9 @@ class Feed:
             is_due = summary_due.is_now(now)
             if is_due:
                 self._tell_all(_HEARTBEAT)
-            if is_due or (fresh_due.is_now(now) and self._is_stale()):
-                self._tasks.start(self._sum_up(), "sum up for the readers of the feed")
+            wants = is_due or (fresh_due.is_now(now) and self._is_stale())
+            if wants and (self._summing is None or self._summing.done()):
+                self._summing = self._tasks.start(self._sum_up(), "sum up for the readers of the feed")
 
     def _look(self, shown: _Shown, *, numbers: bool, asks: bool) -> None:
         try:

@@ -12,7 +12,6 @@ from proxy.core.errors import Refusal
 from proxy.core.lifecycle import Outcome
 from proxy.core.money import cost_text
 from proxy.core.receipt import iso
-from proxy.edge.admin.answer import HEADERS
 from proxy.edge.admin.query import one_of, parameters, span, tag_of
 from proxy.edge.runtime import Runtime
 from proxy.engine.engine import Engine
@@ -46,7 +45,7 @@ class AdminUsage:
             message = f"There are more than {MOST_GROUPS} groups. Choose a shorter span, a filter, or fewer groups."
             raise Refusal.bad_request("too_many_groups", message, "by") from error
         body = await asyncio.to_thread(_written, asked, rows)
-        return web.Response(body=body, headers={**HEADERS, "Content-Type": "application/json"})
+        return web.Response(body=body, content_type="application/json")
 
 
 def _written(asked: UsageQuery, rows: list[UsageRow]) -> bytes:

@@ -1,4 +1,4 @@
-"""What is done here for other replicas, as their letters ask: always for the identity that a letter names."""
+"""What is done here for other replicas: for the identity that a letter names, or for an operator, who is none."""
 
 import contextlib
 from collections.abc import Awaitable
@@ -119,7 +119,7 @@ class LetterWork:
         self._answer(said)
 
     def list_these(self, letter: ListThese) -> None:
-        """Tell of the newest of what runs here, as records or as rows."""
+        """Tell of what runs here: records, the newest first, or rows in the order that is asked for."""
         most = min(max(letter.most, 0), LISTED_MOST)
         table: Table | None = None
         if letter.rows is not None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxy.stores.bus import scripts
+from proxy.stores.bus.connect import milliseconds
 from proxy.stores.bus.group_scripts import NOTE
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.names import Keys, Names
@@ -23,8 +24,8 @@ NOTED_AT_ONCE: Final = 1000
 UNSAID_MOST: Final = 20_000
 """So many ends are remembered while the bus is away."""
 
-_LIFETIME: Final = round(LIVE_SECONDS * 1000)
-_OVER: Final = round(OVER_SECONDS * 1000)
+_LIFETIME: Final = milliseconds(LIVE_SECONDS)
+_OVER: Final = milliseconds(OVER_SECONDS)
 
 
 @dataclass(slots=True)

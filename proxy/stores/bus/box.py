@@ -7,7 +7,7 @@ trimmed once a second; a stream that nobody reads is short, and gone soon.
 import time
 from typing import Any, Final
 
-from proxy.stores.bus.connect import Client, reason
+from proxy.stores.bus.connect import Client, milliseconds, reason
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.port import COLLECT_SECONDS, BusUnavailableError
 
@@ -33,7 +33,7 @@ class Box:
             BusUnavailableError: the server does not answer, or has something else there.
         """
         try:
-            answer: Any = await self._client.xread({self._key: self._last}, AT_ONCE, round(COLLECT_SECONDS * 1000))
+            answer: Any = await self._client.xread({self._key: self._last}, AT_ONCE, milliseconds(COLLECT_SECONDS))
             entries = answer[0][1] if answer else []
         except Exception as error:
             self._last = _START  # a server that took over may count otherwise

@@ -70,6 +70,11 @@ async def let_go(client: Client) -> None:
             await each.aclose()
 
 
+def milliseconds(seconds: float) -> int:
+    """As the server counts time."""
+    return round(seconds * 1000)
+
+
 def _common(address: BusAddress) -> dict[str, Any]:
     common: dict[str, Any] = {
         "username": address.username,

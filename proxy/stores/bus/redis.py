@@ -17,12 +17,12 @@ from proxy.core.bus_address import BusAddress
 from proxy.stores.bus import group_scripts, scripts
 from proxy.stores.bus.announcer import Announcer
 from proxy.stores.bus.choice import Candidate, choose, owners
-from proxy.stores.bus.connect import connect, hint, let_go, reason
+from proxy.stores.bus.connect import connect, hint, let_go, milliseconds, reason
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.listener import Listener
 from proxy.stores.bus.names import Names
 from proxy.stores.bus.port import BusUnavailableError, Inbox, Owned, Place
-from proxy.stores.bus.redis_group import LETTER, milliseconds
+from proxy.stores.bus.redis_group import LETTER
 from proxy.stores.bus.redis_letters import FETCH, RedisLetters
 from proxy.stores.bus.strangers import Strangers
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxy.core.record_bytes import record_of
 from proxy.stores.bus import group_scripts as scripts
-from proxy.stores.bus.connect import ANSWER_SECONDS, Client, reason
+from proxy.stores.bus.connect import ANSWER_SECONDS, Client, milliseconds, reason
 from proxy.stores.bus.group import BURIAL_SECONDS, CLAIM_SECONDS, Holder
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.names import Keys, Names
@@ -167,8 +167,3 @@ def _places(rows: list[list[bytes]], replica: str, *, is_over: bool) -> list[Pla
         for uid, about, record in found
         if record is not None
     ]
-
-
-def milliseconds(seconds: float) -> int:
-    """As the server counts time."""
-    return round(seconds * 1000)

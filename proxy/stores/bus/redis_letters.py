@@ -4,7 +4,7 @@ from typing import Final
 
 from proxy.stores.bus import scripts
 from proxy.stores.bus.box import Box
-from proxy.stores.bus.connect import Client
+from proxy.stores.bus.connect import Client, milliseconds
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.names import Names
 from proxy.stores.bus.port import (
@@ -18,7 +18,7 @@ from proxy.stores.bus.port import (
     KeptStop,
     Place,
 )
-from proxy.stores.bus.redis_group import LETTER, RedisGroup, milliseconds
+from proxy.stores.bus.redis_group import LETTER, RedisGroup
 
 INLINE_BYTES: Final = 16 * 1024
 """A longer letter is fetched: a server cuts off listeners for whom too much waits."""

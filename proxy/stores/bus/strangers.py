@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from proxy.core.settings.scalar_types import NAME_PATTERN
+from proxy.stores.bus.connect import milliseconds
 from proxy.stores.bus.line import Line
 from proxy.stores.bus.names import MARKS, Names
 
@@ -52,7 +53,7 @@ class Strangers:
         Raises:
             BusUnavailableError: the bus can't be asked now.
         """
-        said: list[bytes] = await self._line.eval(MARK, [MARKS], self._member, round(self._lease * 1000), MOST)
+        said: list[bytes] = await self._line.eval(MARK, [MARKS], self._member, milliseconds(self._lease), MOST)
         parts = [_MEMBER.fullmatch(each.decode(errors="replace")) for each in said]
         others = {each["name"] for each in parts if each is not None and each["mark"] != self._mark}
         names = sorted(name for name in others if _NAME.match(name))

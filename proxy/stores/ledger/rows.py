@@ -82,7 +82,7 @@ def row_of(record: Record, text: str | None) -> Row:
 
 
 def known_row(uid: str, known: Known) -> Row:
-    """The values of `ledger_statements.NOTE`."""
+    """The values of `statements.NOTE`."""
     return (
         known.phase.value,
         _clean(known.upstream_id),
@@ -100,7 +100,7 @@ def known_row(uid: str, known: Known) -> Row:
 
 
 def stopped_row(record: Record) -> Row:
-    """The values of `ledger_statements.STOP`."""
+    """The values of `statements.STOP`."""
     return (
         record.phase.value,
         _clean(record.upstream_id),
@@ -129,7 +129,7 @@ def stopped_row(record: Record) -> Row:
 
 
 def counted_row(record: Record) -> Row:
-    """The values of `ledger_statements.COUNTED`."""
+    """The values of `statements.COUNTED`."""
     return (
         _count(record.prompt_tokens),
         _count(record.completion_tokens),

@@ -131,7 +131,7 @@ def _numbers(said: Truth) -> tuple[Any, ...]:
 
 
 def said_values(uid: str, said: Truth) -> dict[str, Value]:
-    """The values of `ledger_statements.ATTACH_TRUTH`."""
+    """The values of `statements.ATTACH_TRUTH`."""
     return {
         "uid": uid,
         "source": clean(said.source),

@@ -23,9 +23,6 @@ MAX_REASON: Final = 500
 SMALL_BODY: Final = 64 * 1024
 """Bytes of a body that only has a few fields."""
 
-_MAY_BE_HALF: Final = rb"\ud"
-"""How the escape of a surrogate begins, one half of which may stand alone."""
-
 LAST_EVENT: Final = 10**15
 """Beyond the last event of any stream, and a number that every JSON reader still reads exactly."""
 
@@ -51,7 +48,7 @@ async def small_body(http: web.BaseRequest, limits: LimitsSettings) -> bytes:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object of a call; an empty body is an empty object. Its texts can be stored and sent, see `safe_text`.
+    """The JSON object of a call; an empty body is an empty object. Escapes may give halves of characters.
 
     Raises:
         Refusal: 400, it is something else.
@@ -59,9 +56,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        fields = json.loads(body.decode("utf-8-sig"))  # json's own decoding lets halves of characters in
-        if _MAY_BE_HALF in body.lower():
-            fields = json.loads(safe_text(json.dumps(fields, ensure_ascii=False)))
+        fields = json.loads(body.decode("utf-8-sig"))  # json's own decoding takes more than UTF-8
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
@@ -70,7 +65,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def reason_of(fields: dict[str, Any]) -> str | None:
-    """The field `reason`.
+    """The field `reason`, as text that can be stored and sent.
 
     Raises:
         Refusal: 400, it is no text, or too long.
@@ -79,7 +74,7 @@ def reason_of(fields: dict[str, Any]) -> str | None:
     if reason is not None and not (isinstance(reason, str) and len(reason) <= MAX_REASON):
         message = f"reason must be a string of at most {MAX_REASON} characters."
         raise Refusal.bad_request("invalid_reason", message, "reason")
-    return reason
+    return None if reason is None else safe_text(reason)
 
 
 def whole_number(name: str, text: str, least: int, most: int) -> int:

@@ -1,5 +1,6 @@
 """What an admin call asks for: query parameters and JSON fields. A refusal names the parameter, not what was sent."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -10,10 +11,14 @@ from proxy.config_file.problems import did_you_mean, nearest
 from proxy.core.chosen import Chosen
 from proxy.core.errors import Refusal
 from proxy.core.moments import parse_moment
+from proxy.core.partial import safe_text
 from proxy.core.settings.scalar_types import parse_duration
 from proxy.edge.asked import json_object
 from proxy.stores.ledger.port import RecordFilter
 from proxy.stores.ledger.usage import Span
+
+_MAY_BE_HALF: Final = rb"\ud"
+"""How the escape of a surrogate begins, one half of which may stand alone."""
 
 FILTERS: Final = ("user", "key", "route", "model", "tag", "older_than")
 
@@ -91,12 +96,14 @@ def parameters(http: web.BaseRequest, known: Iterable[str]) -> dict[str, str]:
 
 
 def json_fields(body: bytes, known: Iterable[str]) -> dict[str, Any]:
-    """The JSON object of a call; an empty body is an empty object.
+    """The JSON object of a call; an empty body is an empty object. Its texts can be stored and sent, see `safe_text`.
 
     Raises:
         Refusal: 400; no object, or a field is unknown (the nearest known one is named).
     """
     fields = json_object(body)
+    if _MAY_BE_HALF in body.lower():
+        fields = json.loads(safe_text(json.dumps(fields, ensure_ascii=False)))
     names = sorted(known)
     for name in fields:
         _check_known("field", name, names)

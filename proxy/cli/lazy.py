@@ -28,6 +28,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; an option of a command that stands before it is told where it belongs.
+
+        Raises:
+            click.UsageError: it is no option here.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            where = f"A command's options stand behind its name: {ctx.command_path} COMMAND {error.option_name}"
+            raise click.UsageError(f"{error.format_message()} {where}", ctx) from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

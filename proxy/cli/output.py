@@ -17,6 +17,8 @@ import click
 from proxy.config_file.problems import printable
 
 UNKNOWN: Final = "-"
+ABOUT: Final = "~"
+"""Before a number that is estimated."""
 """What stands for a value that is not known; 0 is a number."""
 
 _WIDE: Final = frozenset({"W", "F"})

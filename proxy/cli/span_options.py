@@ -1,11 +1,13 @@
-"""Points in time and tags as options: checked before a proxy is asked, so that the option is named."""
+"""Points in time, tags and groups as options: checked before a proxy is asked, so that the option is named."""
 
 import time
 from typing import Any, Final
 
 import click
 
+from proxy.config_file.problems import did_you_mean
 from proxy.core.moments import parse_moment
+from proxy.stores.ledger.usage import TAG_GROUP, USAGE_GROUPS
 
 
 class _Moment(click.ParamType[str]):
@@ -35,5 +37,20 @@ class _Tag(click.ParamType[str]):
         return f"{name}:{wanted}"
 
 
+class _Groups(click.ParamType[str]):
+    """What to sum over: several with commas, given on as the admin API takes them."""
+
+    name = "GROUPS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; click names what is no group, and what was probably meant."""
+        for name in str(value).split(","):
+            if name not in USAGE_GROUPS and not (name.startswith(TAG_GROUP) and name != TAG_GROUP):
+                known = [*USAGE_GROUPS, f"{TAG_GROUP}NAME"]
+                self.fail(f"nothing is summed over {name!r}{did_you_mean(name, known)}", param, ctx)
+        return str(value)
+
+
 MOMENT: Final = _Moment()
 TAG: Final = _Tag()
+GROUPS: Final = _Groups()

@@ -34,7 +34,7 @@ def tell_of_hurry(app: App) -> None:
     """The second signal has come: what still runs is stopped at once."""
     running = len(app.engine.registry)
     log.warning("drain.hurried", running=running)
-    _say(f"ending at once: {running} run and are stopped, their partials are kept")
+    _say(f"ending at once: what runs ({running}) is stopped, its partials are kept")
 
 
 def tell_of_end(stopped: int) -> None:

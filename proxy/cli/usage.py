@@ -10,7 +10,7 @@ from proxy.cli.admin_options import talks_to_proxy
 from proxy.cli.output import say, show_csv, show_json
 from proxy.cli.room import Rank, show_in_room
 from proxy.cli.route_option import ROUTE, say_if_no_route
-from proxy.cli.span_options import MOMENT, TAG
+from proxy.cli.span_options import GROUPS, MOMENT, TAG
 from proxy.core.lifecycle import Outcome
 from proxy.stores.ledger.usage import USAGE_GROUPS
 
@@ -39,6 +39,7 @@ GIVING_WAY: Final = ("CACHED", "REASONING", "LATE", "TOTAL", "UNKNOWN", "NO COST
 @click.option("--until", type=MOMENT, help="The same; what started then or later is left out.")
 @click.option(
     "--by",
+    type=GROUPS,
     multiple=True,
     default=("model",),
     show_default=True,

@@ -131,6 +131,12 @@ class Refusal(Exception):  # noqa: N818 an answer to the peer, not a failure of 
         return cls.overloaded(5, "ledger_unavailable", message)
 
     @classmethod
+    def shutting_down(cls) -> Self:
+        """503: we end, and what runs ends with us."""
+        message = "The proxy is shutting down. Ask again in a moment, or another replica."
+        return cls.overloaded(1, "shutting_down", message)
+
+    @classmethod
     def id_in_use(cls) -> Self:
         """400: a running generation of the same caller has the chosen id."""
         message = "A generation with this task id is still running. Choose another id, or stop that one first."

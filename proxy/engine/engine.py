@@ -323,7 +323,7 @@ class Engine:
         name = asker.identity.name
         if self.draining:
             self.metrics.refusals.labels("draining").inc()
-            raise Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this.")
+            raise Refusal.shutting_down()
         if not self.ledger.healthy:
             self.metrics.refusals.labels("ledger").inc()
             raise Refusal.overloaded(5, "ledger_unavailable", "The ledger can't record new work now.")

@@ -41,6 +41,20 @@ def test_a_mistyped_command_is_told_what_is_near(typed: tuple[str, ...], hint: s
     assert hint in done.stderr
 
 
+def test_an_option_before_its_command() -> None:
+    """`quell --admin URL ps` is told where the option belongs."""
+    done = CliRunner().invoke(main, ("--admin", "http://127.0.0.1:1", "ps"))
+    assert done.exit_code == 2
+    assert "behind its name: main COMMAND --admin" in done.stderr
+
+
+def test_a_group_that_is_none() -> None:
+    """`usage --by` refuses a word over which nothing is summed before a proxy is asked, and names the nearest."""
+    done = CliRunner().invoke(main, ("usage", "--by", "model,outcom"))
+    assert done.exit_code == 2
+    assert "nothing is summed over 'outcom' (did you mean 'outcome'?)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("typed", "same"),
     [(("help",), ("--help",)), (("help", "stop"), ("stop", "--help")), (("ledger", "help"), ("ledger", "--help"))],

@@ -69,7 +69,7 @@ ADVICE: Final = {
     "resource_not_found": "Check the id. Somebody else's looks like an unknown one.",
     "role_not_allowed": "Use a token with that role: [who may operate it](../access.md).",
     "run_elsewhere": "Send the results again: the replica that holds the run is asked first.",
-    "shutting_down": "Try again at once: another replica takes it.",
+    "shutting_down": "Try again: another replica takes it at once, the same one when it is back.",
     "stream_not_found": "Check the id; messages are kept for `conversations.async_keep`.",
     "task_id_in_use": "Choose another id, or stop that generation first.",
     "text_not_allowed": "Use a token with `text: true`: [who may operate it](../access.md).",

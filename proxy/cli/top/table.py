@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from proxy.cli.output import UNKNOWN, age, fitted, width_of
+from proxy.cli.output import ABOUT, UNKNOWN, age, fitted, width_of
 from proxy.cli.room import GAP, having_room, sum_of
 from proxy.cli.top.view import Known, Row
 from proxy.config_file.problems import printable
@@ -48,7 +48,7 @@ def state_of(row: Row) -> str:
 def _tokens(known: Known, _now: float) -> str:
     tokens, characters = known.row.get("completion_tokens"), known.row.get("characters")
     if tokens is not None:
-        return f"{tokens:,}"
+        return f"{ABOUT if known.row.get('usage_source') == 'estimate' else ''}{tokens:,}"
     return f"{characters:,} ch" if characters else UNKNOWN
 
 

@@ -75,5 +75,5 @@ def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 _SAME = (
     *("task_id", "upstream_id", "started_at", "phase", "dialect", "route", "upstream", "model", "key_id", "user"),
-    *("tags", "completion_tokens", "characters", "cost", "currency", "replica", "first_token_at"),
+    *("tags", "completion_tokens", "usage_source", "characters", "cost", "currency", "replica", "first_token_at"),
 )

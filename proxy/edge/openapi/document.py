@@ -17,7 +17,7 @@ from proxy.edge.openapi.answers import ANSWER_SCHEMAS
 from proxy.edge.openapi.errors import ALWAYS, ERROR_SCHEMAS, error_responses, refused_with
 from proxy.edge.openapi.proxy import proxy_paths, proxy_responses, route_tags
 from proxy.edge.openapi.records import RECORD_SCHEMAS
-from proxy.edge.openapi.schema_words import TEXT, ref
+from proxy.edge.openapi.schema_words import TEXT, in_path_of, ref
 from proxy.edge.runtime import Runtime
 
 ADMIN_TAG: Final = "admin"
@@ -103,7 +103,7 @@ def _who_may(route: AdminRoute) -> str:
 
 
 def _parameters(path: str, described: Described) -> list[dict[str, Any]]:
-    in_path = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _NAMES.findall(path)]
+    in_path = [in_path_of(name) for name in _NAMES.findall(path)]
     in_query = [
         {"name": name, "in": "query", "required": name in described.needs, "schema": schema}
         for name, schema in described.query.items()

@@ -8,7 +8,7 @@ from proxy.core.errors import Refusal
 from proxy.edge.asked import MAX_PAGE, MAX_REASON, PAGE
 from proxy.edge.openapi.admin import JSON, STREAM, shape
 from proxy.edge.openapi.errors import dialect_responses, refused_by
-from proxy.edge.openapi.schema_words import COUNT, TEXT, Schema, about, obj, ref
+from proxy.edge.openapi.schema_words import COUNT, TEXT, Schema, about, in_path_of, obj, ref
 from proxy.edge.runtime import Runtime, Served
 from proxy.engine.dialect import Dialect
 from proxy.engine.operation import Operation
@@ -138,7 +138,7 @@ def _says(operation: Operation, dialect: str) -> str:
 
 
 def _parameters(operation: Operation, path: str, native: str) -> list[dict[str, Any]]:
-    found = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _NAMES.findall(path)]
+    found = [in_path_of(name) for name in _NAMES.findall(path)]
     query = _NATIVE_QUERY.get(native, {})
     found += [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
     if operation.does == "starts":

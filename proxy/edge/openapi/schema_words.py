@@ -23,6 +23,12 @@ def about(schema: Schema, description: str) -> Schema:
     return {**schema, "description": description}
 
 
+def in_path_of(name: str) -> dict[str, Any]:
+    """The parameter that stands in a path under this name."""
+    words = {"description": "Any id of the generation: of its task, of its message, or the upstream's."}
+    return {"name": name, "in": "path", "required": True, "schema": TEXT, **(words if name == "id" else {})}
+
+
 def or_null(schema: Schema) -> Schema:
     """The same, or null where it is not known or there is none."""
     if "$ref" in schema:

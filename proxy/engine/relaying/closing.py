@@ -20,7 +20,7 @@ NO_RETRY: Final = {"x-should-retry": "false"}
 def refusal_of(stop: Stop, *, begun: bool) -> Refusal:
     """What a client is told whose call was stopped before its header went out; `begun`: there is text of it."""
     if stop.cause is Cause.SHUTDOWN:
-        return Refusal.overloaded(1, "shutting_down", "The proxy is shutting down. Another replica can take this call.")
+        return Refusal.shutting_down()
     if stop.cause is Cause.DEADLINE:
         message = f"The call took longer than it may, and was stopped{_why(stop)}."
         return Refusal(

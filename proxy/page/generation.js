@@ -61,11 +61,12 @@ export function show(root, _query, ctx, id) {
       const [one, playground] = await Promise.all([read(), ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
       if (hasLeft) return;
       origin = playground?.origin ?? "http://HOST:PORT";
+      draw(one);
       waiting.remove();
       grid.hidden = false;
-      draw(one);
     } catch (error) {
       if (!hasLeft) waiting.replaceWith(wrong(error));
+      if (!(error instanceof ApiError)) throw error;
     }
   }
 
@@ -190,6 +191,7 @@ function facts(one) {
 function ids(one) {
   /** @type {[string, string | null][]} */
   const named = [["Task id", one.task_id], ["Message id", one.message_id], ["Upstream's id", one.upstream_id]];
+  for (const [at, id] of (one.aliases ?? []).entries()) named.push([at ? one.dialect === "assistants" ? "Run id" : "Response id" : "Thread id", id]);
   return [
     ...list("Its ids", named.map(([name, value]) => [name, value
       ? h("span", { class: "row" }, h("code", { class: "mono id" }, value), copyButton(() => value, name.toLowerCase()))

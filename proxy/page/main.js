@@ -148,16 +148,17 @@ function askToken(why) {
 
 /** What is known of the connection; without a state nobody holds one any more. @param {string} [state] */
 function connection(state) {
-  clearTimeout(lost);
-  if (state !== "lost") {
-    if (state && !banner.hidden) announce("The connection is back.");
-    banner.hidden = true;
+  if (state === "lost") {
+    lost ||= window.setTimeout(() => {
+      say(banner, "The connection to the proxy is lost. What is shown may be old; it is tried again by itself.");
+      banner.hidden = false;
+    }, LOST_FOR);
     return;
   }
-  lost = window.setTimeout(() => {
-    say(banner, "The connection to the proxy is lost. What is shown may be old; it is tried again by itself.");
-    banner.hidden = false;
-  }, LOST_FOR);
+  clearTimeout(lost);
+  lost = 0;
+  if (state && !banner.hidden) announce("The connection is back.");
+  banner.hidden = true;
 }
 
 /** @param {KeyboardEvent} event */

@@ -47,7 +47,7 @@ async def refuse(page: Page, url: str, status: int, message: str) -> list[str]:
 
 
 async def test_a_feed_that_is_refused_or_lost(tmp_path: Path) -> None:
-    """The table says what the answer says, goes on trying where too many read, and claims nothing that it can't know."""
+    """The table says what the answer says, goes on trying where too many read, and claims nothing unknown."""
     async with talking_program(tmp_path) as scene, chromium() as browser:
         await scene.start("one")
         async with watched_page(browser, scene.program.admin_url) as (page, watch):

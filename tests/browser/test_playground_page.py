@@ -44,7 +44,7 @@ HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
 
 
 async def test_each_api_is_started_and_stopped(tmp_path: Path) -> None:
-    """Start and Stop in each tab: the stop's command is whole, as on the screen of the one; the upstream saw the close."""
+    """Start and Stop in each tab: the stop's command is whole, here and on its own screen; the upstream saw it."""
     commands: dict[str, str] = {}
     async with demo_page(tmp_path) as (page, program):
         for number, (tab, path) in enumerate(TABS.items(), 1):
@@ -67,7 +67,8 @@ async def test_each_api_is_started_and_stopped(tmp_path: Path) -> None:
             ids = [record["message_id"] for record in records if (record["dialect"], record["route"]) == kind]
             await go_to(page, f"#/generation/{ids[0]}")
             calls = page.locator(".calls li")
-            await expect(calls.locator("h3")).to_have_text([re.compile(each) for each in ("By its id", *name, "operator")])
+            names = [re.compile(each) for each in ("By its id", *name, "operator")]
+            await expect(calls.locator("h3")).to_have_text(names)
             await expect(calls.filter(has_text=name[0] if name else "By its id")).to_contain_text(commands[tab])
 
 

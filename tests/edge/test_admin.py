@@ -296,7 +296,7 @@ async def test_a_bad_query_is_explained(tmp_path: Path, query: str, code: str, w
 
 
 async def test_one_record_has_its_text(tmp_path: Path) -> None:
-    """One record, live or over, comes with its text and what tells by which calls it is stopped; an unknown id is 404."""
+    """One record, live or over, comes with its text and what says how it is stopped; an unknown id is 404."""
     async with a_proxy(tmp_path) as (proxy, up):
         async with streams(proxy, ("one", [])):
             await eventually(lambda: seen_text(proxy, "one"), what="the text was folded")

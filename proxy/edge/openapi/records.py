@@ -87,7 +87,7 @@ _CALLS: Final[dict[str, Schema]] = {
         "What else its dialect calls it by: thread and run of Assistants, thread and response of Aitronos. Null where "
         "this replica does not have it in memory: it runs on another one, or ended more than a short time ago.",
     ),
-    "format": about(or_null(TEXT), "The wire format of its upstream as configured now; null: there is none of its name."),
+    "format": about(or_null(TEXT), "Its upstream's wire format as configured now; null: none has its name."),
 }
 _TEXT: Final[dict[str, Schema]] = {
     "text": about(or_null(TEXT), "What the model wrote; null where none is kept, or the token may not see it."),

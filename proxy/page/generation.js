@@ -214,7 +214,7 @@ function use(one, runs) {
     ["Characters", soFar(fmt.tokens(one.characters))],
     ["Cost", one.cost === null ? "not known" : soFar(fmt.cost(one.cost, one.currency))],
     ["Billed as", one.settlement === "produced" ? null : one.settlement],
-    ["Not made thanks to the stop", one.cause && !runs ? `${savedTokens(one.saved_typical, one.saved_most)} tokens` : null],
+    ["Not made thanks to the stop", one.cause && !runs ? `${savedTokens(one.saved_typical, one.saved_most)}${(one.saved_typical ?? one.saved_most) === null ? "" : " tokens"}` : null],
     ["Made behind the stop", one.late_tokens === null ? null : fmt.many(one.late_tokens)],
   ]);
 }

@@ -34,6 +34,16 @@ class Seen:
         return self.record.outcome is Outcome.RUNNING
 
     @property
+    def aliases(self) -> tuple[str, ...] | None:
+        """What else its dialect calls it by; None: only the memory of its replica has that, for some time."""
+        match self.here:
+            case Relay() as relay:
+                return relay.plan.aliases
+            case Finished() as finished:
+                return finished.aliases
+        return None
+
+    @property
     def place(self) -> Place | None:
         """Where another replica has it."""
         if self.replica is None:

@@ -51,7 +51,10 @@ export function answerCard(id, ctx) {
     say(note, record.text ? `As the record has it.${cut}` : "The record has no text: it was not kept, or is no longer.");
   }
 
-  const showText = () => open(({ data }) => text.append(written(data)), text);
+  const showText = () => open(({ data }) => {
+    const piece = written(data);
+    if (piece) text.append(piece);
+  }, text);
 
   const showRaw = () => open((event) => {
     raw.append(`${event.raw}\n\n`);

@@ -14,8 +14,9 @@ const PATIENCE = 30_000;
 /** Milliseconds without a byte, after which a feed counts as dead: the proxy sends a heartbeat each 10 s. */
 const SILENCE = 25_000;
 const [FIRST_PAUSE, LAST_PAUSE] = [300, 5_000];
+const TOO_MANY = 429;
 
-/** Tells `lost` (log in again) and `connection`, whose detail says whether the proxy is reached. */
+/** Tells `lost` (log in again) and `connection`, whose detail is `lost` where the proxy is not reached. */
 export const session = new EventTarget();
 
 /** An answer that is no success; `status` is 0 when there was none. */
@@ -106,7 +107,8 @@ export async function errorOf(response) {
 }
 
 /**
- * Follow what lives, and come back by itself when the connection is lost. Gives what ends it.
+ * Follow what lives. Where the connection is lost, or too many follow, it is tried again by itself; another refusal
+ * is told and ends it. Gives what ends it.
  * @param {Record<string, string> | URLSearchParams} params
  * @param {FeedHandlers} handlers
  */
@@ -132,6 +134,8 @@ async function follow(url, handlers, left) {
       clearTimeout(silence);
       silence = setTimeout(leave, SILENCE);
     };
+    /** @type {ApiError | undefined} */
+    let refusal;
     try {
       const response = await asked(url, { headers: { Accept: "text/event-stream" }, signal: once.signal });
       if (!response.ok) throw await errorOf(response);
@@ -139,19 +143,17 @@ async function follow(url, handlers, left) {
       tell(handlers, "open");
       for await (const event of told(response, heard)) take(event, handlers);
     } catch (error) {
-      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
-        if (!left.aborted) tell(handlers, "refused", error);
-        return;
-      }
       if (!(error instanceof ApiError || once.signal.aborted || error instanceof TypeError)) throw error;
+      if (error instanceof ApiError && error.status >= 400 && error.status < 500) refusal = error;
     } finally {
       clearTimeout(silence);
       left.removeEventListener("abort", leave);
       once.abort();
     }
     if (left.aborted) return;
-    tell(handlers, "lost");
-    await new Promise((resume) => setTimeout(resume, pause * (0.75 + Math.random() / 2)));
+    tell(handlers, refusal ? "refused" : "lost", refusal);
+    if (refusal && refusal.status !== TOO_MANY) return;
+    await new Promise((resume) => setTimeout(resume, Math.max(pause * (0.75 + Math.random() / 2), 1000 * (refusal?.retryAfter ?? 0))));
     pause = Math.min(pause * 2, LAST_PAUSE);
   }
 }
@@ -159,7 +161,7 @@ async function follow(url, handlers, left) {
 /** @param {FeedHandlers} handlers @param {"open" | "lost" | "refused"} state @param {ApiError} [error] */
 function tell(handlers, state, error) {
   handlers.onState?.(state, error);
-  if (state !== "refused") session.dispatchEvent(new CustomEvent("connection", { detail: state }));
+  session.dispatchEvent(new CustomEvent("connection", { detail: state }));
 }
 
 /** @param {import("./tries.js").Told} event @param {FeedHandlers} handlers */

@@ -16,7 +16,7 @@ const METHODS = ["get", "post", "put", "patch", "delete"];
 /** @type {Screen["show"]} */
 export function show(root, query, ctx) {
   let isLeft = false;
-  get("/api/openapi.json").then((api) => isLeft || draw(root, api, query, ctx), (error) => clear(root, wrong(error)));
+  get("/api/openapi.json").then((api) => isLeft || draw(root, api, query, ctx), (error) => isLeft || clear(root, wrong(error)));
   return () => void (isLeft = true);
 }
 

@@ -4,8 +4,8 @@
 
 const USER = "playground";
 const MOST_TOKENS = 4000;
-const AGAIN = "the same answer again";
 const NOT_THEIRS = "404, as for an id that does not exist";
+const USUAL = { twice: "the same answer again", stranger: NOT_THEIRS };
 
 /** @param {Wish} wish */
 const messages = (wish) => [{ role: "user", content: wish.prompt }];
@@ -22,8 +22,30 @@ const readable = (escaped) => escaped.replace(/%(40|3D|2C)/g, decodeURIComponent
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
 const by = (id, path, body) => id ? post(path(part(id)), body) : null;
 
+/** Takes the id out of an answer that is named so there. @param {string} name @returns {Recipe["learn"]} */
+const named = (name) => ({ data }, ids) => void (ids.own ??= data?.[name]);
+
+/** A stop by Quell's id, or by the API's own. @param {string} path @returns {Recipe["stop"]} */
+const cancels = (path) => ({ own, task = own }) => by(task, (id) => `/${path}/${id}/cancel`);
+
+/** Quell's own stop, which every route has. */
+export const nativeStop = cancels("generations");
+
 /** @param {Told} told */
 const blockText = (told) => told.data?.type === "content_block_delta" ? told.data.delta.text : "";
+
+/** What the kinds of Dify's apps have in common. @param {string} tasks @param {string} runs @param {string} end */
+const dify = (tasks, runs = tasks, end = "message_end") => ({
+  dialect: "dify",
+  about: `The stop names the task and its user, and is always answered with success. The stream ends with an ordinary ${end}.`,
+  twice: "success again",
+  stranger: "success too, as Dify does, but nothing is stopped",
+  unnamed: true,
+  start: (/** @type {Wish} */ wish) => post(`/${runs}`, { inputs: { ...wish.inputs, query: wish.prompt }, user: USER, response_mode: "streaming" }),
+  learn: named("task_id"),
+  text: (/** @type {Told} */ { name, data }) => name === "message" ? data.answer : name === "text_chunk" ? data.data.text : "",
+  stop: (/** @type {Ids} */ { task, own = task }) => by(own, (id) => `/${tasks}/${id}/stop`, { user: USER }),
+});
 
 /** @type {Recipe[]} */
 export const RECIPES = [
@@ -32,24 +54,33 @@ export const RECIPES = [
     title: "OpenAI chat",
     dialect: "openai",
     about: "OpenAI has no stop for chat completions; Quell adds one. The stream ends with a last chunk and [DONE], as clients expect.",
-    twice: AGAIN,
-    stranger: NOT_THEIRS,
+    ...USUAL,
     start: (wish) => post("/chat/completions", { model: wish.model, stream: true, messages: messages(wish) }),
-    learn: ({ data }, ids) => void (ids.own ??= data?.id),
+    learn: named("id"),
     text: ({ data }) => data?.choices?.[0]?.delta?.content,
-    stop: ({ own, task = own }) => by(task, (id) => `/chat/completions/${id}/cancel`),
+    stop: cancels("chat/completions"),
   },
   {
     id: "responses",
     title: "Responses",
     dialect: "openai",
     about: "OpenAI cancels background responses only. Here every response can be stopped; its stream ends with response.cancelled.",
-    twice: AGAIN,
-    stranger: NOT_THEIRS,
+    ...USUAL,
     start: (wish) => post("/responses", { model: wish.model, stream: true, input: wish.prompt }),
     learn: ({ data }, ids) => void (ids.own ??= data?.response?.id),
     text: ({ name, data }) => name === "response.output_text.delta" ? data.delta : "",
     stop: ({ task, own = task }) => by(own, (id) => `/responses/${id}/cancel`),
+  },
+  {
+    id: "completions",
+    title: "Completions",
+    dialect: "openai",
+    about: "OpenAI's older call, stopped like a chat completion.",
+    ...USUAL,
+    start: (wish) => post("/completions", { model: wish.model, stream: true, prompt: wish.prompt }),
+    learn: named("id"),
+    text: ({ data }) => data?.choices?.[0]?.text,
+    stop: cancels("completions"),
   },
   {
     id: "assistants",
@@ -72,19 +103,14 @@ export const RECIPES = [
   },
   {
     id: "dify",
-    title: "Dify",
-    dialect: "dify",
-    about: "The stop names the task and its user, and is always answered with success. The stream ends with an ordinary message_end.",
-    twice: "success again",
-    stranger: "success too, as Dify does, but nothing is stopped",
-    unnamed: true,
+    title: "Dify chat",
+    ...dify("chat-messages"),
     start: (wish) => post("/chat-messages", {
-      inputs: wish.inputs, query: wish.prompt, user: USER, response_mode: "streaming", conversation_id: "",
+      inputs: wish.inputs, query: wish.prompt, user: USER, response_mode: "streaming",
     }),
-    learn: ({ data }, ids) => void (ids.own ??= data?.task_id),
-    text: ({ name, data }) => name === "message" ? data.answer : "",
-    stop: ({ task, own = task }) => by(own, (id) => `/chat-messages/${id}/stop`, { user: USER }),
   },
+  { id: "dify-completion", title: "Dify completion", ...dify("completion-messages") },
+  { id: "dify-workflow", title: "Dify workflow", ...dify("workflows/tasks", "workflows/run", "workflow_finished") },
   {
     id: "async",
     title: "Async messages",
@@ -97,7 +123,7 @@ export const RECIPES = [
       model: wish.model, max_tokens: MOST_TOKENS, messages: messages(wish),
     }),
     read: ({ own }) => ({ method: "GET", path: `/messages/async/${part(own)}/stream` }),
-    learn: ({ data }, ids) => void (ids.own ??= data?.message_id),
+    learn: named("message_id"),
     text: blockText,
     stop: ({ own }) => by(own, (id) => `/messages/async/${id}/cancel`),
   },
@@ -111,7 +137,7 @@ export const RECIPES = [
     edits: true,
     apiKey: "X-API-Key",
     start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
-    learn: ({ data }, ids) => void (ids.own ??= data?.thread_id),
+    learn: named("thread_id"),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
     stop: ({ own }) => by(own, (id) => `/model/response/${id}/cancel`),
     after: ({ own }) => ({ method: "GET", path: `/threads/${part(own)}/messages` }),
@@ -121,8 +147,7 @@ export const RECIPES = [
     title: "Anthropic",
     dialect: "anthropic",
     about: "Anthropic has no stop for a single message; Quell adds one. Open blocks are closed, then come message_delta and message_stop.",
-    twice: AGAIN,
-    stranger: NOT_THEIRS,
+    ...USUAL,
     apiKey: "X-API-Key",
     start: (wish) => ({
       headers: { "anthropic-version": "2023-06-01" },
@@ -130,25 +155,21 @@ export const RECIPES = [
     }),
     learn: ({ data }, ids) => void (ids.own ??= data?.message?.id),
     text: blockText,
-    stop: ({ own, task = own }) => by(task, (id) => `/messages/${id}/cancel`),
+    stop: cancels("messages"),
   },
   {
     id: "gemini",
     title: "Gemini",
     dialect: "gemini",
     about: "Gemini has no stop; Quell adds its own. The stream ends with an answer whose finishReason is STOP, and whose finishMessage says who stopped it.",
-    twice: AGAIN,
-    stranger: NOT_THEIRS,
+    ...USUAL,
     apiKey: "X-Goog-API-Key",
     start: (wish) => post(`/models/${readable(part(wish.model))}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
-    learn: ({ data }, ids) => void (ids.own ??= data?.responseId),
+    learn: named("responseId"),
     text: ({ data }) => data?.candidates?.[0]?.content?.parts?.[0]?.text,
-    stop: (ids) => nativeStop(ids),
+    stop: nativeStop,
   },
 ];
-
-/** Quell's own stop, which every route has. @param {Ids} ids */
-export const nativeStop = ({ own, task = own }) => by(task, (id) => `/generations/${id}/cancel`);
 
 /** A text as one word of a shell. @param {string} text */
 export const quoted = (text) => /^[\w:/.%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

@@ -61,11 +61,12 @@ export function show(root, _query, ctx, id) {
       const [one, playground] = await Promise.all([read(), ctx.me.can.playground ? get("/api/playground").catch(() => null) : null]);
       if (hasLeft) return;
       origin = playground?.origin ?? "http://HOST:PORT";
+      draw(one);
       waiting.remove();
       grid.hidden = false;
-      draw(one);
     } catch (error) {
       if (!hasLeft) waiting.replaceWith(wrong(error));
+      if (!(error instanceof ApiError)) throw error;
     }
   }
 
@@ -190,6 +191,7 @@ function facts(one) {
 function ids(one) {
   /** @type {[string, string | null][]} */
   const named = [["Task id", one.task_id], ["Message id", one.message_id], ["Upstream's id", one.upstream_id]];
+  for (const [at, id] of (one.aliases ?? []).entries()) named.push([at ? one.dialect === "assistants" ? "Run id" : "Response id" : "Thread id", id]);
   return [
     ...list("Its ids", named.map(([name, value]) => [name, value
       ? h("span", { class: "row" }, h("code", { class: "mono id" }, value), copyButton(() => value, name.toLowerCase()))
@@ -212,7 +214,7 @@ function use(one, runs) {
     ["Characters", soFar(fmt.tokens(one.characters))],
     ["Cost", one.cost === null ? "not known" : soFar(fmt.cost(one.cost, one.currency))],
     ["Billed as", one.settlement === "produced" ? null : one.settlement],
-    ["Not made thanks to the stop", one.cause && !runs ? `${savedTokens(one.saved_typical, one.saved_most)} tokens` : null],
+    ["Not made thanks to the stop", one.cause && !runs ? `${savedTokens(one.saved_typical, one.saved_most)}${(one.saved_typical ?? one.saved_most) === null ? "" : " tokens"}` : null],
     ["Made behind the stop", one.late_tokens === null ? null : fmt.many(one.late_tokens)],
   ]);
 }

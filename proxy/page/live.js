@@ -21,7 +21,7 @@ export function show(root, query, ctx) {
   let direction = query.get("order") === "asc" ? "asc" : "desc";
   let offset = Math.max(0, Number(query.get("offset")) || 0);
   let [matched, total, missed, unseen] = [0, 0, 0, 0];
-  let [isComplete, isPaused] = [true, false];
+  let [isComplete, isPaused, isKnown] = [true, false, false];
   /** @type {(() => void) | null} */
   let close = null;
 
@@ -76,6 +76,7 @@ export function show(root, query, ctx) {
   /** Follow from now on what is asked for. */
   function follow() {
     close?.();
+    isKnown = false;
     const asked = params();
     asked.set("sort", sort);
     asked.set("order", direction);
@@ -98,7 +99,7 @@ export function show(root, query, ctx) {
     if (news.order) table.order = news.order;
     table.end(news.gone);
     ({ matched, total } = news);
-    isComplete = news.complete !== false;
+    [isComplete, isKnown] = [news.complete !== false, true];
     cards.live(total);
     table.forget();
     if (isPaused) missed += 1;
@@ -111,7 +112,10 @@ export function show(root, query, ctx) {
     table.element.classList.toggle("old", state !== "open");
     refusal.hidden = state !== "refused";
     say(refusal, error?.message ?? "");
-    if (state === "refused") say(status, "");
+    if (state !== "refused") return;
+    isKnown = false;
+    empty.hidden = true;
+    say(status, "");
   }
 
   function tick() {
@@ -119,13 +123,14 @@ export function show(root, query, ctx) {
     describe();
   }
 
-  /** Say what the table shows, and why it stands still. */
+  /** Say what the table shows, and why it stands still; nothing while what was asked for has not come. */
   function describe() {
+    if (!isKnown) return;
     const filtered = Object.keys(filters.given()).length > 0;
     const words = [filtered ? `${fmt.tokens(matched)} of ${fmt.tokens(total)} live` : `${fmt.tokens(total)} live`];
     if (isPaused) words.push(missed ? "paused, there are changes" : "paused");
     else if (table.held) words.push(`order held while you ${table.held === "focus" ? "are in" : "point at"} it`);
-    if (!isComplete) words.push("some replicas did not answer, what runs there is not shown");
+    if (!isComplete) words.push("not all is known: rows may be old or missing");
     say(status, words.join(" · "));
     empty.hidden = matched > 0 || table.body.rows.length > 0;
     if (!empty.hidden) say(empty, total ? "Nothing that runs fits the filter." : "Nothing runs now. A call that goes through the proxy shows up here at once.");

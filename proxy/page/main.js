@@ -65,6 +65,7 @@ async function showScreen() {
   const turn = (shown += 1);
   leave();
   leave = () => undefined;
+  connection();
   for (const link of top.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -138,25 +139,26 @@ function askToken(why) {
   shown += 1;
   me = null;
   top.hidden = true;
-  connection("open");
+  connection();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   document.title = "Log in · Quell";
   root.className = "screen-login";
   showLogin(root, why, begin);
 }
 
-/** @param {string} state */
+/** What is known of the connection; without a state nobody holds one any more. @param {string} [state] */
 function connection(state) {
-  clearTimeout(lost);
-  if (state === "open") {
-    if (!banner.hidden && me) announce("The connection is back.");
-    banner.hidden = true;
+  if (state === "lost") {
+    lost ||= window.setTimeout(() => {
+      say(banner, "The connection to the proxy is lost. What is shown may be old; it is tried again by itself.");
+      banner.hidden = false;
+    }, LOST_FOR);
     return;
   }
-  lost = window.setTimeout(() => {
-    say(banner, "The connection to the proxy is lost. What is shown may be old; it is tried again by itself.");
-    banner.hidden = false;
-  }, LOST_FOR);
+  clearTimeout(lost);
+  lost = 0;
+  if (state && !banner.hidden) announce("The connection is back.");
+  banner.hidden = true;
 }
 
 /** @param {KeyboardEvent} event */

@@ -23,7 +23,7 @@ export function show(root, query, ctx) {
   if (!ctx.me.can.playground) {
     clear(root, h("h1", null, title), h("p", { class: "empty" }, "Your token may look. To start and stop calls here it needs the role operator."));
   } else {
-    get("/api/playground").then((served) => leaving.signal.aborted || desk(root, query, ctx, served, leaving.signal), (error) => clear(root, wrong(error)));
+    get("/api/playground").then((served) => leaving.signal.aborted || desk(root, query, ctx, served, leaving.signal), (error) => leaving.signal.aborted || clear(root, wrong(error)));
   }
   return () => leaving.abort();
 }

@@ -72,7 +72,7 @@ export function makeForm(served, query, changed) {
     model.value = routes[route.selectedIndex]?.model ?? model.value;
     variables = [];
     lay();
-    if (recipe.id === "dify") void readVariables();
+    if (recipe.dialect === "dify") void readVariables();
   }
 
   function lay() {
@@ -88,7 +88,7 @@ export function makeForm(served, query, changed) {
     const answer = await stream(`/api/playground${asked}/parameters`, { headers: { "X-Playground-Authorization": `Bearer ${key.value || "nobody"}` } });
     /** @type {{variable: string}[]} */
     const found = (whole(await answer.text()).data?.user_input_form ?? []).flatMap(Object.values);
-    if (recipe.id !== "dify" || asked !== base()) return;
+    if (recipe.dialect !== "dify" || asked !== base()) return;
     variables = found.filter(({ variable }) => variable !== "query").map(({ variable }) => h("input", { name: variable, value: variable === "language" ? "English" : "example", on }));
     lay();
   }

@@ -54,7 +54,7 @@ export type Gone = {
   upstream_closed_ms: Count;
 };
 
-/** `complete` is false where another replica did not answer. */
+/** `complete` is false where not all is known: another replica did not answer, or has more than it tells. */
 export type PageEvent = { at: string; total: number; matched: number; rows: Row[]; complete?: boolean };
 export type ChangeEvent = PageEvent & { order?: string[]; gone: Gone[] };
 
@@ -144,6 +144,8 @@ export type Generation = {
   saved_most: Count;
   saved_typical: Count;
   unconfirmed?: boolean;
+  aliases: string[] | null;
+  format: Text;
 };
 
 /** What a screen gets. */

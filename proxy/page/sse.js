@@ -1,4 +1,4 @@
-/** Cutting an answer into events, each with its text as it came. */
+/** Cutting an answer into events, each with its lines as they came. */
 
 /** @import {Told} from "./tries.js" */
 
@@ -12,13 +12,15 @@ export async function* told(response, onBytes) {
   if (!response.body) return;
   const streams = response.headers.get("Content-Type")?.startsWith("text/event-stream");
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let [rest, returned] = ["", false];
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
       onBytes?.();
-      const parts = streams ? (rest + value).split(/\r?\n\r?\n/) : [rest + value];
+      const text = !streams ? value : (returned && value.startsWith("\n") ? value.slice(1) : value).replace(/\r\n?/g, "\n");
+      returned = value.endsWith("\r"); // a line has ended; a \n that comes next is the rest of its end
+      const parts = streams ? (rest + text).split("\n\n") : [rest + text];
       rest = parts.pop() ?? "";
       for (const raw of parts) yield event(raw);
     }
@@ -30,7 +32,7 @@ export async function* told(response, onBytes) {
 
 /** @param {string} raw @returns {Told} */
 function event(raw) {
-  const lines = raw.split(/\r?\n/);
+  const lines = raw.split("\n");
   const of = (/** @type {string} */ name) => lines.filter((line) => line.startsWith(name)).map((line) => line.slice(name.length).trim());
   const { name, data } = whole(of("data:").join("\n"));
   return { raw, name: of("event:")[0] ?? name, data };

@@ -6,7 +6,10 @@ import { curl, part } from "./dialects.js";
 
 const RESPONSE = "resp_";
 
-/** What the ids of each of OpenAI's calls begin with tells which of them it was; while that is not known, all are named. */
+/**
+ * What the ids of each of OpenAI's calls begin with tells which of them it was; while that is not known, all are named.
+ * Gemini's calls have the same dialect, ids like none of these, and no stop but the native one.
+ */
 const OPENAI = [
   { name: "Chat completions", path: "chat/completions", prefix: "chatcmpl-" },
   { name: "Completions", path: "completions", prefix: "cmpl-" },
@@ -19,8 +22,11 @@ const DIFY = [["Completion app", "completion-messages"], ["Chat app", "chat-mess
 /** @param {Generation} one @param {string} prefix */
 function fits(one, prefix) {
   const told = [one.upstream_id ?? "", one.message_id].find((given) => OPENAI.some((route) => given.startsWith(route.prefix)));
-  return told === undefined || told.startsWith(prefix);
+  return told === undefined ? one.format !== "gemini" : told.startsWith(prefix);
 }
+
+/** @param {string[] | null} aliases */
+const whose = (aliases) => aliases ? "" : "The client has the ids that stand here as words.";
 
 /** The stop routes of each dialect, below its route's path. @type {Record<string, (one: Generation) => Route[]>} */
 const OWN = {
@@ -28,14 +34,12 @@ const OWN = {
     name, path: `/${path}/${part(one.message_id.startsWith(RESPONSE) ? one.message_id : one.upstream_id ?? one.task_id)}/cancel`,
   })),
   anthropic: (one) => [{ name: "Messages", path: `/messages/${part(one.upstream_id ?? one.task_id)}/cancel` }],
-  assistants: () => [{
-    name: "Assistants run", path: "/threads/THREAD_ID/runs/RUN_ID/cancel", note: "With the ids of the thread and the run, which the client has.",
+  assistants: ({ aliases }) => [{
+    name: "Assistants run", path: `/threads/${part(aliases?.[0] ?? "THREAD_ID")}/runs/${part(aliases?.[1] ?? "RUN_ID")}/cancel`, note: whose(aliases),
   }],
   dify: (one) => DIFY.map(([name, path]) => ({ name, path: `/${path}/${part(one.task_id)}/stop`, body: { user: one.user ?? "" } })),
   async_messages: (one) => [{ name: "Async message", path: `/messages/async/${part(one.message_id)}/cancel` }],
-  aitronos: () => [{
-    name: "Model response", path: "/model/response/THREAD_ID/cancel", note: "With the id of the thread, which the client has.",
-  }],
+  aitronos: ({ aliases }) => [{ name: "Model response", path: `/model/response/${part(aliases?.[0] ?? "THREAD_ID")}/cancel`, note: whose(aliases) }],
 };
 
 /**

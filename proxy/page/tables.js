@@ -5,7 +5,7 @@ import { field, h, problem } from "./dom.js";
 /** @import {Child} from "./dom.js" */
 /** @import {Context} from "./shapes.js" */
 
-const NUMBER = /^[–\d$€£][\d.,]*\w?( to [$€£]?[\d.,]+)?$/;
+const NUMBER = /^(up to )?[–\d$€£][\d.,]*\w?( to [$€£]?[\d.,]+)?$/;
 
 /** Numbers stand to the right. @param {Child} child */
 const side = (child) => NUMBER.test(String(child)) && "number";

@@ -112,7 +112,7 @@ export function savedCost(typical, most, currency) {
  */
 function range(typical, most, told) {
   if (typical == null && most == null) return "not known";
-  if (typical == null) return `0 to ${told(/** @type {T} */ (most))}`;
+  if (typical == null) return `up to ${told(/** @type {T} */ (most))}`;
   if (most == null) return `about ${told(typical)}`;
   return Number(typical) >= Number(most) ? `up to ${told(most)}` : `${told(typical)} to ${told(most)}`;
 }

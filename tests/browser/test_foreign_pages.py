@@ -6,6 +6,7 @@ The page is on another port of the same host, which a browser takes for the same
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from playwright.async_api import Page
@@ -13,6 +14,7 @@ from playwright.async_api import Page
 from support.browser import chromium, log_in
 from support.program import ADMIN_TOKEN
 from support.streams import talking_program
+from support.wait import eventually
 
 TRIES = """async (admin) => {
   const send = async (path, init) => {
@@ -34,8 +36,9 @@ TRIES = """async (admin) => {
     await send("/api/playground/v1/models", {mode: "no-cors"}),
   ];
 }"""
-FORMS = """(admin) => {
-  for (const path of ["/api/generations/one/cancel", "/api/generations/cancel", "/ui/logout", "/api/reload"]) {
+POSTED = ("/api/generations/one/cancel", "/api/generations/cancel", "/ui/logout", "/api/reload")
+FORMS = """([admin, paths]) => {
+  for (const path of paths) {
     const form = document.createElement("form");
     const frame = document.createElement("iframe");
     frame.name = path;
@@ -47,6 +50,15 @@ FORMS = """(admin) => {
     form.submit();
   }
 }"""
+REFUSED = [
+    ("POST /api/generations/cancel", True, 403),
+    ("OPTIONS /api/generations/cancel", False, 401),
+    ("POST /ui/logout", True, 403),
+    ("GET /api/me", True, 403),
+    ("GET /api/generations/one", True, 403),
+    ("GET /api/playground/v1/models", True, 403),
+]
+"""What comes of the tries: the call, whether the operator's cookie came with it, and the status."""
 FRAMED = """(admin) => new Promise((resolve) => {
   const frame = document.createElement("iframe");
   frame.onload = () => resolve(frame.contentWindow.length);
@@ -71,6 +83,41 @@ async def foreign_page() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+class Network:
+    """What a page's browser sent and was answered, its scripts let in or not: below fetch, which tells them nothing."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._calls: dict[str, str] = {}
+        self._sent: dict[str, bool] = {}
+        self._statuses: dict[str, int] = {}
+
+    async def listen(self, page: Page) -> None:
+        """Note all from now on."""
+        session = await page.context.new_cdp_session(page)
+        session.on("Network.requestWillBeSent", self._begun)
+        session.on("Network.requestWillBeSentExtraInfo", self._with_headers)
+        session.on("Network.responseReceivedExtraInfo", self._answered)
+        await session.send("Network.enable")
+
+    def _begun(self, event: dict[str, Any]) -> None:
+        request = event["request"]
+        if request["url"].startswith(self._origin):
+            self._calls[event["requestId"]] = f"{request['method']} {request['url'].removeprefix(self._origin)}"
+
+    def _with_headers(self, event: dict[str, Any]) -> None:
+        self._sent[event["requestId"]] = any(name.lower() == "cookie" for name in event["headers"])
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        self._statuses[event["requestId"]] = event["statusCode"]
+
+    @property
+    def seen(self) -> list[tuple[str, bool, int]]:
+        """Each call that was answered, in their order: what it was, whether the cookie came along, its status."""
+        calls = [(each, call) for each, call in self._calls.items() if each in self._statuses and each in self._sent]
+        return [(call, self._sent[each], self._statuses[each]) for each, call in calls]
+
+
 async def is_logged_in(page: Page) -> bool:
     """Whether the operator's session is there still."""
     return (await page.context.request.get("/api/me")).ok
@@ -84,15 +131,15 @@ async def test_a_foreign_page_can_stop_and_read_nothing(tmp_path: Path) -> None:
         context = await browser.new_context(base_url=admin)
         page = await context.new_page()
         await log_in(page)
-        refused: list[tuple[str, int]] = []
-        page.on("response", lambda answer: refused.append((answer.url.removeprefix(admin), answer.status)))
         await page.goto(origin)
+        network = Network(admin)
+        await network.listen(page)
         assert await page.evaluate(TRIES, admin) == ["TypeError"] * 6  # not even an answer that it could not look into
-        async with page.expect_response(lambda answer: answer.url.endswith("/api/reload")):
-            await page.evaluate(FORMS, admin)
-        assert ("/api/generations/cancel", 403) in refused
-        assert ("/ui/logout", 403) in refused
-        assert not [each for each in refused if each[1] == 200 and "cancel" in each[0]]
+        await eventually(lambda: len(network.seen) >= len(REFUSED), what="all tries are answered")
+        assert network.seen == REFUSED
+        await page.evaluate(FORMS, [admin, POSTED])
+        await eventually(lambda: len(network.seen) >= len(REFUSED) + len(POSTED), what="all forms are answered")
+        assert sorted(network.seen[len(REFUSED) :]) == [(f"POST {path}", True, 403) for path in sorted(POSTED)]
         assert scene.is_open("one")
         assert await is_logged_in(page)
         assert ADMIN_TOKEN not in await page.content()

@@ -46,7 +46,10 @@ async def test_a_generation_is_followed_and_stopped(tmp_path: Path) -> None:
             )
             await expect(main).to_contain_text("a loop")
             await expect(main).not_to_contain_text("so far")
+            await expect(main).to_contain_text(re.compile(r"Not made thanks to the stop\s*up to [\d,]+ tokens"))
             await expect(page.locator("pre.answer")).to_have_attribute("aria-busy", "false")
+            pieces = "({childNodes}) => [...childNodes].filter(({data}) => !data).length"
+            assert await page.locator("pre.answer").evaluate(pieces) == 0, "an event without text leaves nothing"
     log = scene.program.log()
     assert log.count("text.viewed") <= 2, "a page that looks each second at a record looks at no text"
 

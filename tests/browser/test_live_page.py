@@ -18,7 +18,7 @@ TOKENS = [{"name": "mia", "role": "viewer", "token": VIEWER}]
 NO_LONG_TASK = 100
 """Milliseconds that no task of the page may take."""
 TRIES = 4
-"""How often a quiet moment is looked for: another program on this machine makes a task long too."""
+"""So many visits are made to find one in which the machine is quiet."""
 
 
 def rows(page: Page) -> Locator:
@@ -264,25 +264,31 @@ async def test_the_page_comes_back_after_a_restart(tmp_path: Path) -> None:
             await expect(page.locator("#connection")).to_be_hidden()
 
 
+LONG_TASKS = """window.long = []; new PerformanceObserver((list) => window.long.push(
+    ...list.getEntries().map((entry) => entry.duration))).observe({type: "longtask", buffered: true});"""
+
+
 async def test_a_thousand_rows_are_smooth(tmp_path: Path) -> None:
-    """With 1,000 live streams 50 rows are shown, sorted and paged, and no task of the page takes over 100 ms."""
+    """With 1,000 live streams 50 rows are drawn, sorted and paged: at one of four visits no task takes over 100 ms.
+
+    A visit counts from its first script on, with what loads and draws the page. Tasks are measured by the clock, so
+    another program on the machine makes one long too; what is slow by itself is slow at each visit.
+    """
     names = [f"stream-{number}" for number in range(1000)]
     async with talking_program(tmp_path, Talk(interval=2.0)) as scene, chromium() as browser:
         await scene.start_all(names)
-        async with operator_page(browser, scene.program.admin_url) as page:
-            await expect(page.locator("#table-status")).to_have_text(re.compile("^1,000 live"))
-            await page.evaluate(
-                """() => { window.long = []; new PerformanceObserver((list) => window.long.push(
-                    ...list.getEntries().map((entry) => entry.duration))).observe({type: "longtask"}); }"""
-            )
-            found: list[float] = []
-            for _ in range(TRIES):
-                await page.evaluate("window.long.length = 0")
+        async with watched_page(browser, scene.program.admin_url) as (page, _):
+            await page.add_init_script(LONG_TASKS)
+            await log_in(page)
+            await page.goto("/ui#/live")
+            visits: list[list[float]] = []
+            while not visits or (visits[-1] and len(visits) < TRIES):
+                await page.reload()
+                await expect(page.locator("#table-status")).to_have_text(re.compile("^1,000 live"))
+                await expect(rows(page)).to_have_count(50)
                 await _use(page)
-                found = [length for length in await page.evaluate("window.long") if length > NO_LONG_TASK]
-                if not found:
-                    break
-            assert found == []
+                visits.append([length for length in await page.evaluate("window.long") if length > NO_LONG_TASK])
+            assert [] in visits, visits
 
 
 async def _use(page: Page) -> None:

@@ -4,13 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
-from support.browser import NARROW, WIDE, axe, chromium, go_to, log_in, operator_page, watched_page
+from support.browser import NARROW, SAYS, WIDE, axe, chromium, go_to, log_in, operator_page, watched_page
 from support.program import ADMIN_TOKEN
 from support.streams import talking_program
 
 SCREENS = ("live", "generation/one", "usage", "playground", "health", "api")
+
+
+async def whole(page: Page, screen: str) -> None:
+    """Open a screen, and wait until what it loads is there too."""
+    await go_to(page, f"#/{screen}")
+    await expect(page.locator("main")).to_contain_text(SAYS[screen.partition("/")[0]])
 
 
 async def test_login_and_logout(tmp_path: Path) -> None:
@@ -44,9 +50,9 @@ async def test_axe_finds_nothing(tmp_path: Path, theme: str) -> None:
                 await log_in(page)
                 await page.reload()
                 for screen in SCREENS:
-                    await go_to(page, f"#/{screen}")
+                    await whole(page, screen)
                     found[f"{screen} {size[0]}"] = list(await axe(page))
-                await go_to(page, "#/live")
+                await whole(page, "live")
                 await page.get_by_role("button", name="Stop all…").click()
                 found[f"stop all {size[0]}"] = list(await axe(page))
                 await page.keyboard.press("Escape")
@@ -61,7 +67,7 @@ async def test_narrow_screens_need_no_sideways_scrolling(tmp_path: Path) -> None
         await scene.start("one", user="a-user-with-quite-a-long-name@example.com")
         async with operator_page(browser, scene.program.admin_url, size=NARROW) as page:
             for screen in SCREENS:
-                await go_to(page, f"#/{screen}")
+                await whole(page, screen)
                 assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW[0], screen
 
 

@@ -23,19 +23,29 @@ from support.wait import eventually
 
 TABS = {
     "chat": "/chat/completions/",
+    "completions": "/completions/",
     "responses": "/responses/",
     "assistants": "/threads/thread_",
     "dify": "/chat-messages/",
+    "dify-completion": "/completion-messages/",
+    "dify-workflow": "/workflows/tasks/",
     "async": "/messages/async/",
     "aitronos": "/model/response/thrd_",
     "gemini": "/v1beta/generations/",
 }
+OWN_STOPS = {
+    "assistants": (["Assistants run"], ("assistants", "/v1")),
+    "aitronos": (["Model response"], ("aitronos", "/aitronos/v1")),
+    "gemini": ([], ("openai", "/v1beta")),
+}
+"""Which calls stop it, besides those that every generation has; and whose it is: dialect and route."""
 CLOSED = re.compile(r"^Upstream closed after [\d,]+ of 2,000 tokens, .* after your stop\.$")
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
 
 
 async def test_each_api_is_started_and_stopped(tmp_path: Path) -> None:
-    """Start and Stop in each tab; the stop's command has the id, and the upstream says when it saw the close."""
+    """Start and Stop in each tab: the stop's command is whole, here and on its own screen; the upstream saw it."""
+    commands: dict[str, str] = {}
     async with demo_page(tmp_path) as (page, program):
         for number, (tab, path) in enumerate(TABS.items(), 1):
             await page.locator(f"#tab-{tab}").click()
@@ -45,12 +55,21 @@ async def test_each_api_is_started_and_stopped(tmp_path: Path) -> None:
             command = page.get_by_role("region", name="Stop command")
             await expect(command).to_contain_text(path)
             await expect(command).not_to_contain_text("/ID/")
+            commands[tab] = await command.inner_text()
             await press_stop(page)
             await expect(headline(page)).to_have_text(CLOSED)
             await expect(answers(page).first).to_contain_text("HTTP 200")
             await expect(page.get_by_role("region", name="Raw events")).to_contain_text("data: ")
             await expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
             assert program.log().count("upstream: saw the close of") == number
+        records = (await (await page.context.request.get("/api/generations")).json())["data"]
+        for tab, (name, kind) in OWN_STOPS.items():
+            ids = [record["message_id"] for record in records if (record["dialect"], record["route"]) == kind]
+            await go_to(page, f"#/generation/{ids[0]}")
+            calls = page.locator(".calls li")
+            names = [re.compile(each) for each in ("By its id", *name, "operator")]
+            await expect(calls.locator("h3")).to_have_text(names)
+            await expect(calls.filter(has_text=name[0] if name else "By its id")).to_contain_text(commands[tab])
 
 
 async def test_anthropic_is_started_and_stopped(tmp_path: Path) -> None:

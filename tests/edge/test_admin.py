@@ -296,11 +296,12 @@ async def test_a_bad_query_is_explained(tmp_path: Path, query: str, code: str, w
 
 
 async def test_one_record_has_its_text(tmp_path: Path) -> None:
-    """One record, live or from the ledger, comes with its text; an unknown id is 404."""
+    """One record, live or over, comes with its text and what says how it is stopped; an unknown id is 404."""
     async with a_proxy(tmp_path) as (proxy, up):
         async with streams(proxy, ("one", [])):
             await eventually(lambda: seen_text(proxy, "one"), what="the text was folded")
-            assert (await call(proxy.admin_port, "GET", "/api/generations/one")).json()["outcome"] == "running"
+            one = (await call(proxy.admin_port, "GET", "/api/generations/one")).json()
+            assert (one["outcome"], one["aliases"], one["format"]) == ("running", [], "openai")
         await up.no_connections()
         ended = await call(proxy.admin_port, "GET", "/api/generations/one")
         assert ended.json()["outcome"] in {"running", "client_gone"}

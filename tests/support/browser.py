@@ -9,7 +9,7 @@ Every page is watched: a request that leaves its origin, an error in its scripts
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +36,16 @@ FLAGS: Final = (
 PATIENCE_MS: Final = PATIENCE * 1000
 WIDE: Final = (1360, 900)
 NARROW: Final = (360, 780)
+
+SAYS: Final[Mapping[str, str | re.Pattern[str]]] = {
+    "live": "streaming",
+    "generation": "Calls that stop it",
+    "usage": "As a table",
+    "playground": "Start",
+    "health": re.compile("Upstreams.*Config in force", re.DOTALL),
+    "api": "/api/generations",
+}
+"""What each screen says when all of it is there, and something runs."""
 
 AXE: Final = """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa",
     "best-practice"]})).violations.map(({id, help, nodes}) =>

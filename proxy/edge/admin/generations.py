@@ -61,13 +61,14 @@ class AdminGenerations:
         page = await newest_first(self._engine, which, None if state else selection.chosen, limit, cursor, 0)
         return page.told([shown(record, text=False) for record in page.records])
 
-    async def get(self, http: web.BaseRequest, _runtime: Runtime, any_id: str) -> dict[str, Any]:
-        """One record, with its text unless that is not wanted."""
+    async def get(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> dict[str, Any]:
+        """One record, with its text unless that is not wanted, and with what tells by which calls it is stopped."""
         given = parameters(http, ("text",))
-        record = (await find_anywhere(self._engine, any_id)).record
-        if one_of("text", given.get("text", TEXTS[0]), TEXTS) == TEXTS[0]:
-            return record_for(http, record)
-        return shown(record, text=False)
+        seen = await find_anywhere(self._engine, any_id)
+        record, upstream = seen.record, runtime.upstreams.get(seen.record.upstream)
+        wants_text = one_of("text", given.get("text", TEXTS[0]), TEXTS) == TEXTS[0]
+        told = record_for(http, record) if wants_text else shown(record, text=False)
+        return {**told, "aliases": seen.aliases, "format": None if upstream is None else upstream.settings.format}
 
     async def events(self, http: web.BaseRequest, runtime: Runtime, any_id: str) -> web.StreamResponse:
         """The client-side stream again; whoever looks on here doesn't keep the generation alive."""

@@ -129,7 +129,7 @@ ADMIN: Final[dict[tuple[str, str], Described]] = {
         ),
         refuses=(400, 413),
     ),
-    ("get", _ONE): Described("Generation", query={"text": one_of_words(TEXTS)}, refuses=(400, 404, 503)),
+    ("get", _ONE): Described("OneGeneration", query={"text": one_of_words(TEXTS)}, refuses=(400, 404, 503)),
     ("get", f"{_ONE}/events"): Described(content=STREAM, query=_AFTER, refuses=(400, 404, 410, 503)),
     ("post", f"{_ONE}/cancel"): Described("Receipt", body=obj({"reason": _REASON}), refuses=(400, 404, 413, 503)),
     ("get", "/api/feed"): Described(

@@ -81,6 +81,14 @@ _RECORD: Final[dict[str, Schema]] = {
 _UNCONFIRMED: Final[dict[str, Schema]] = {
     "unconfirmed": about(YES_NO, "True where the replica that runs it says nothing now.")
 }
+_CALLS: Final[dict[str, Schema]] = {
+    "aliases": about(
+        or_null(TEXTS),
+        "What else its dialect calls it by: thread and run of Assistants, thread and response of Aitronos. Null where "
+        "this replica does not have it in memory: it runs on another one, or ended more than a short time ago.",
+    ),
+    "format": about(or_null(TEXT), "Its upstream's wire format as configured now; null: none has its name."),
+}
 _TEXT: Final[dict[str, Schema]] = {
     "text": about(or_null(TEXT), "What the model wrote; null where none is kept, or the token may not see it."),
     "text_hidden": about(YES_NO, "True where the token may not see the text."),
@@ -128,6 +136,7 @@ _GONE: Final = obj(
 
 RECORD_SCHEMAS: Final[dict[str, Schema]] = {
     "Generation": obj({**_TEXT, **_UNCONFIRMED}, **_RECORD),
+    "OneGeneration": obj({**_TEXT, **_UNCONFIRMED}, **_RECORD, **_CALLS),
     "LiveGeneration": obj(_UNCONFIRMED, **_RECORD, **_NOW),
     "LiveRow": obj(**_ROW),
     "GenerationList": obj(

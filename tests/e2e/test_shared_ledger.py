@@ -306,7 +306,7 @@ async def test_a_kill_shares_each_record_once(tmp_path: Path, database: Database
 
 
 async def test_what_a_dead_replica_ran_is_interrupted_once(tmp_path: Path, database: Database) -> None:
-    """X11: others end it when its lease is over, whoever is first; its owner, back on its file, only knows more of it."""
+    """X11: others end it when its lease is over, whoever is first; its owner, back, only knows more of it."""
     ends = "SELECT outcome, revision, count(*) FROM settled JOIN generation USING (uid) GROUP BY 1, 2 ORDER BY 2"
     for name in "abc":
         (tmp_path / name).mkdir()

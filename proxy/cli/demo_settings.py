@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.config_file import load_env
-from proxy.core.settings.origin import Origin
+from proxy.core.settings.origin import Origin, Place
 from proxy.core.settings.settings import Address, RouteSettings, Settings
 
 DEMO: Final = Address("127.0.0.1", 8486)
@@ -36,11 +36,13 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
     openai = settings.upstreams["openai"].model_copy(update={"usage": "final"})
     gemini = openai.model_copy(update={"base_url": f"http://{DEMO}{GEMINI['path']}", "format": "gemini"})
     upstreams = {"openai": openai, "gemini": gemini}
-    routes = tuple(
-        RouteSettings.model_validate({"upstream": "openai", **route, "model": MODEL})
-        for route in (OPENAI_APIS, *OTHER_APIS, GEMINI)
-    )
-    return settings.model_copy(update={"upstreams": upstreams, "routes": routes}).coming_from(Origin())
+    given = [{"upstream": "openai", **route, "model": MODEL} for route in (OPENAI_APIS, *OTHER_APIS, GEMINI)]
+    routes = tuple(RouteSettings.model_validate(route) for route in given)
+    places: list[Place] = [("upstreams", name, key) for name in upstreams for key in ("base_url", "api_key", "usage")]
+    places += [("upstreams", "gemini", "format")]
+    places += [("routes", at, key) for at, route in enumerate(given) for key in route]
+    origin = Origin().with_others("demo", *places)
+    return settings.model_copy(update={"upstreams": upstreams, "routes": routes}).coming_from(origin)
 
 
 def demo_place(settings: Settings) -> Address:

@@ -161,6 +161,7 @@ def gone(record: Record) -> dict[str, Any]:
         "cause": None if record.cause is None else record.cause.value,
         "elapsed_seconds": record.elapsed_seconds,
         "completion_tokens": record.completion_tokens,
+        "usage_source": record.usage_source.value,
         "upstream_closed_ms": record.upstream_closed_ms,
     }
 

@@ -129,11 +129,12 @@ async function follow(url, handlers, left) {
     const once = new AbortController();
     const leave = () => once.abort();
     left.addEventListener("abort", leave);
-    let silence = setTimeout(leave, SILENCE);
+    let silence = 0;
     const heard = () => {
       clearTimeout(silence);
-      silence = setTimeout(leave, SILENCE);
+      silence = window.setTimeout(leave, SILENCE);
     };
+    heard();
     /** @type {ApiError | undefined} */
     let refusal;
     try {

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { curl } from "./dialects.js";
-import { clear, copyButton, h } from "./dom.js";
+import { clear, copyButton, h, muted } from "./dom.js";
 import { code, finder, table, wrong } from "./tables.js";
 
 /** @import {Context, Screen} from "./shapes.js" */
@@ -24,11 +24,11 @@ export function show(root, query, ctx) {
 function draw(root, api, query, ctx) {
   /** @type {[string, Spec][]} */
   const paths = Object.entries(api.paths);
-  const calls = paths.flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => {
-    const call = { parameters: [], ...item[method] };
+  const calls = paths.flatMap(([path, item]) => [...Map.groupBy(METHODS.filter((method) => item[method]), (method) => item[method].summary ?? method)].map(([, methods]) => {
+    const call = { parameters: [], ...item[methods[0] ?? ""] };
     const server = (call.servers ?? item.servers ?? api.servers)?.[0]?.url ?? location.origin;
-    const node = operation(api, method.toUpperCase(), path, server, { ...call, parameters: [...(item.parameters ?? []), ...call.parameters] });
-    return { node, tag: call.tags?.[0] ?? "Other", text: `${method} ${path} ${call.summary ?? ""}`.toLowerCase() };
+    const node = operation(api, methods.map((method) => method.toUpperCase()), path, server, { ...call, parameters: [...(item.parameters ?? []), ...call.parameters] });
+    return { node, tag: call.tags?.[0] ?? "Other", text: `${methods.join(" ")} ${path} ${call.summary ?? ""}`.toLowerCase() };
   }));
   const groups = [...Map.groupBy(calls, ({ tag }) => tag)].map(([name, of]) => ({ of, node: h("section", { class: "card" }, h("h2", null, name), of.map(({ node }) => node)) }));
   const { search, count, draw: find } = finder("Find a call", "cancel, usage, …", query, ctx, (text) => {
@@ -37,19 +37,19 @@ function draw(root, api, query, ctx) {
     return `${calls.filter((one) => !one.node.hidden).length} of ${calls.length} calls`;
   });
   clear(root, h("h1", null, "API reference"),
-    h("p", { class: "muted" }, `${api.info.title} ${api.info.version}, as this proxy is configured. The document itself: `, h("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
+    muted(`${api.info.title} ${api.info.version}, as this proxy is configured. The document itself: `, h("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
     search, count, groups.map(({ node }) => node));
   find();
 }
 
-/** A call with what it takes and gives; laid out when it is opened. @param {Spec} api @param {string} method @param {string} path @param {string} server @param {Spec} call */
-function operation(api, method, path, server, call) {
+/** A call with what it takes and gives; laid out when it is opened. @param {Spec} api @param {string[]} methods The ones that mean the same. @param {string} path @param {string} server @param {Spec} call */
+function operation(api, methods, path, server, call) {
   const parts = h("div", { class: "stack" });
-  const node = h("details", { class: "call" }, h("summary", null, h("span", { class: "tag" }, method), " ", h("code", null, path), " ", h("span", { class: "muted" }, call.summary)), parts);
+  const node = h("details", { class: "call" }, h("summary", null, h("span", { class: "tag" }, methods.join(", ")), " ", h("code", null, path), " ", h("span", { class: "muted" }, call.summary)), parts);
   node.addEventListener("toggle", () => {
     const body = example(api, resolved(api, call.requestBody));
     const key = (call.security ?? api.security)?.length > 0 && `Authorization: Bearer $${path.startsWith("/api/") ? "QUELL_ADMIN_TOKEN" : "KEY"}`;
-    const command = curl({ method, path, body: /** @type {object | undefined} */ (body) }, server, key);
+    const command = curl({ method: methods[0] ?? "", path, body: /** @type {object | undefined} */ (body) }, server, key);
     const parameters = call.parameters.map((/** @type {Spec} */ one) => resolved(api, one)).map((/** @type {Spec} */ one) => [
       h("code", null, one.name), `${one.in}${one.required ? ", required" : ""}`, typeOf(resolved(api, one.schema)), one.description,
     ]);

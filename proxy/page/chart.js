@@ -1,6 +1,6 @@
 /** Our own charts, as SVG: drawn at the width that there is, with a pattern for each series and a table behind it. */
 
-import { clear, h, s } from "./dom.js";
+import { clear, h, muted, s } from "./dom.js";
 import { scroll, table } from "./tables.js";
 
 /** @import {Chart} from "./usage_types.js" */
@@ -29,7 +29,7 @@ export function bars(chart) {
     clear(numbers, table([`${chart.step} (UTC)`, ...chart.series.map(({ name }) => name)], rows.reverse()));
   }, { once: true });
   return h("figure", { class: "card chart" },
-    h("figcaption", null, h("h2", null, chart.title), h("p", { class: "muted" }, chart.about)), box,
+    h("figcaption", null, h("h2", null, chart.title), muted(chart.about)), box,
     !isEmpty && chart.series.length > 1 && h("ul", { class: "legend" }, chart.series.map(({ name }, look) => h("li", null, swatch(look, `${id}-${look}`), name))),
     !isEmpty && behind);
 }

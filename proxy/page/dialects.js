@@ -3,7 +3,7 @@
 /** @import {Call, Ids, Recipe, Told, Wish} from "./tries.js" */
 
 const USER = "playground";
-const MOST_TOKENS = 4000;
+const MOST_TOKENS = 2000;
 const NOT_THEIRS = "404, as for an id that does not exist";
 const USUAL = { twice: "the same answer again", stranger: NOT_THEIRS };
 
@@ -18,6 +18,9 @@ export const part = (id = "") => encodeURIComponent(id);
 
 /** What is harmless in a path, and stands in the names of the demo's models, as it is. @param {string} escaped */
 const readable = (escaped) => escaped.replace(/%(40|3D|2C)/g, decodeURIComponent);
+
+/** OpenAI's newer models know the limit by another name. @param {Wish} wish */
+const limit = ({ model }) => ({ [/^(o\d|gpt-[5-9])/.test(model) ? "max_completion_tokens" : "max_tokens"]: MOST_TOKENS });
 
 /** A stop, once there is an id. @param {string | undefined} id @param {(id: string) => string} path @param {object} [body] */
 const by = (id, path, body) => id ? post(path(part(id)), body) : null;
@@ -53,9 +56,9 @@ export const RECIPES = [
     id: "chat",
     title: "OpenAI chat",
     dialect: "openai",
-    about: "OpenAI has no stop for chat completions; Quell adds one. The stream ends with a last chunk and [DONE], as clients expect.",
+    about: "OpenAI has no stop for chat completions; Quell adds one. The stream ends with a last chunk and [DONE].",
     ...USUAL,
-    start: (wish) => post("/chat/completions", { model: wish.model, stream: true, messages: messages(wish) }),
+    start: (wish) => post("/chat/completions", { model: wish.model, stream: true, ...limit(wish), messages: messages(wish) }),
     learn: named("id"),
     text: ({ data }) => data?.choices?.[0]?.delta?.content,
     stop: cancels("chat/completions"),
@@ -66,7 +69,7 @@ export const RECIPES = [
     dialect: "openai",
     about: "OpenAI cancels background responses only. Here every response can be stopped; its stream ends with response.cancelled.",
     ...USUAL,
-    start: (wish) => post("/responses", { model: wish.model, stream: true, input: wish.prompt }),
+    start: (wish) => post("/responses", { model: wish.model, stream: true, max_output_tokens: MOST_TOKENS, input: wish.prompt }),
     learn: ({ data }, ids) => void (ids.own ??= data?.response?.id),
     text: ({ name, data }) => name === "response.output_text.delta" ? data.delta : "",
     stop: ({ task, own = task }) => by(own, (id) => `/responses/${id}/cancel`),
@@ -77,7 +80,7 @@ export const RECIPES = [
     dialect: "openai",
     about: "OpenAI's older call, stopped like a chat completion.",
     ...USUAL,
-    start: (wish) => post("/completions", { model: wish.model, stream: true, prompt: wish.prompt }),
+    start: (wish) => post("/completions", { model: wish.model, stream: true, max_tokens: MOST_TOKENS, prompt: wish.prompt }),
     learn: named("id"),
     text: ({ data }) => data?.choices?.[0]?.text,
     stop: cancels("completions"),
@@ -92,7 +95,7 @@ export const RECIPES = [
     goesOn: true,
     first: (wish) => post("/assistants", { model: wish.model, name: "Playground" }),
     start: (wish, ids) => post("/threads/runs", {
-      assistant_id: ids.assistant ?? "ASSISTANT", model: wish.model, stream: true, thread: { messages: messages(wish) },
+      assistant_id: ids.assistant ?? "ASSISTANT", model: wish.model, stream: true, max_completion_tokens: MOST_TOKENS, thread: { messages: messages(wish) },
     }),
     learn: ({ data }, ids) => {
       if (data?.object === "assistant") ids.assistant = data.id;
@@ -136,7 +139,7 @@ export const RECIPES = [
     stranger: "403, it is another caller's",
     edits: true,
     apiKey: "X-API-Key",
-    start: (wish) => post("/model/response", { model: wish.model, stream: true, inputs: messages(wish) }),
+    start: (wish) => post("/model/response", { model: wish.model, stream: true, max_output_synapses: MOST_TOKENS, inputs: messages(wish) }),
     learn: named("thread_id"),
     text: ({ name, data }) => name === "response.content_delta" ? data.delta : "",
     stop: ({ own }) => by(own, (id) => `/model/response/${id}/cancel`),
@@ -164,7 +167,7 @@ export const RECIPES = [
     about: "Gemini has no stop; Quell adds its own. The stream ends with an answer whose finishReason is STOP, and whose finishMessage says who stopped it.",
     ...USUAL,
     apiKey: "X-Goog-API-Key",
-    start: (wish) => post(`/models/${readable(part(wish.model))}:streamGenerateContent?alt=sse`, { contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
+    start: (wish) => post(`/models/${readable(part(wish.model))}:streamGenerateContent?alt=sse`, { generationConfig: { maxOutputTokens: MOST_TOKENS }, contents: [{ role: "user", parts: [{ text: wish.prompt }] }] }),
     learn: named("responseId"),
     text: ({ data }) => data?.candidates?.[0]?.content?.parts?.[0]?.text,
     stop: nativeStop,

@@ -16,10 +16,7 @@ const counts = new Intl.NumberFormat("en");
  * @returns {HTMLElementTagNameMap[K]}
  */
 export function h(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  dress(node, attributes ?? {});
-  append(node, children);
-  return node;
+  return made(document.createElement(tag), attributes, children);
 }
 
 /**
@@ -31,26 +28,27 @@ export function h(tag, attributes, ...children) {
  * @returns {SVGElementTagNameMap[K]}
  */
 export function s(tag, attributes, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  dress(node, attributes ?? {});
-  append(node, children);
-  return node;
+  return made(document.createElementNS(SVG, tag), attributes, children);
 }
 
 /**
- * @param {HTMLElement | SVGElement} node
- * @param {Attributes} attributes
+ * @template {HTMLElement | SVGElement} N
+ * @param {N} node
+ * @param {Attributes | null | undefined} attributes
+ * @param {readonly Child[]} children
  */
-function dress(node, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
+function made(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name === "on") {
-      for (const [event, listener] of Object.entries(attributes.on ?? {})) node.addEventListener(event, listener);
+      for (const [event, listener] of Object.entries(attributes?.on ?? {})) node.addEventListener(event, listener);
     } else if (name === "data") {
-      Object.assign(node.dataset, attributes.data);
+      Object.assign(node.dataset, attributes?.data);
     } else if (value != null && value !== false) {
       node.setAttribute(name, value === true ? "" : String(value));
     }
   }
+  append(node, children);
+  return node;
 }
 
 /**
@@ -135,6 +133,9 @@ export const fmt = {
   },
 };
 
+/** A sentence beside what matters. @param {...Child} children */
+export const muted = (...children) => h("p", { class: "muted" }, children);
+
 /** A sentence about what went wrong; it is said aloud too. @param {Child} [text] */
 export const problem = (text = "") => h("p", { class: "error", role: "alert", hidden: !text }, text);
 
@@ -168,14 +169,19 @@ export function button(label, kind, click, more) {
 }
 
 /**
- * A button that copies a text, and says that it did.
+ * A button that copies a text, and says whether it did.
  * @param {() => string} getText
  * @param {string} label What is copied, such as "task id".
  */
 export function copyButton(getText, label) {
   const word = document.createTextNode("");
   const copier = button(word, "quiet small", async () => {
-    told((await copied(getText())) ? "Copied" : "Select it by hand");
+    try {
+      await navigator.clipboard.writeText(getText());
+      told("Copied");
+    } catch {
+      told("Select it by hand"); // the browser does not trust the address
+    }
     setTimeout(() => told("Copy"), 1500);
   });
   const told = (/** @type {string} */ text) => {
@@ -184,27 +190,6 @@ export function copyButton(getText, label) {
   };
   told("Copy");
   return copier;
-}
-
-/**
- * Copying works by the clipboard where the browser trusts the address, else by a selection.
- * @param {string} text
- */
-async function copied(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const before = document.activeElement;
-    const area = h("textarea", { class: "visually-hidden", "aria-hidden": "true", tabindex: "-1" });
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    if (before instanceof HTMLElement) before.focus();
-    return done;
-  }
 }
 
 let fields = 0;

@@ -2,13 +2,13 @@
 
 import { ApiError, get } from "./api.js";
 import { answerCard } from "./answer_text.js";
-import { clear, copyButton, fmt, h, say } from "./dom.js";
+import { clear, copyButton, fmt, h, muted, say } from "./dom.js";
 import { isForThePage } from "./keys.js";
 import { timeline } from "./timeline.js";
 import { stopButton, whyNot } from "./stop.js";
 import { stopCommands } from "./stop_routes.js";
 import { code, wrong } from "./tables.js";
-import { savedTokens, shortId, stateTag, word } from "./words.js";
+import { about, savedTokens, shortId, stateTag, word } from "./words.js";
 
 export const title = "Generation";
 
@@ -35,12 +35,12 @@ export function show(root, _query, ctx, id) {
   const head = h("div", { class: "state-line row" });
   const when = card("wide");
   const named = card("ids");
-  const about = card();
+  const facts = card();
   const used = card();
   const ended = card();
   const commands = card("wide");
   const pressed = h("div", { class: "row" });
-  const grid = h("div", { class: "grid two", hidden: true }, when, about, used, named, ended, answer.element, commands);
+  const grid = h("div", { class: "grid two", hidden: true }, when, facts, used, named, ended, answer.element, commands);
   const waiting = h("p", { class: "empty" }, "Loading…");
   clear(root,
     h("div", { class: "screen-head" },
@@ -100,7 +100,7 @@ export function show(root, _query, ctx, id) {
     const state = !runs ? one.outcome : one.cause ? "reading_on" : one.phase ?? "running";
     part(head, [stateTag(state), one.unconfirmed && h("span", { class: "muted" }, "its replica says nothing now")]);
     part(when, timeline(one));
-    part(about, facts(one));
+    part(facts, what(one));
     part(named, ids(one));
     part(used, use(one, runs));
     part(ended, stopped(one));
@@ -147,7 +147,7 @@ export function show(root, _query, ctx, id) {
 function calls(one, origin) {
   return [
     h("h2", null, "Calls that stop it"),
-    h("p", { class: "muted" }, "All of them mean the same. A stop that is repeated gives the same answer."),
+    muted("All of them mean the same. A stop that is repeated gives the same answer."),
     h("ul", { class: "calls plain" }, stopCommands(one, origin, location.origin).map(({ name, note, command }) => h("li", { class: "stack" },
       h("div", { class: "row spread" }, h("h3", null, name), copyButton(() => command, `the call: ${name}`)),
       note && h("p", { class: "hint" }, note),
@@ -173,7 +173,7 @@ function filter(name, value) {
 }
 
 /** @param {Generation} one */
-function facts(one) {
+function what(one) {
   return list("What it is", [
     ["Model", filter("model", one.model)],
     ["Answered by", one.upstream_model !== one.model ? one.upstream_model : null],
@@ -206,7 +206,7 @@ function use(one, runs) {
   const soFar = (/** @type {string} */ told) => told === "–" || !runs ? told : `${told} so far`;
   return list("Use and cost", [
     ["Prompt", fmt.tokens(one.prompt_tokens)],
-    ["Completion", soFar(fmt.tokens(one.completion_tokens))],
+    ["Completion", soFar(about(one))],
     ["of it reasoning", known(one.reasoning_tokens)],
     ["Cached prompt", known(one.cached_tokens)],
     ["Counted by", `${SOURCES[one.usage_source] ?? one.usage_source}${one.encoding ? ` (${one.encoding})` : ""}${runs ? "; not final" : ""}`],

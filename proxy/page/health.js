@@ -1,8 +1,8 @@
 /** Health: whether it is ready, its upstreams, bus, ledger and build, and the config with where each value came from. */
 
 import { get, post } from "./api.js";
-import { button, clear, fmt, h } from "./dom.js";
-import { finder, scroll, table, why, wrong } from "./tables.js";
+import { button, clear, fmt, h, muted } from "./dom.js";
+import { card, finder, scroll, table, why, wrong } from "./tables.js";
 import { signed } from "./words.js";
 
 /** @import {Child} from "./dom.js" */
@@ -62,14 +62,14 @@ export function show(root, query, ctx) {
 
 /** @param {Health} health @param {Context} ctx */
 function cards({ ready, bus, ledger, build, config }, { me }) {
-  const card = (/** @type {string} */ name, /** @type {Child[]} */ ...lines) => h("div", { class: "card" }, h("h2", null, name), lines.map((line) => line && h("p", null, line)));
+  const plain = (/** @type {string} */ name, /** @type {Child[]} */ ...lines) => h("div", { class: "card" }, h("h2", null, name), lines.map((line) => line && h("p", null, line)));
   const waits = config.needs_restart.join(", ");
   return h("div", { class: "cards" },
-    card("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, name === "not_draining" ? (is ? "not draining" : "draining: this replica ends") : `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
-    card("Ledger", sign(ledger.healthy, ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
-    card("Bus", bus.configured ? sign(bus.up, bus.up ? "connected" : "away") : sign(null, "none: a replica by itself"), `This replica is ${me.replica}`),
-    card("Config", sign(!waits, waits ? `waits for a restart: ${waits}` : "in force as it was loaded"), h("code", null, config.file ?? "no file"), `loaded ${fmt.time(config.loaded_at)}`),
-    card("Build", `Quell ${build.version}`, `Python ${build.python}`, `started ${fmt.time(me.started_at)}`));
+    plain("Ready", ...Object.entries(ready).map(([name, is]) => sign(is, name === "not_draining" ? (is ? "not draining" : "draining: this replica ends") : `${name.replaceAll("_", " ")} ${is ? "passes" : "fails"}`))),
+    plain("Ledger", sign(ledger.healthy, ledger.healthy ? "healthy" : "in trouble"), h("code", null, ledger.url), `${fmt.tokens(ledger.pending)} records wait to be written`, ledger.bytes != null && `${fmt.tokens(Math.ceil(ledger.bytes / 1024))} KiB on disk`),
+    plain("Bus", bus.configured ? sign(bus.up, bus.up ? "connected" : "away") : sign(null, "none: a replica by itself"), `This replica is ${me.replica}`),
+    plain("Config", sign(!waits, waits ? `waits for a restart: ${waits}` : "in force as it was loaded"), h("code", null, config.file ?? "no file"), `loaded ${fmt.time(config.loaded_at)}`),
+    plain("Build", `Quell ${build.version}`, `Python ${build.python}`, `started ${fmt.time(me.started_at)}`));
 }
 
 /** @param {UpstreamState[]} all */
@@ -86,8 +86,8 @@ function upstreamsOf(all) {
     WORDS[one.on_stop],
     WORDS[one.bills_after_close],
   ]);
-  const heads = ["Upstream", "State", "Calls", "Waiting", "Read on", "Errors in 5 min", "Last error", "Last success", "A stop", "Closing stops billing"];
-  return h("section", { class: "card stack" }, h("h2", null, "Upstreams"), h("p", { class: "muted" }, "As the calls that went through found them; none is called for this."), scroll("div", "table-wrap", "Upstreams", table(heads, rows)));
+  const heads = ["Upstream", "State", "Open calls", "Waiting", "Read on", "Errors in 5 min", "Last error", "Last success", "A stop", "Closing stops billing"];
+  return card("Upstreams", muted("As the calls that went through found them; none is called for this."), scroll("div", "table-wrap", "Upstreams", table(heads, rows)));
 }
 
 /** Every value, and a search over them. @param {HTMLElement} box @param {LoadedConfig} config @param {URLSearchParams} query @param {Context} ctx */
@@ -98,9 +98,9 @@ function showConfig(box, { file, values }, query, ctx) {
     clear(found, table(["Key", "Value", "From"], rows.map((one) => [one.key, JSON.stringify(one.value), from(one)].map((cell) => h("code", null, cell)))));
     return `${rows.length} of ${values.length} values`;
   });
-  const all = h("input", { type: "checkbox", checked: query.has("find"), on: { change: draw } });
+  const all = h("input", { type: "checkbox", checked: query.has("find") || !values.some((one) => one.from !== "default"), on: { change: draw } });
   const from = (/** @type {ConfigValue} */ one) => one.line ? `${file?.split("/").at(-1)}:${one.line}:${one.column ?? 1}` : one.from;
-  clear(box, h("h2", null, "Config in force"), h("p", { class: "muted" }, "Secrets are masked. It is changed in the file only."),
+  clear(box, h("h2", null, "Config in force"), muted("Secrets are masked. It is changed in the file only."),
     h("div", { class: "row choose" }, search, h("label", { class: "check" }, all, "Show defaults too")), count, found);
   draw();
 }

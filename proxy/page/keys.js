@@ -43,5 +43,5 @@ export function showKeys() {
       "Use these keys",
     ),
     h("p", { class: "hint" }, "Everything can be done with Tab, Enter and Space too."),
-  ], { kind: "small" });
+  ]);
 }

@@ -4,7 +4,6 @@ import { button, clear, fmt, h, problem, say } from "./dom.js";
 import { isForThePage } from "./keys.js";
 import { makeCards } from "./live_cards.js";
 import { makeFilters } from "./live_filters.js";
-import { COLUMNS } from "./live_row.js";
 import { LiveTable } from "./live_table.js";
 import { whyNot } from "./stop.js";
 import { askToStopMany } from "./stop_many.js";
@@ -21,7 +20,7 @@ export function show(root, query, ctx) {
   let direction = query.get("order") === "asc" ? "asc" : "desc";
   let offset = Math.max(0, Number(query.get("offset")) || 0);
   let [matched, total, missed, unseen] = [0, 0, 0, 0];
-  let [isComplete, isPaused, isKnown] = [true, false, false];
+  let [isComplete, isPaused, isKnown, isLost] = [true, false, false, false];
   /** @type {(() => void) | null} */
   let close = null;
 
@@ -34,9 +33,6 @@ export function show(root, query, ctx) {
   const pause = button("Pause", "small", () => hold(!isPaused), { "aria-pressed": "false" });
   const because = whyNot(ctx.me);
   const stopAll = button("Stop all…", "danger small", () => askToStopMany(filters.given(), ctx), { disabled: because !== "", title: because || null });
-  const narrowSort = h("select", { id: "narrow-sort", on: { change: () => sortBy(narrowSort.value, direction) } },
-    COLUMNS.filter((column) => column.sort).map((column) => h("option", { value: column.sort }, column.label)));
-  const turnRound = button("", "small", () => sortBy(sort, direction === "asc" ? "desc" : "asc"));
   const before = button("Back", "small", () => turn(-PAGE));
   const after = button("Next", "small", () => turn(PAGE));
   const place = h("span", { class: "muted" });
@@ -45,9 +41,7 @@ export function show(root, query, ctx) {
     h("div", { class: "screen-head" }, h("h1", null, title), h("div", { class: "row" }, pause, stopAll)),
     because && h("p", { class: "notice" }, because),
     cards.draining, cards.element, cards.orphans, filters.element, refusal,
-    h("div", { class: "row table-head" }, status,
-      h("div", { class: "narrow-only row" }, h("label", { for: "narrow-sort" }, "Sort by"), narrowSort, turnRound)),
-    h("div", { class: "table-wrap", tabindex: "-1" }, table.element),
+    status, h("div", { class: "table-wrap", tabindex: "-1" }, table.element),
     empty, pager);
   const ticking = setInterval(tick, 1000);
   document.addEventListener("keydown", key);
@@ -82,8 +76,6 @@ export function show(root, query, ctx) {
     asked.set("order", direction);
     asked.set("limit", String(PAGE));
     table.sortedBy(sort, direction);
-    narrowSort.value = sort;
-    say(turnRound, direction === "asc" ? "Rising" : "Falling");
     close = ctx.api.feed(asked, {
       onPage: (page) => take({ ...page, order: page.rows.map(({ id }) => id), gone: [] }),
       onChange: take,
@@ -109,7 +101,8 @@ export function show(root, query, ctx) {
 
   /** @param {"open" | "lost" | "refused"} state @param {import("./api.js").ApiError} [error] */
   function told(state, error) {
-    table.element.classList.toggle("old", state !== "open");
+    isLost = state !== "open";
+    table.element.classList.toggle("old", isLost);
     refusal.hidden = state !== "refused";
     say(refusal, error?.message ?? "");
     if (state !== "refused") return;
@@ -118,8 +111,14 @@ export function show(root, query, ctx) {
     say(status, "");
   }
 
+  /** What is no longer told is no longer known; a connection that comes back at once is nobody's business. */
   function tick() {
-    if (!isPaused) table.tick();
+    if (isLost) {
+      table.lose();
+      cards.lose();
+    } else if (!isPaused) {
+      table.tick();
+    }
     describe();
   }
 
@@ -127,7 +126,7 @@ export function show(root, query, ctx) {
   function describe() {
     if (!isKnown) return;
     const filtered = Object.keys(filters.given()).length > 0;
-    const words = [filtered ? `${fmt.tokens(matched)} of ${fmt.tokens(total)} live` : `${fmt.tokens(total)} live`];
+    const words = isLost ? ["not known now: the connection is lost"] : [filtered ? `${fmt.tokens(matched)} of ${fmt.tokens(total)} live` : `${fmt.tokens(total)} live`];
     if (isPaused) words.push(missed ? "paused, there are changes" : "paused");
     else if (table.held) words.push(`order held while you ${table.held === "focus" ? "are in" : "point at"} it`);
     if (!isComplete) words.push("not all is known: rows may be old or missing");

@@ -22,7 +22,7 @@ export function makeCards() {
     say(readingOn.value, fmt.tokens(summary.reading_on));
     say(stopped.value, fmt.tokens(today.stopped));
     const causes = Object.entries(today.stops_by_cause).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
-    say(stopped.note, causes.length ? `today: ${causes.slice(0, 3).map(([cause, n]) => `${fmt.tokens(n)} ${word(cause)}`).join(" · ")}` : `of ${fmt.tokens(today.generations)} today`);
+    say(stopped.note, causes.length ? `today: ${causes.map(([cause, n]) => `${fmt.tokens(n)} ${word(cause)}`).join(" · ")}` : `of ${fmt.tokens(today.generations)} today`);
     say(saved.value, today.stopped ? savedTokens(today.saved_tokens.typical, today.saved_tokens.most) : "0");
     const money = Object.entries(today.saved_cost ?? {}).map(([currency, { typical, most }]) => savedCost(typical, most, currency));
     say(saved.note, ["tokens today", ...money].join(" · "));
@@ -32,5 +32,11 @@ export function makeCards() {
     say(draining, "Draining: this replica is shutting down. It takes no new work, and ends when what runs here has ended or its time is over.");
   }
 
-  return { element, orphans, draining, show, live: (/** @type {number} */ n) => say(live.value, fmt.tokens(n)) };
+  /** Nothing is known any more of what runs now. */
+  function lose() {
+    for (const { value } of [live, readingOn]) say(value, "–");
+    draining.hidden = orphans.hidden = true;
+  }
+
+  return { element, orphans, draining, show, lose, live: (/** @type {number} */ n) => say(live.value, fmt.tokens(n)) };
 }

@@ -2,9 +2,9 @@
 
 import { fmt, h, say } from "./dom.js";
 import { stopButton } from "./stop.js";
-import { shortId, stateTag } from "./words.js";
+import { about, shortId, stateTag } from "./words.js";
 
-/** @typedef {{name: string, label: string, sort?: string, number?: boolean}} Column */
+/** @typedef {{name: string, label: string, sort?: string, number?: boolean, title?: string}} Column */
 
 /** @type {Column[]} */
 export const COLUMNS = [
@@ -15,7 +15,7 @@ export const COLUMNS = [
   { name: "route", label: "Route", sort: "route" },
   { name: "user", label: "User", sort: "user" },
   { name: "key", label: "Key", sort: "key" },
-  { name: "tokens", label: "Tokens", sort: "tokens", number: true },
+  { name: "tokens", label: "Tokens", sort: "tokens", number: true, title: "~ is an estimate from the text" },
   { name: "rate", label: "Rate", number: true },
   { name: "cost", label: "Cost", sort: "cost", number: true },
   { name: "replica", label: "Replica", sort: "replica" },
@@ -127,14 +127,14 @@ export class LiveRow {
     this.drawState(gone.outcome, stopped ? gone.cause : null);
     say(this.cells.age, fmt.age(gone.elapsed_seconds));
     say(this.cells.rate, "–");
-    if (gone.completion_tokens !== null) say(this.cells.tokens, fmt.tokens(gone.completion_tokens));
+    if (gone.completion_tokens !== null) say(this.cells.tokens, about(gone));
     const closed = gone.upstream_closed_ms;
-    this.stop.ended(stopped && closed !== null ? `closed in ${fmt.ms(closed)}` : "ended");
+    this.stop.ended(stopped && closed !== null ? `stopped in ${fmt.ms(closed)}` : "ended");
   }
 }
 
 /** @param {Row} row */
 function tokensOf(row) {
-  if (row.completion_tokens !== null) return fmt.tokens(row.completion_tokens);
+  if (row.completion_tokens !== null) return about(row);
   return row.characters ? `${fmt.tokens(row.characters)} ch` : "–";
 }

@@ -45,10 +45,11 @@ export class LiveTable {
   /** @param {import("./live_row.js").Column} column */
   head(column) {
     const attributes = { scope: "col", role: "columnheader", class: `c-${column.name}${column.number ? " number" : ""}` };
-    const { sort } = column;
+    const { sort, title = null } = column;
     if (!sort) return h("th", attributes, column.label);
-    const click = () => this.hooks.onSort(sort, this.sort === sort ? flipped(this.direction) : first(column));
-    return h("th", attributes, h("button", { type: "button", class: "sort", on: { click } }, column.label));
+    // at first numbers with the largest on top, names from a
+    const click = () => this.hooks.onSort(sort, (this.sort === sort ? this.direction === "desc" : !column.number) ? "asc" : "desc");
+    return h("th", attributes, h("button", { type: "button", class: "sort", title, on: { click } }, column.label));
   }
 
   /** Say by which column the rows are sorted. @param {string} sort @param {string} direction */
@@ -108,6 +109,11 @@ export class LiveTable {
     this.arrange();
   }
 
+  /** Nobody says any more what they do. */
+  lose() {
+    for (const row of this.rows.values()) if (!row.endedAt) row.drawState("not_known", null);
+  }
+
   /** Put the rows in order and let go of those that are over; while it is held, only new ones come, at the end. */
   arrange() {
     if (this.held && !this.asked) {
@@ -165,14 +171,4 @@ export class LiveTable {
     const next = elements[Math.min(Math.max(at, 0), elements.length - 1)];
     this.rows.get(next?.dataset.id ?? "")?.link.focus();
   }
-}
-
-/** @param {string} direction */
-function flipped(direction) {
-  return direction === "desc" ? "asc" : "desc";
-}
-
-/** How a column is sorted at first: numbers with the largest on top, names from a. @param {import("./live_row.js").Column} column */
-function first(column) {
-  return column.number ? "desc" : "asc";
 }

@@ -1,7 +1,7 @@
 /** The login form: the admin token for a cookie that this script can't read. */
 
 import { ApiError, post } from "./api.js";
-import { clear, field, h, problem } from "./dom.js";
+import { clear, field, h, muted, problem } from "./dom.js";
 
 /**
  * Show the form.
@@ -39,7 +39,7 @@ export function showLogin(root, why, done) {
     h("section", { class: "login card stack" },
       h("img", { src: "/ui/icon.svg", alt: "", width: "40", height: "40" }),
       h("h1", null, "Quell"),
-      why ? h("p", { class: "muted" }, why) : null,
+      why && muted(why),
       h("form", { class: "stack", on: { submit: send } }, field("Admin token", token), refusal, button),
       h("details", null,
         h("summary", null, "Where is the token?"),

@@ -47,7 +47,7 @@ function announce(text) {
 function place(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [name, ...id] = (path ?? "").split("/");
-  return { name: name && Object.hasOwn(SCREENS, name) ? name : "live", id: decoded(id.join("/")), query: new URLSearchParams(query) };
+  return { name: name || "live", id: decoded(id.join("/")), query: new URLSearchParams(query) };
 }
 
 /** @param {string} text */
@@ -70,12 +70,13 @@ async function showScreen() {
     if (link.getAttribute("href") === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const screen = await SCREENS[name]?.().catch(() => null);
+  const load = Object.hasOwn(SCREENS, name) ? SCREENS[name] : undefined;
+  const screen = await load?.().catch(() => null);
   if (turn !== shown || !me) return;
   clear(root);
   root.className = `screen-${name}`;
   if (!screen) {
-    root.append(problem("This screen could not be loaded. Reload the page."));
+    root.append(problem(load ? "This screen could not be loaded. Reload the page." : "There is no such screen. Choose one above."));
     return;
   }
   document.title = `${screen.title} · Quell`;

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { RECIPES } from "./dialects.js";
-import { clear, fmt, h, s, say } from "./dom.js";
+import { clear, fmt, h, muted, s, say } from "./dom.js";
 import { makeCalls } from "./playground_calls.js";
 import { makeForm } from "./playground_form.js";
 import { story, telling } from "./seen.js";
@@ -51,7 +51,7 @@ function desk(root, query, ctx, served, left) {
   const count = h("p", { class: "tokens" });
   const clock = h("p", { class: "clock muted" });
   const seen = h("section", { class: "card seen", "aria-label": "What the upstream saw" });
-  const about = h("p", { class: "muted" });
+  const about = muted();
   const form = makeForm(served, query, chosen);
   const calls = makeCalls(served);
   const panel = h("div", { id: "try", class: "stack", role: "tabpanel" }, about,

@@ -1,7 +1,7 @@
 /** What the playground asks for: prompt, model, route, credential, and how the call is to end. */
 
 import { stream } from "./api.js";
-import { clear, field, h } from "./dom.js";
+import { clear, field, h, muted } from "./dom.js";
 import { whole } from "./sse.js";
 
 /** @import {Ending, How, Recipe, Served, Wish} from "./tries.js" */
@@ -16,7 +16,7 @@ const ENDINGS = {
     ? "the stop can be there first: it waits up to 10 s for its call, and the upstream is never called."
     : "a stop works while the model is still silent. It is sent by itself."}`],
   twice: ["Twice", ({ twice }) => `One press sends the stop two times. The second one is answered: ${twice}.`],
-  stranger: ["As a stranger", ({ stranger: answer }, hasKeys, stranger) => `The first press stops with ${!hasKeys ? "another credential than the call's" : stranger ? "the other key" : "a key that the proxy does not know"}. It is answered: ${hasKeys && !stranger ? "401, whatever it asks for" : answer}. The second press is yours.${hasKeys ? "" : " Mind that callers who send no credential are one caller for Quell: each of them may stop what another one started."}`],
+  stranger: ["As a stranger", ({ stranger: answer }, hasKeys, stranger) => `The first press stops with somebody else's credential. It is answered: ${hasKeys && !stranger ? "401, whatever it asks for" : answer}. The second press is yours.${hasKeys ? "" : " Mind that callers who send no credential are one caller: each may stop what another one started."}`],
   leave: ["By closing the connection", ({ goesOn }) => `No stop is sent, the reader just leaves. ${goesOn
     ? "This API goes on without one: a stop is what ends it." : "Quell sees that, and closes the upstream."}`],
   edit: ["After 2 s: quick edit", () => "Stopped by itself within the time of an edit: question and answer are taken back."],
@@ -39,7 +39,7 @@ export function makeForm(served, query, changed) {
   const native = h("input", { type: "checkbox", on: { change: changed } });
   const fields = h("div", { class: "stack" });
   const radios = h("div", { class: "radios" });
-  const about = h("p", { class: "muted" });
+  const about = muted();
   const stranger = h("input", { type: "password", autocomplete: "off", on: { input: () => ends(ending) } });
   const another = field("Key of the stranger", stranger, "Another one that the proxy knows. Left empty, one that it does not know is sent.");
   const endings = h("div", { class: "card stack", role: "radiogroup", "aria-labelledby": "endings" },

@@ -1,6 +1,6 @@
 /** "What the upstream saw": the story of a try in one sentence, and a strip from the client to the upstream. */
 
-import { fmt, h, s } from "./dom.js";
+import { fmt, h, muted, s } from "./dom.js";
 
 /** @import {Line, Story, Try} from "./tries.js" */
 
@@ -22,11 +22,12 @@ export function story(it) {
 }
 
 /** @param {Try} it @returns {Story} */
-function running({ pieces, stopping, left, ended: isEnded, asked, stopCall }) {
+function running({ pieces, stopping, left, ended: isEnded, asked, how, stopCall }) {
   /** @type {Story} */
   const open = {
     headline: pieces ? `The upstream is writing: ${tokens(pieces)} so far.` : "The upstream is silent so far.",
     detail: asked.stranger ? "Somebody else's stop changed nothing. Press Stop again: that one is yours."
+      : how.ending === "leave" ? "Close leaves it, as a reader does who goes away."
       : stopCall() ? "Stop closes its connection, whoever reads." : "The id is not known yet.",
     client: ["stream open", "open"], upstream: ["call open", "open"], made: pieces, of: null,
   };
@@ -68,6 +69,6 @@ export function telling({ headline, detail, client, upstream, made, of }, isDemo
     h("p", { class: "headline" }, headline),
     of && s("svg", { viewBox: `0 0 ${of} 1`, preserveAspectRatio: "none", class: "meter", "aria-hidden": "true" },
       s("rect", { class: "rest", width: of, height: 1 }), s("rect", { class: "made", width: made, height: 1 })),
-    h("p", { class: "muted" }, detail),
+    muted(detail),
   ];
 }

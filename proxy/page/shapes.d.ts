@@ -35,6 +35,7 @@ export type Row = {
   user: Text;
   tags: Record<string, string>;
   completion_tokens: Count;
+  usage_source: string;
   characters: Count;
   cost: Text;
   currency: Text;
@@ -51,6 +52,7 @@ export type Gone = {
   cause: Text;
   elapsed_seconds: Count;
   completion_tokens: Count;
+  usage_source: string;
   upstream_closed_ms: Count;
 };
 
@@ -172,6 +174,7 @@ declare global {
   type Summary = import("./shapes.js").Summary;
   type Receipt = import("./shapes.js").Receipt;
   type StoppedMany = import("./shapes.js").StoppedMany;
+  type Count = import("./shapes.js").Count;
   type Generation = import("./shapes.js").Generation;
   type PageEvent = import("./shapes.js").PageEvent;
   type ChangeEvent = import("./shapes.js").ChangeEvent;

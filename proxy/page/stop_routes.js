@@ -56,7 +56,7 @@ export function stopCommands(one, origin, admin) {
   const callers = [native, ...(OWN[one.dialect]?.(one) ?? [])].map((route) => ({
     name: route.name,
     note: route.note ?? "",
-    command: curl({ method: "POST", ...route }, base, "Authorization: Bearer $API_KEY"),
+    command: curl({ method: "POST", ...route }, base, one.key_id !== "anonymous" && "Authorization: Bearer $API_KEY"),
   }));
   const operator = {
     name: "As the operator, whoever started it",

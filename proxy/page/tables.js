@@ -17,6 +17,9 @@ export function table(heads, rows) {
     h("tbody", null, rows.map(([first, ...rest]) => h("tr", null, h("th", { scope: "row" }, first), rest.map((cell) => h("td", { class: side(cell) }, cell))))));
 }
 
+/** A card under a heading, whose parts stand below each other. @param {string} name @param {...Child} children */
+export const card = (name, ...children) => h("section", { class: "card stack" }, h("h2", null, name), children);
+
 /** A card with one figure, for a `dl`. @param {string} name @param {string} text @param {string} under */
 export function figure(name, text, under) {
   const [value, note] = [h("dd", { class: "figure" }, text), h("dd", { class: "muted" }, under)];

@@ -7,7 +7,7 @@ import { why } from "./tables.js";
 
 /** @import {Begin, Call, Try} from "./tries.js" */
 
-const STRANGER = "somebody-else";
+export const STRANGER = "somebody-else";
 const LOOK_MS = 150;
 /** So often it is looked whether an ended call is in the books. */
 const LOOKS = 40;

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { quoted } from "./dialects.js";
-import { button, clear, field, fmt, h } from "./dom.js";
+import { button, clear, field, fmt, h, muted } from "./dom.js";
 import { csv, currencies, money, savedIn, sum } from "./sums.js";
 import { figure, keep, scroll, table, wrong } from "./tables.js";
 import { charts } from "./usage_charts.js";
@@ -89,7 +89,7 @@ function totals(data, causes) {
     ["Generations", fmt.tokens(of("generations")), `${fmt.tokens(stopped)} of them stopped`],
     ["Tokens", fmt.tokens(of("total_tokens")), `${fmt.tokens(of("completion_tokens"))} of them made by models`],
     ...currencies(data).map((currency) => [`Spent, ${currency}`, fmt.cost(money(data.map(({ cost }) => cost[currency])), currency), `${fmt.tokens(of("cost_unknown"))} without a known cost`]),
-    ["Saved by stops", stopped ? savedTokens(of("saved_typical"), of("saved_most")) : "0", stopped && (of("saved_typical") ?? of("saved_most")) === null ? "tokens: known of calls with max_tokens" : "tokens: to a typical answer, to the most allowed"],
+    ["Saved by stops", stopped ? savedTokens(of("saved_typical"), of("saved_most")) : "0", stopped && (of("saved_typical") ?? of("saved_most")) === null ? "tokens: known of calls with max_tokens" : "tokens, against a typical answer and the longest allowed"],
     ...savedIn(data).map(([currency, typical, most]) => [`Saved, ${currency}`, savedCost(typical, most, currency), "the same in money"]),
     ["Late", fmt.tokens(of("late_tokens")), "tokens made behind a stop"],
   ];
@@ -99,7 +99,7 @@ function totals(data, causes) {
 /** @param {Usage} groups @param {Usage} both @param {Asked} asked */
 function figures(groups, both, { by, group, filters }) {
   const costs = currencies(groups.data);
-  const heads = [group, "Generations", "Prompt", "Completion", ...costs.map((currency) => `Cost ${currency}`), "Saved", "Late", "Not counted"];
+  const heads = [group, "Generations", "Prompt", "Completion", ...costs.map((currency) => `Cost ${currency}`), "Saved", "Late", "Running or not counted"];
   const rows = groups.data.map((row) => [
     row.group[group] ?? "none", fmt.tokens(row.generations), fmt.tokens(row.prompt_tokens), fmt.tokens(row.completion_tokens),
     ...costs.map((currency) => fmt.cost(row.cost[currency], currency)), (row.saved_typical ?? row.saved_most) === null ? "–" : savedTokens(row.saved_typical, row.saved_most), fmt.tokens(row.late_tokens), fmt.tokens(row.unknown),
@@ -108,7 +108,7 @@ function figures(groups, both, { by, group, filters }) {
   return h("section", { class: "card stack" },
     h("div", { class: "row" }, h("h2", null, `By ${group}`), download(`CSV by ${group}`, groups), download(`CSV by ${by} and ${group}`, both)),
     scroll("div", "table-wrap", `Usage by ${group}`, table(heads, rows)),
-    h("p", { class: "muted" }, "The same in a terminal: ", h("code", null, `quell usage${options.join("")} --by ${group}${location.origin === "http://127.0.0.1:8485" ? "" : ` --admin ${location.origin}`}`)));
+    muted("The same in a terminal: ", h("code", null, `quell usage${options.join("")} --by ${group}${location.origin === "http://127.0.0.1:8485" ? "" : ` --admin ${location.origin}`}`)));
 }
 
 /** @param {string} label @param {Usage} usage */

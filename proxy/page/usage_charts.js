@@ -26,8 +26,8 @@ export function charts(causes, groups, { by, group }) {
   const split = (/** @type {Value} */ value) => largest(groups.data, group, value).map(({ name, data }) => line(name, data, value));
   const band = (/** @type {Value} */ spent, /** @type {Value} */ typical, /** @type {Value} */ most) => [
     line("Spent", causes.data, spent),
-    line("Saved, to a typical answer", causes.data, typical),
-    line("Saved, on to the most allowed", causes.data, (row) => most(row) == null ? null : Math.max(0, (most(row) ?? 0) - (typical(row) ?? 0))),
+    line("Saved of a typical answer", causes.data, typical),
+    line("Saved beyond it, of the longest allowed", causes.data, (row) => most(row) == null ? null : Math.max(0, (most(row) ?? 0) - (typical(row) ?? 0))),
   ];
   const stops = CAUSES.flatMap((cause) => {
     const data = causes.data.filter((row) => row.group.cause === cause);
@@ -42,7 +42,6 @@ export function charts(causes, groups, { by, group }) {
       series: band((row) => number(row.cost[currency]), (row) => number(row.saved_cost?.[currency]?.typical), (row) => number(row.saved_cost?.[currency]?.most)),
     })),
     bars({ ...plain, title: "Stops by cause", about: stops.length ? "Who or what ended generations early." : "Nothing was stopped in this span.", series: stops }),
-    bars({ ...plain, title: "Late tokens", about: "What upstreams went on to make behind a stop.", series: [line("Late tokens", causes.data, (row) => row.late_tokens)] }),
   ];
 }
 

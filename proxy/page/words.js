@@ -4,8 +4,8 @@ import { fmt, h, s } from "./dom.js";
 
 /** @type {Record<string, [word: string, sign: keyof typeof SIGNS, tone: string]>} */
 const STATES = {
-  queued: ["queued", "dots", "calm"],
-  connecting: ["connecting", "half", "calm"],
+  queued: ["queued", "ring", "calm"],
+  connecting: ["connecting", "ring", "calm"],
   waiting: ["waiting", "ring", "calm"],
   streaming: ["streaming", "disc", "live"],
   reading_on: ["reading on", "arrow", "warn"],
@@ -22,8 +22,6 @@ const STATES = {
 const SIGNS = {
   disc: "M8 4a4 4 0 1 0 0 8a4 4 0 0 0 0-8z",
   ring: "M8 3.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9zm0 1.8a2.7 2.7 0 1 1 0 5.4a2.7 2.7 0 0 1 0-5.4z",
-  half: "M8 3.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9zm0 1.8v5.4a2.7 2.7 0 0 1 0-5.4z",
-  dots: "M3 6.8h2.4v2.4H3zm3.8 0h2.4v2.4H6.8zm3.8 0H13v2.4h-2.4z",
   arrow: "M3 7.2h6V4.5L13.5 8L9 11.5V8.8H3z",
   check: "M3.2 8.3l1.3-1.3l2.3 2.3l4.7-5l1.3 1.2l-6 6.4z",
   square: "M4 4h8v8H4z",
@@ -84,6 +82,9 @@ export function resultSentence(receipt) {
   const closed = receipt.upstream_closed_ms;
   return `Stopped ${id}${after}${closed === null ? "" : `, upstream closed in ${fmt.ms(closed)}`}.`;
 }
+
+/** The tokens of an answer; a number that is an estimate has a `~`. @param {{completion_tokens: Count, usage_source: string}} of */
+export const about = ({ completion_tokens: count, usage_source: source }) => (source === "estimate" && count !== null ? "~" : "") + fmt.tokens(count);
 
 /**
  * A saving as it can truly be said: between what a typical answer and what the longest allowed one would have had.

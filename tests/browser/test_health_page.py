@@ -41,7 +41,7 @@ async def test_health_tells_what_it_stands_on(tmp_path: Path) -> None:
 
 
 async def test_a_drain_is_named(tmp_path: Path) -> None:
-    """A proxy that was told to end says so on Live by itself, and on Health, while its last streams run."""
+    """A proxy that was told to end says so on Live by itself, and on Health; once it is gone, Live claims nothing."""
     async with talking_program(tmp_path, drain={"ready_delay": "0s", "timeout": "10m"}) as scene, chromium() as browser:
         await scene.start("one")
         async with operator_page(browser, scene.program.admin_url) as page:
@@ -52,8 +52,12 @@ async def test_a_drain_is_named(tmp_path: Path) -> None:
             await expect(warning).to_be_visible()
             await go_to(page, "#/health")
             await expect(page.locator("main")).to_contain_text("draining: this replica ends")
-        scene.program.signal(signal.SIGTERM)
-        await scene.program.exit_code()
+            await go_to(page, "#/live")
+            await expect(warning).to_be_visible()
+            scene.program.kill()
+            await expect(page.locator("#table-status")).to_contain_text("the connection is lost")
+            await expect(page.locator("table.live tbody tr:not(.ended) .c-state")).to_have_text(["not known"])
+            await expect(warning).to_be_hidden()
 
 
 async def test_the_config_is_searched(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Locator, Page, expect
 
-from support.browser import chromium, log_in, operator_page, watched_page
+from support.browser import NARROW, WIDE, chromium, log_in, operator_page, watched_page
 from support.program import ADMIN_TOKEN, config_text, running_program
 from support.redis_server import free_port
 from support.streams import Talk, talking_program
@@ -52,6 +52,10 @@ async def test_streams_are_stopped_by_mouse_and_by_keyboard(tmp_path: Path) -> N
             await expect(row(page, "two").locator(".stop")).to_have_text(re.compile("^stopped in"))
             await expect(row(page, "two").locator(".c-id a")).to_be_focused()
             assert scene.is_open("three")
+            await expect(row(page, "three").locator(".c-tokens")).to_have_text(re.compile(r"^~\d"))
+            await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+            assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
+            await page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
             await expect(page.locator(".cards .card", has_text="Stopped")).to_contain_text("today: ")
 
             await page.locator("h1").click()

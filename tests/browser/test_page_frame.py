@@ -32,6 +32,8 @@ async def test_login_and_logout(tmp_path: Path) -> None:
             await expect(page.get_by_role("heading", level=1)).to_have_text("Live")
             await expect(page.get_by_label("User")).to_have_value("ada")
             assert await page.evaluate("document.cookie") == ""
+            await page.goto("/ui#/nowhere")
+            await expect(page.get_by_role("alert")).to_contain_text("There is no such screen")
             await page.get_by_role("button", name="Log out").click()
             await expect(page.get_by_label("Admin token")).to_be_focused()
             assert watch.requests

@@ -117,7 +117,8 @@ async def test_the_commands_are_whole(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-        assert json.loads(given.stdout)["messages"][0]["content"] == 'It\'s a "story"\nof two lines.'
+        body = json.loads(given.stdout)
+        assert (body["messages"][0]["content"], body["max_tokens"]) == ('It\'s a "story"\nof two lines.', 2000)
         await begin(page)
         await comes(page)
         command = page.get_by_role("region", name="Stop command")
@@ -173,6 +174,7 @@ async def test_a_stranger_stops_nothing(tmp_path: Path) -> None:
             await page.locator(f"#tab-{tab}").click()
             await begin(page, "As a stranger")
             await expect(page.get_by_role("radiogroup")).to_contain_text("who send no credential are one caller")
+            await expect(page.get_by_role("region", name="Stop command")).to_contain_text("somebody-else")
             await comes(page)
             await press_stop(page)
             await expect(answers(page).first).to_contain_text(f"HTTP {status} to a stranger")

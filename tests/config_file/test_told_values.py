@@ -114,6 +114,10 @@ def test_without_a_file_it_says_what_set_a_value() -> None:
 
 
 def test_the_demo_takes_nothing_from_the_environment() -> None:
-    """The demo upstream's address and key are the program's own."""
+    """The demo upstream's address and key are the program's own, and said to be; what it leaves alone is default."""
     found = by_key(demo_settings({"OPENAI_API_KEY": "sk-somebodys"}))
-    assert {each["from"] for each in found.values()} == {"default"}
+    assert {each["from"] for each in found.values()} == {"default", "demo"}
+    assert {
+        found[key]["from"] for key in ("upstreams.openai.base_url", "upstreams.gemini.format", "routes[0].path")
+    } == {"demo"}
+    assert found["limits.streams"]["from"] == "default"

@@ -91,6 +91,7 @@ def test_what_is_gone_says_how_it_ended() -> None:
         "cause": "client",
         "elapsed_seconds": 3.0,
         "completion_tokens": None,
+        "usage_source": "none",
         "upstream_closed_ms": 1.5,
     }
 

@@ -7,7 +7,7 @@ from typing import Literal
 Place = tuple[str | int, ...]
 """Where a value stands: the keys and list indexes from the root."""
 
-Source = Literal["environment", "command line"]
+Source = Literal["environment", "command line", "demo"]
 """What may set a value besides the file, for a program that was started without one."""
 
 

@@ -91,7 +91,7 @@ _VALUE: Final = obj(
     value=ANYTHING,
     line=or_null(WHOLE),
     column=or_null(WHOLE),
-    from_=one_of_words(("file", "default", "environment", "command line")),
+    from_=one_of_words(("file", "default", "environment", "command line", "demo")),
 )
 _DRIFT: Final = obj(
     upstream=TEXT,

@@ -131,6 +131,7 @@ _GONE: Final = obj(
     cause=_CAUSE,
     elapsed_seconds=or_null(NUMBER),
     completion_tokens=_TOKENS,
+    usage_source=_SOURCE,
     upstream_closed_ms=or_null(NUMBER),
 )
 

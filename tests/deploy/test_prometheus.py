@@ -142,7 +142,7 @@ async def work(program: Program, model: str, *, stops: bool) -> None:
     number = 0
     while True:
         number += 1
-        task = f"{model}-{number}"
+        task = f"{model}-{'stopped' if stops else 'whole'}-{number}"
         body = {**(STREAM if stops or model == "slow" else PLAIN), "model": model, "max_tokens": 500}
         async with RawClient(program.port) as client:
             await client.post(CHAT, body, [("X-Task-Id", task)])

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from proxy.core.letters import Answer, AnyLetter, LetterError, Seal
+from proxy.core.letters import Answer, AnyLetter, LetterError, LookAt, Seal, Served, ServeIt
+from proxy.engine.plain import PlainReply
 from proxy.stores.bus.port import Bus
 
 GRACE_SECONDS: Final = 0.2
@@ -25,6 +26,18 @@ class Correspondence:
     def head(self, to: str) -> dict[str, Any]:
         """The fields that every letter has."""
         return {"to": to, "by": self.bus.replica, "at": self.bus.now()}
+
+    def served(self, letter: ServeIt | LookAt, reply: PlainReply, *, streams: bool = False) -> Served:
+        """The answer that has a reply to a request; `streams`: its body follows in parcels."""
+        return Served(
+            **self.head(letter.by),
+            answers=letter.number,
+            status=reply.status,
+            content_type=reply.content_type,
+            headers=tuple(reply.headers),
+            body=reply.body,
+            streams=streams,
+        )
 
     def close(self, letter: AnyLetter) -> bytes:
         """The letter as it goes over the bus."""

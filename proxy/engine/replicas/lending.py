@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from proxy.core.errors import Refusal
 from proxy.core.generation import Identity
 from proxy.core.headers import HeaderPair
-from proxy.core.letters import LookAt, Reads, Served
+from proxy.core.letters import LookAt, Reads
 from proxy.core.parcels import Kind, Parcels
 from proxy.engine.plain import PlainReply, PlainRequest
 from proxy.engine.relaying.readers import Opening
@@ -165,15 +165,7 @@ class Lending:
             opening.lent.say(opening.ending)
 
     def _answer(self, letter: LookAt, reply: PlainReply, *, streams: bool = False) -> None:
-        served = Served(
-            **self._letters.head(letter.by),
-            answers=letter.number,
-            status=reply.status,
-            content_type=reply.content_type,
-            headers=tuple(reply.headers),
-            body=reply.body,
-            streams=streams,
-        )
+        served = self._letters.served(letter, reply, streams=streams)
         self._bus.reply(letter.by, letter.number, self._letters.close(served))
 
     def _count(self, letter: LookAt, generation: str) -> list[tuple[str, str]]:

@@ -13,7 +13,6 @@ from proxy.core.letters import (
     Listed,
     ListThese,
     Said,
-    Served,
     ServeIt,
     StopIt,
     Stopped,
@@ -176,15 +175,7 @@ class LetterWork:
             self._bus.withdraw(letter.identity, letter.uid, letter.number)
         if reply is None:
             reply = PlainReply(0, b"")
-        served = Served(
-            **self._letters.head(letter.by),
-            answers=letter.number,
-            status=reply.status,
-            content_type=reply.content_type,
-            headers=tuple(reply.headers),
-            body=reply.body,
-        )
-        self._answer(served)
+        self._answer(self._letters.served(letter, reply))
 
     async def tell_it_came(self, letter: StopWhenItComes) -> None:
         """Let nobody remember a stop that was used up: several may have been asked for it."""

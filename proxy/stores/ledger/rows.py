@@ -109,16 +109,7 @@ def stopped_row(record: Record) -> Row:
         None if record.cause is None else record.cause.value,
         _clean(record.cancelled_by),
         _clean(record.reason),
-        _count(record.prompt_tokens),
-        _count(record.completion_tokens),
-        _count(record.cached_tokens),
-        _count(record.reasoning_tokens),
-        record.usage_source.value,
-        _clean(record.encoding),
-        None if record.cost is None else cost_units(record.cost),
-        _clean(record.currency),
-        record.price,
-        _count(record.characters),
+        *_counts(record),
         int(record.text_clipped),
         record.elapsed_seconds,
         _count(record.late_tokens),
@@ -131,6 +122,14 @@ def stopped_row(record: Record) -> Row:
 def counted_row(record: Record) -> Row:
     """The values of `statements.COUNTED`."""
     return (
+        *_counts(record),
+        clean(record.uid),
+    )
+
+
+def _counts(record: Record) -> Row:
+    """What was counted and what it costs, in the order that END and `COUNTED` share."""
+    return (
         _count(record.prompt_tokens),
         _count(record.completion_tokens),
         _count(record.cached_tokens),
@@ -141,7 +140,6 @@ def counted_row(record: Record) -> Row:
         _clean(record.currency),
         record.price,
         _count(record.characters),
-        clean(record.uid),
     )
 
 
